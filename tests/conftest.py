@@ -1,0 +1,33 @@
+"""One strict environment for every test.
+
+Eight virtual devices, a compilation cache shared by the workers, warnings as
+errors (pyproject.toml), and strict dtype and rank promotion: our own code never
+relies on implicit promotion. Code that does (Flax, optax's own optimizers) is
+called inside `jax.numpy_dtype_promotion("standard")`; a folder of tests that is
+about such code lifts the rule in a conftest of its own.
+"""
+
+import os
+import pathlib
+import tempfile
+
+os.environ['XLA_FLAGS'] = (
+    os.environ.get('XLA_FLAGS', '')
+    + ' --xla_force_host_platform_device_count=8'
+)
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+_CACHE = os.environ.get('GRADNORM_TEST_CACHE') or str(
+    pathlib.Path(tempfile.gettempdir()) / f'gradnorm-jax-{jax.__version__}')
+jax.config.update('jax_compilation_cache_dir', _CACHE)
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
+
+
+@pytest.fixture(autouse=True)
+def _strict_promotion():
+  """Runs the test under strict dtype promotion and no rank promotion."""
+  with jax.numpy_dtype_promotion('strict'), jax.numpy_rank_promotion('raise'):
+    yield
