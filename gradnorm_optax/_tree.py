@@ -1,0 +1,120 @@
+"""Leaves of a parameter tree and their names.
+
+A *hole* is a place of the tree without an array: `None` (a frozen or filtered
+parameter) or `optax.MaskedNode` (what `optax.masked` and `optax.partition` put
+where they hide a leaf). Holes keep their place and their path.
+"""
+
+import difflib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax import numpy as jnp
+
+ROOT = '(root)'
+
+
+def is_hole(node: Any) -> bool:
+  """Tells whether a node of a tree stands for an absent leaf."""
+  return node is None or isinstance(node, optax.MaskedNode)
+
+
+def flatten(tree: Any) -> tuple[list[Any], Any]:
+  """Returns the leaves of a tree, holes included, and its structure."""
+  return jax.tree.flatten(tree, is_leaf=is_hole)
+
+
+def paths(tree: Any) -> list[str]:
+  """Returns the path of each leaf, holes included, written `a/b/kernel`.
+
+  The attribute under which an NNX variable keeps its array is dropped, so that
+  a parameter has one name whether or not it is still wrapped.
+  """
+  found = []
+  stop = lambda node: is_hole(node) or _is_nnx_variable(node)  # noqa: E731
+  for keys, node in jax.tree_util.tree_flatten_with_path(tree, stop)[0]:
+    if _is_nnx_variable(node):
+      inside = jax.tree_util.tree_flatten_with_path(node, is_hole)[0]
+      found += [keys + inner[1:] for inner, _ in inside]
+    else:
+      found.append(keys)
+  return ['/'.join(map(_name, keys)) for keys in found]
+
+
+def _is_nnx_variable(node: Any) -> bool:
+  # The core does not import Flax; where nobody has, there is no NNX variable.
+  nnx = sys.modules.get('flax.nnx')
+  return nnx is not None and isinstance(node, nnx.Variable)
+
+
+def _name(key: Any) -> str:
+  for attribute in ('key', 'name', 'idx'):
+    if hasattr(key, attribute):
+      return str(getattr(key, attribute))
+  return str(key)
+
+
+def shape_dtype(leaf: Any, path: str) -> tuple[tuple[int, ...], np.dtype]:
+  """Returns shape and dtype of an array-like leaf; else raises `TypeError`."""
+  try:
+    dtype = leaf.dtype if hasattr(leaf, 'dtype') else jnp.result_type(leaf)
+    return tuple(np.shape(leaf)), dtype
+  except (TypeError, ValueError):
+    raise TypeError(
+        f'leaf {path or ROOT!r} is a {type(leaf).__name__}, not an array. Filter'
+        ' it out of the tree (equinox.filter, nnx.state(model, nnx.Param)) or'
+        ' put None in its place.') from None
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+  """Returns " Did you mean ...?" for the likeliest of the known words."""
+  close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.4)
+  return f' Did you mean {" or ".join(map(repr, close))}?' if close else ''
+
+
+def require_params(params: Any, name: str) -> None:
+  """Raises `ValueError` where a transformation that needs params has none."""
+  if params is None:
+    raise ValueError(
+        f'{name} needs the parameters: call `update(updates, state, params)`.')
+
+
+def require_same(name: str, updates: Any, params: Any, other: str) -> None:
+  """Raises `ValueError` where an update has no parameter of its shape.
+
+  Trees are compared on normalized paths. A hole among the updates may face a
+  parameter (a frozen one); an update may not face a hole.
+
+  Args:
+    name: The transformation that asks, for the message.
+    updates: The tree given to `update`.
+    params: The tree to compare with.
+    other: What `params` is, for the message.
+  """
+  have = dict(zip(paths(params), flatten(params)[0], strict=True))
+  leaves = zip(paths(updates), flatten(updates)[0], strict=True)
+  wanted = {path: leaf for path, leaf in leaves if not is_hole(leaf)}
+  for path, leaf in wanted.items():
+    if path not in have or is_hole(have[path]):
+      raise ValueError(
+          f'{name}: the tree changed: the updates have a leaf {path or ROOT!r}'
+          f' and the {other} have none.{nearest(path, list(have))} Pass both'
+          ' from the same model, and call `init` again after changing it.')
+    if np.shape(leaf) != np.shape(have[path]):
+      raise ValueError(
+          f'{name}: leaf {path or ROOT!r} has shape {np.shape(leaf)} in the'
+          f' updates and {np.shape(have[path])} in the {other}. Pass both from'
+          ' the same model, and call `init` again after changing it.')
+  seen = set(paths(updates))
+  hidden = [path for path in seen if path not in wanted]
+  for path, leaf in have.items():
+    covered = path in seen or any(path.startswith(h + '/') for h in hidden)
+    if not covered and not is_hole(leaf):
+      raise ValueError(
+          f'{name}: the tree changed: the {other} have a leaf {path or ROOT!r}'
+          ' and the updates have none. Pass both from the same model, and call'
+          ' `init` again after changing it.')
