@@ -1,0 +1,285 @@
+"""Path-SGD: steps divided by the path scale of each parameter."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gradnorm_optax import _tree
+from gradnorm_optax.paths import norms
+
+_NAME = 'normalize_by_path_scale'
+
+
+class NormalizeByPathScaleState(NamedTuple):
+  """Holds the step count and, between refreshes, the last path scale."""
+
+  count: jax.Array  # type: ignore[assignment]  # shape=(), dtype=int32
+  gamma: Any  # like params, float32 or float64; () where refresh_every is 1
+
+
+def normalize_by_path_scale(
+    apply_fn: Callable[..., Any],
+    x: Any,
+    *,
+    p: float = 2,
+    refresh_every: int = 1,
+) -> optax.GradientTransformationExtraArgs:
+  r"""Divides the updates by the path scale of their parameters.
+
+  With :math:`\gamma_p(w, e) = (\sum_{\text{paths} \ni e} \prod_{e' \ne e}
+  |w_{e'}|^p)^{2/p}`, the scale of `path_scale` (Eq. 8 of [1]),
+
+  .. math:: u_e \mapsto u_e / \gamma_p(w, e), \qquad 0 \text{ where }
+            \gamma_p(w, e) = 0
+
+  A step on these updates commutes with node-wise rescaling of a ReLU network
+  (incoming weights of a unit times c, outgoing weights by c), also through
+  momentum; not through Adam, AdaGrad, clipping by norm or weight decay after
+  it. There is no epsilon: it would break the invariance.
+
+  The scale is computed from the parameters, on one example, at steps 0, n, 2n,
+  ... with n = `refresh_every`; one forward and one backward pass of a batch of
+  one. It is computed in float32 (float64 where some parameter is float64),
+  unrescaled: where it overflows, the update is 0, as u / inf; where it
+  underflows to 0, likewise. NaN or inf in an update stays in its entries.
+
+  `update` takes two extra arguments. `apply_args` is a tuple of further
+  arguments for `apply_fn`, called as `apply_fn(params, x, *apply_args)`; batch
+  statistics, for example. `full_params` is the whole parameter tree: needed
+  under `optax.masked` and `optax.partition`, which hide a part of `params` that
+  paths still run through. Under `optax.inject_hyperparams` every argument here
+  belongs in `static_args`.
+
+  Args:
+    apply_fn: The network, pure, called as `apply_fn(params, x)`. It returns
+      logits: what has a path norm (see `path_norm`).
+    x: One example, or a batch of one; only shapes and dtypes matter
+      (`jax.ShapeDtypeStruct` allowed).
+    p: The exponent of the path norm, at least 1.
+    refresh_every: How many steps one scale serves.
+
+  Returns:
+    A transformation that needs `params`; each output leaf keeps its dtype.
+    `init` and `update` raise a TypeError that names a leaf that is not real
+    floating-point.
+
+  Raises:
+    TypeError: An argument has the wrong type, or is a traced value.
+    ValueError: p or refresh_every is out of range.
+
+  Examples:
+    >>> import jax, jax.numpy as jnp
+    >>> from gradnorm_optax import path_sgd
+    >>> params = [jnp.array([[1., -2.], [3., .5]]), jnp.array([[2.], [-1.]])]
+    >>> net = lambda w, x: jax.nn.relu(x @ w[0]) @ w[1]
+    >>> tx = path_sgd.normalize_by_path_scale(net, jnp.zeros((1, 2)))
+    >>> ones = jax.tree.map(jnp.ones_like, params)
+    >>> updates, _ = tx.update(ones, tx.init(params), params)
+    >>> print(updates[0])
+    [[0.25 1.  ]
+     [0.25 1.  ]]
+
+  References:
+    [1] Neyshabur, Salakhutdinov, Srebro, `Path-SGD: Path-Normalized
+    Optimization in Deep Neural Networks <https://arxiv.org/abs/1506.02617>`_,
+    2015
+  """
+  refresh_every = _check_arguments(apply_fn, x, p, refresh_every)
+  p = float(p)
+  p = int(p) if p.is_integer() else p
+  shapes = norms.as_shapes(x)
+
+  def scale(params: Any, apply_args: tuple[Any, ...]) -> Any:
+    return norms.raw_path_scale(apply_fn, params, shapes, p, apply_args)
+
+  compiled = jax.jit(scale)
+
+  def init_fn(params: Any) -> NormalizeByPathScaleState:
+    norms.check_params(params)
+    gamma: Any = ()
+    if refresh_every > 1:
+      dtype = norms.lifted_dtype(params)
+      gamma = jax.tree.map(lambda a: jnp.zeros(np.shape(a), dtype), params)
+    return NormalizeByPathScaleState(jnp.zeros([], jnp.int32), gamma)
+
+  def update_fn(
+      updates: Any,
+      state: NormalizeByPathScaleState,
+      params: Any = None,
+      *,
+      apply_args: tuple[Any, ...] = (),
+      full_params: Any = None,
+      **extra_args: Any,
+  ) -> tuple[Any, NormalizeByPathScaleState]:
+    del extra_args
+    _tree.require_params(params, _NAME)
+    _tree.require_same(_NAME, updates, params, 'params')
+    norms.check_params(updates)
+    whole = params if full_params is None else full_params
+    norms.check_params(whole)
+    _check_whole(whole)
+
+    def compute() -> list[jax.Array]:
+      traced = norms.is_traced((whole, apply_args))
+      gamma = (scale if traced else compiled)(whole, apply_args)
+      return _pick(gamma, names)
+
+    names = list(_by_path(params))
+
+    if refresh_every == 1:
+      gamma, kept = compute(), ()
+    else:
+      old, treedef = jax.tree.flatten(state.gamma)
+      gamma = jax.lax.cond(
+          state.count % refresh_every == 0, compute, lambda: old
+      )
+      kept = jax.tree.unflatten(treedef, gamma)
+    scales = dict(zip(names, gamma, strict=True))
+    leaves = [_divide(u, scales[at]) for at, u in _by_path(updates).items()]
+    treedef = jax.tree.structure(updates)
+    count = optax.safe_increment(state.count)
+    new_state = NormalizeByPathScaleState(count, kept)
+    return jax.tree.unflatten(treedef, leaves), new_state
+
+  return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def path_sgd(
+    learning_rate: optax.ScalarOrSchedule,
+    apply_fn: Callable[..., Any],
+    x: Any,
+    *,
+    p: float = 2,
+    momentum: float | None = None,
+    nesterov: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+  r"""Steepest descent for the path regularizer.
+
+  .. math:: w_e \leftarrow w_e - \frac{\eta}{\gamma_p(w, e)}
+            \frac{\partial L}{\partial w_e}
+
+  (Algorithm 1 of [1]), with the scale of `path_scale`. The trajectory of
+  outputs does not depend on how a ReLU network's units are balanced. The
+  learning rate needs a grid of its own: the paper searches 10^-alpha, alpha =
+  0..10.
+
+  Args:
+    learning_rate: A number or a schedule.
+    apply_fn: As for `normalize_by_path_scale`.
+    x: As for `normalize_by_path_scale`.
+    p: As for `normalize_by_path_scale`.
+    momentum: Decay of the momentum on scaled updates; None for none.
+    nesterov: Whether the momentum is Nesterov's.
+
+  Returns:
+    The optimizer; `update` passes `apply_args` and `full_params` on.
+
+  Raises:
+    TypeError: An argument has the wrong type, or is a traced value.
+    ValueError: p is less than 1.
+
+  Examples:
+    >>> import jax, jax.numpy as jnp, optax
+    >>> from gradnorm_optax import path_sgd
+    >>> w = [jnp.array([[1., -2.], [3., .5]]), jnp.array([2., -1.])]
+    >>> net = lambda w, x: jax.nn.relu(x @ w[0]) @ w[1]
+    >>> tx = path_sgd.path_sgd(.01, net, jnp.zeros(2))
+    >>> loss = lambda w: (net(w, jnp.array([-1., 2.])) - 1) ** 2 / 2
+    >>> updates, _ = tx.update(jax.grad(loss)(w), tx.init(w), w)
+    >>> for leaf in optax.apply_updates(w, updates):
+    ...   print(leaf)
+    [[ 1.03 -2.06]
+     [ 2.94  0.62]]
+    [ 1.97      -1.0423529]
+
+  References:
+    [1] Neyshabur, Salakhutdinov, Srebro, `Path-SGD: Path-Normalized
+    Optimization in Deep Neural Networks <https://arxiv.org/abs/1506.02617>`_,
+    2015
+  """
+  parts = [normalize_by_path_scale(apply_fn, x, p=p)]
+  if momentum is not None:
+    parts.append(optax.trace(decay=momentum, nesterov=nesterov))
+  return optax.chain(*parts, optax.scale_by_learning_rate(learning_rate))
+
+
+def _check_arguments(apply_fn: Any, x: Any, p: Any, refresh_every: Any) -> int:
+  """Validates the factory's arguments; returns refresh_every as an int."""
+  if not callable(apply_fn):
+    raise TypeError(
+        f'{_NAME}: apply_fn must be a function (params, x) -> outputs, got '
+        f"{apply_fn!r}. Under optax.inject_hyperparams add 'apply_fn' to "
+        'static_args.'
+    )
+  if norms.is_traced(x):
+    raise TypeError(
+        f'{_NAME}: x is a traced value, but only its shape matters. Give '
+        'jax.ShapeDtypeStruct(x.shape, x.dtype); under '
+        "optax.inject_hyperparams add 'x' to static_args."
+    )
+  norms.check_exponent(p)
+  if isinstance(refresh_every, jax.core.Tracer):
+    raise TypeError(
+        f'{_NAME}: refresh_every is a traced value, but it shapes the state. '
+        "Under optax.inject_hyperparams add 'refresh_every' to static_args."
+    )
+  try:
+    number = operator.index(refresh_every)
+  except TypeError:
+    raise TypeError(
+        f'{_NAME}: refresh_every must be an integer, got {refresh_every!r}'
+    ) from None
+  if number < 1:
+    raise ValueError(f'{_NAME}: refresh_every must be positive, got {number}')
+  return number
+
+
+def _check_whole(params: Any) -> None:
+  """Raises where the parameters that paths run through are hidden."""
+  leaves, _ = _tree.flatten(params)
+  for leaf, path in zip(leaves, _tree.paths(params)):
+    if isinstance(leaf, optax.MaskedNode):
+      raise ValueError(
+          f'{_NAME}: parameter {path!r} is hidden by optax.masked or '
+          'optax.partition, but paths run through the whole network. Call '
+          'update(updates, state, params, full_params=params).'
+      )
+
+
+def _by_path(tree: Any) -> dict[str, Any]:
+  """Returns the leaves of a tree by path, holes left out."""
+  leaves, _ = _tree.flatten(tree)
+  named = zip(_tree.paths(tree), leaves, strict=True)
+  return {path: leaf for path, leaf in named if not _tree.is_hole(leaf)}
+
+
+def _pick(gamma: Any, paths: list[str]) -> list[jax.Array]:
+  """Returns the scales of the leaves at these paths."""
+  by_path = _by_path(gamma)
+  missing = [path for path in paths if path not in by_path]
+  if missing:
+    raise ValueError(
+        f'{_NAME}: full_params has no leaf {missing[0]!r}, which params has. '
+        'Both must be one tree, apart from masked leaves.'
+    )
+  return [by_path[path] for path in paths]
+
+
+def _divide(update: jax.Array, gamma: jax.Array) -> jax.Array:
+  """Returns update / gamma in the update's dtype, 0 where gamma is 0."""
+  update = jnp.asarray(update)
+  wide = np.float64 if update.dtype == np.float64 else gamma.dtype
+  gamma = gamma.astype(wide)
+  some = gamma != 0
+  # A product with 0 keeps a NaN visible; gamma is NaN only with params.
+  safe = jnp.where(some, gamma, jnp.ones_like(gamma))
+  wide_update = update.astype(wide)
+  scaled = jnp.where(some, wide_update / safe, wide_update * 0)
+  return scaled.astype(update.dtype)

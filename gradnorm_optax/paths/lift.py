@@ -1,0 +1,222 @@
+"""Runs a traced program on lifted values: the sum over paths of any network.
+
+`apply_fn(params, x)` is traced to a jaxpr, and the jaxpr is interpreted with
+the kinds of value of `values.py` and one rule per primitive (`rules.py`). The
+result is
+
+  G(w~) = sum over input-output paths of prod_e w~_e,   w~ = |w|^p,
+
+in one forward pass on one example, whatever the architecture.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.extend.core as jex_core
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import source_info_util
+
+from gradnorm_optax.paths import _compat
+from gradnorm_optax.paths.values import (
+    Arithmetic,
+    Const,
+    Data,
+    LiftError,
+    Mask,
+    Num,
+    Value,
+    Weight,
+)
+
+# Constants up to this size are computed while tracing, so that rules can read
+# them; larger ones are left to the compiled program.
+_CONCRETE_SIZE = 2**20
+# Read the position on a mesh: never computable while tracing.
+_POSITIONAL = frozenset({'axis_index', 'psum', 'all_gather', 'ppermute'})
+
+_WAY_OUT = (
+    'Path norms need networks that are positively homogeneous: ReLU-like '
+    'activations, max and average pooling, constant or inference-mode '
+    'normalization. Replace this part, leave it out of apply_fn, or, if it '
+    'is such a function, register a rule for its primitive with '
+    'gradnorm_optax.paths.register_rule'
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lifter(Arithmetic):
+  """Interprets programs on lifted values.
+
+  Attributes:
+    rules: One rule per primitive name: `rule(lifter, eqn, *values)`.
+    merge_affine: Whether consecutive affine maps are folded first.
+    by_lifted: Whether derivatives are taken with respect to the lifted
+      parameters (and not through the parameters themselves).
+  """
+
+  rules: dict[str, Callable[..., Any]] = dataclasses.field(
+      default_factory=dict
+  )
+  merge_affine: bool = False
+  by_lifted: bool = False
+
+  def run(self, jaxpr: Any, args: Sequence[Value]) -> list[Value]:
+    """Interprets a program; returns the values of its outputs."""
+    program, consts = _compat.parts(jaxpr)
+    env: dict[Any, Value] = {}
+    env.update(zip(program.constvars, map(Const, consts)))
+    env.update(zip(program.invars, args))
+
+    def read(atom: Any) -> Value:
+      if isinstance(atom, jex_core.Literal):
+        return Const(atom.val)
+      return env[atom]
+
+    for eqn in program.eqns:
+      outs = self._apply(eqn, [read(atom) for atom in eqn.invars])
+      env.update(zip(eqn.outvars, outs))
+    return [read(atom) for atom in program.outvars]
+
+  def _apply(self, eqn: Any, args: list[Value]) -> list[Value]:
+    """Applies one primitive."""
+    name = eqn.primitive.name
+    rule = self.rules.get(name)
+    if rule is not None and getattr(rule, 'calls', False):
+      return list(rule(self, eqn, *args))
+    if all(isinstance(arg, Const) for arg in args):
+      return self.evaluate(eqn, args)
+    if not getattr(rule, 'keeps_bias', False):
+      args = [self.flush(arg) for arg in args]
+    out = NotImplemented if rule is None else rule(self, eqn, *args)
+    if out is NotImplemented:
+      if any(isinstance(arg, Data | Mask) for arg in args):
+        raise self.error(eqn)
+      # Some function of parameters alone: a number like any other constant.
+      return self.evaluate(eqn, args)
+    return list(out) if eqn.primitive.multiple_results else [out]
+
+  def evaluate(self, eqn: Any, args: Sequence[Value]) -> list[Value]:
+    """Applies a primitive to the plain values; the result is constant."""
+    values = [arg.value for arg in args]  # type: ignore[union-attr]
+    size = sum(math.prod(var.aval.shape) for var in eqn.outvars)
+    if (
+        size <= _CONCRETE_SIZE
+        and eqn.primitive.name not in _POSITIONAL
+        and not any(isinstance(value, jax.core.Tracer) for value in values)
+    ):
+      with jax.ensure_compile_time_eval():
+        out = eqn.primitive.bind(*values, **eqn.params)
+    else:
+      out = eqn.primitive.bind(*values, **eqn.params)
+    outs = out if eqn.primitive.multiple_results else [out]
+    return [Const(value) for value in outs]
+
+  def lifted(self, value: Value) -> Num:
+    """Returns the lifted number of a constant, weight or data value."""
+    if isinstance(value, Const):
+      return self.lift(value.value)
+    if isinstance(value, Mask):
+      raise TypeError('a mask has no lifted value')
+    return self.flush(value).lifted  # type: ignore[union-attr]
+
+  def flush(self, value: Value) -> Value:
+    """Turns the pending bias of `merge_affine` into an edge."""
+    if not isinstance(value, Data) or value.bias is None:
+      return value
+    return Data(
+        self.linear(jnp.add, value.lifted, self.lift(value.bias)),
+        origin=value.origin,
+    )
+
+  def result(self, eqn: Any, args: Sequence[Value], num: Num) -> Value:
+    """Wraps a lifted result: data if any operand is data, else a weight."""
+    if any(isinstance(arg, Data) for arg in args):
+      return Data(num)
+    (plain,) = self.evaluate(eqn, args)
+    return Weight(plain.value, num)  # type: ignore[union-attr]
+
+  def error(self, eqn: Any, why: str = '', mend: str = _WAY_OUT) -> LiftError:
+    """Builds the error for a primitive: its name, its place, the way out."""
+    name = eqn.primitive.name
+    where = source_info_util.summarize(eqn.source_info)
+    module = str(eqn.source_info.name_stack)
+    place = f'{where}, in {module}' if module else where
+    why = why or HINTS.get(name, 'not positively homogeneous in the input')
+    return LiftError(
+        f'the path norm is not defined for primitive {name!r} at {place}: '
+        f'{why}. {mend}.'
+    )
+
+
+HINTS = {
+    'tanh': 'tanh is not positively homogeneous (a tanh network or RNN: '
+    'use relu or a linear activation)',
+    'erf': 'erf is not positively homogeneous (GELU: use relu)',
+    'erfc': 'erfc is not positively homogeneous (GELU: use relu)',
+    'logistic': 'the sigmoid is not positively homogeneous (sigmoid, SiLU, '
+    'gates of LSTM or GRU: use relu)',
+    'exp': 'exp of data is not positively homogeneous (softmax: let apply_fn '
+    'return logits; softmax attention has no path norm)',
+    'expm1': 'expm1 is not positively homogeneous (ELU, SELU, CELU: use relu)',
+    'log1p': 'log1p is not positively homogeneous (softplus: use relu)',
+    'integer_pow': 'a power of data is not positively homogeneous '
+    '(LayerNorm, RMSNorm, BatchNorm in training mode, GELU)',
+    'square': 'the square of data is not positively homogeneous (LayerNorm, '
+    'RMSNorm, or BatchNorm in training mode: use_running_average=True)',
+    'sqrt': 'a root of data is not positively homogeneous',
+    'rsqrt': 'a root of data is not positively homogeneous (LayerNorm, '
+    'RMSNorm, or BatchNorm in training mode: use_running_average=True)',
+}
+
+
+def path_sum(
+    lifter: Lifter,
+    apply_fn: Callable[..., Any],
+    params: Any,
+    lifted: Sequence[Num],
+    x: Any,
+    apply_args: tuple[Any, ...] = (),
+) -> Num:
+  """Returns G, the sum over all paths of `apply_fn(params, x, *apply_args)`.
+
+  Args:
+    lifter: The interpreter.
+    apply_fn: The network.
+    params: Its parameters.
+    lifted: |w|^p for each leaf of `params`.
+    x: The input; only shapes and dtypes matter.
+    apply_args: Further arguments of apply_fn, constants of the network.
+
+  Returns:
+    A scalar lifted number.
+
+  Raises:
+    LiftError: The network has a part without a path norm.
+  """
+  shape = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), x)
+  closed = jax.make_jaxpr(apply_fn)(params, shape, *apply_args)
+  args: list[Value] = [
+      Weight(value, num) for value, num in zip(jax.tree.leaves(params), lifted)
+  ]
+  zero = jnp.zeros([], lifter.dtype) if lifter.scaled else None
+  args += [
+      Data(Num(jnp.ones(leaf.shape, lifter.dtype), zero))
+      for leaf in jax.tree.leaves(shape)
+  ]
+  args += [Const(leaf) for leaf in jax.tree.leaves(apply_args)]
+  nums = []
+  for var, out in zip(closed.jaxpr.outvars, lifter.run(closed, args)):
+    if isinstance(out, Mask) or not jnp.issubdtype(
+        var.aval.dtype, np.floating
+    ):
+      continue  # predictions and counts beside the outputs
+    nums.append(lifter.linear(jnp.sum, lifter.lifted(out)))
+  if not nums:
+    raise LiftError('apply_fn has no real-valued output, so no path ends.')
+  return lifter.linear(lambda *values: sum(values[1:], values[0]), *nums)

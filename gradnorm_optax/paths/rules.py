@@ -1,0 +1,309 @@
+"""One small rule per primitive: what it does to lifted values.
+
+A rule is a function `rule(lifter, eqn, *values)` that returns the value of the
+output (a list where the primitive has several), or `NotImplemented` where it
+has no answer: then an expression of parameters alone is taken as a plain
+number, and data are an error. Operands that are all constant never reach a
+rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from gradnorm_optax.paths.lift import Lifter
+from gradnorm_optax.paths.rules_calls import CALLS
+from gradnorm_optax.paths.rules_select import SELECTION
+from gradnorm_optax.paths.values import Const, Data, Mask, Value, Weight
+
+Rule = Callable[..., Any]
+
+
+def keeps_bias(rule: Rule) -> Rule:
+  """Marks a rule that carries the pending bias of `merge_affine` itself."""
+  rule.keeps_bias = True  # type: ignore[attr-defined]
+  return rule
+
+
+@keeps_bias
+def identity(lifter: Lifter, eqn: Any, *args: Value) -> Any:
+  """Passes its operands on; for any function whose slopes are at most 1."""
+  del lifter
+  return list(args) if eqn.primitive.multiple_results else args[0]
+
+
+def structural(*operands: int, copies: bool = True) -> Rule:
+  """Returns the rule of a primitive that is linear in `operands` together.
+
+  Args:
+    *operands: Positions of these operands; none means all. The others (indices)
+      must be constants.
+    copies: Whether the primitive only moves or copies entries.
+  """
+
+  def rule(lifter: Lifter, eqn: Any, *args: Value) -> Any:
+    places = operands or range(len(args))
+    others = [arg for i, arg in enumerate(args) if i not in places]
+    if any(isinstance(args[i], Mask) for i in places):
+      return _of_mask(eqn, args)
+    if not all(isinstance(arg, Const | Weight) for arg in others):
+      raise lifter.error(
+          eqn,
+          'its indices depend on the input',
+          'Pass the one-hot or the embedded input as x instead of token ids',
+      )
+    params = _for_lifted(lifter, eqn)
+
+    def bind(*values: Any) -> Any:
+      full = [getattr(arg, 'value', None) for arg in args]
+      for i, value in zip(places, values):
+        full[i] = value
+      return eqn.primitive.bind(*full, **params)
+
+    nums = [lifter.lifted(args[i]) for i in places]
+    if eqn.primitive.multiple_results:
+      return _several(lifter, eqn, args, nums, bind)
+    num = (lifter.move if copies else lifter.linear)(bind, *nums)
+    return lifter.result(eqn, args, num)
+
+  return rule
+
+
+def _of_mask(eqn: Any, args: tuple[Value, ...]) -> Any:
+  """Truth values and indices of data stay what they are when moved about."""
+  masks = [arg for arg in args if isinstance(arg, Mask)]
+  mask = Mask(all(mask.homogeneous for mask in masks))
+  if len(masks) == 1 and len(args) == 1:
+    mask = masks[0]
+  return [mask] * len(eqn.outvars) if eqn.primitive.multiple_results else mask
+
+
+def _several(
+    lifter: Lifter, eqn: Any, args: Any, nums: Any, bind: Rule
+) -> list[Value]:
+  """Handles the primitives with several results: split, unstack."""
+  values, log2 = lifter.align(nums)
+  lifted = [type(nums[0])(value, log2) for value in bind(*values)]
+  if any(isinstance(arg, Data) for arg in args):
+    return [Data(num) for num in lifted]
+  plain = lifter.evaluate(eqn, args)
+  return [
+      Weight(value.value, num)  # type: ignore[union-attr]
+      for value, num in zip(plain, lifted)
+  ]
+
+
+def _for_lifted(lifter: Lifter, eqn: Any) -> dict[str, Any]:
+  """Returns a primitive's parameters, made fit for lifted operands."""
+  params = dict(eqn.params)
+  if 'preferred_element_type' in params:
+    params['preferred_element_type'] = lifter.dtype
+  if 'fill_value' in params:
+    params['fill_value'] = None if params['fill_value'] is None else 0
+  return params
+
+
+@keeps_bias
+def negate(lifter: Lifter, eqn: Any, arg: Value) -> Any:
+  """-x has the paths of x."""
+  if isinstance(arg, Data):
+    bias = None if arg.bias is None else -arg.bias
+    return Data(arg.lifted, bias, arg.origin)
+  return lifter.result(eqn, [arg], lifter.lifted(arg))
+
+
+@keeps_bias
+def convert(lifter: Lifter, eqn: Any, arg: Value) -> Any:
+  """A cast to another real type is the identity on lifted values."""
+  if not jnp.issubdtype(eqn.params['new_dtype'], np.floating):
+    return Mask(False) if isinstance(arg, Data) else _keep(arg)
+  if isinstance(arg, Data | Mask):
+    return arg
+  return lifter.result(eqn, [arg], lifter.lifted(arg))
+
+
+def _keep(arg: Value) -> Any:
+  return arg if isinstance(arg, Mask) else NotImplemented
+
+
+@keeps_bias
+def add(lifter: Lifter, eqn: Any, left: Value, right: Value) -> Any:
+  """x + b: a constant or parameter is an edge from the constant unit."""
+  if isinstance(left, Mask) or isinstance(right, Mask):
+    return NotImplemented
+  if lifter.merge_affine and isinstance(left, Data) != isinstance(right, Data):
+    sign = -1 if eqn.primitive.name == 'sub' else 1
+    data, other = (left, right) if isinstance(left, Data) else (right, left)
+    held = 0 if data.bias is None else data.bias  # type: ignore[union-attr]
+    plain = _plain(lifter, other)
+    bias = held + sign * plain if data is left else sign * held + plain
+    # The bias may be what gives the result its shape.
+    assert isinstance(data, Data)
+    num = lifter.move(
+        lambda v: jnp.broadcast_to(v, eqn.outvars[0].aval.shape), data.lifted
+    )
+    return Data(num, bias)
+  num = lifter.linear(jnp.add, lifter.lifted(left), lifter.lifted(right))
+  return lifter.result(eqn, (left, right), num)
+
+
+def _plain(lifter: Lifter, value: Any) -> jax.Array:
+  return lax.convert_element_type(jnp.asarray(value.value), lifter.dtype)
+
+
+@keeps_bias
+def multiply(lifter: Lifter, eqn: Any, left: Value, right: Value) -> Any:
+  """x · m: a factor multiplies every path."""
+  if isinstance(left, Mask) or isinstance(right, Mask):
+    return _gate(left, right)
+  if isinstance(left, Data) and isinstance(right, Data):
+    raise lifter.error(eqn, _BOTH, _BOTH_MEND)
+  return _scale(lifter, eqn, left, right, jnp.multiply, lifter.bilinear)
+
+
+_BOTH = 'a product of two values that both depend on the input'
+_BOTH_MEND = (
+    'Attention, gating, LayerNorm, RMSNorm and BatchNorm in training mode have '
+    'no path norm: use inference mode (use_running_average=True), or let '
+    'apply_fn leave this part out'
+)
+
+
+def _gate(left: Value, right: Value) -> Any:
+  """x · [x > 0] is a ReLU; other uses of a truth value as a number are not."""
+  mask, data = (left, right) if isinstance(left, Mask) else (right, left)
+  assert isinstance(mask, Mask)
+  if mask.homogeneous and isinstance(data, Data):
+    return Data(data.lifted, data.bias)
+  return NotImplemented
+
+
+@keeps_bias
+def divide(lifter: Lifter, eqn: Any, left: Value, right: Value) -> Any:
+  """x / m: the divisor counts as a constant factor."""
+  if isinstance(right, Data):
+    raise lifter.error(
+        eqn, 'division by a value that depends on the input', _BOTH_MEND
+    )
+  if isinstance(left, Const | Mask) or isinstance(right, Mask):
+    return NotImplemented
+  right = Const(right.value)
+  return _scale(
+      lifter, eqn, left, right, jnp.divide, lambda _, a, b: lifter.divide(a, b)
+  )
+
+
+
+def _scale(
+    lifter: Lifter, eqn: Any, left: Any, right: Any, plain: Rule, lift: Rule
+) -> Value:
+  """Scales by a constant or parameter, the pending bias included."""
+  data, other = (left, right) if isinstance(left, Data) else (right, left)
+  if not isinstance(data, Data):
+    num = lift(plain, lifter.lifted(left), lifter.lifted(right))
+    return lifter.result(eqn, (left, right), num)
+  bias = data.bias
+  if bias is not None:
+    bias = plain(bias, _plain(lifter, other))
+  sides = (data.lifted, lifter.lifted(other))
+  num = lift(plain, *(sides if data is left else sides[::-1]))
+  # A constant multiple keeps the origin, so that leaky ReLU is recognized.
+  if isinstance(other, Const):
+    return Data(num, bias, data.origin)
+  return Data(num, bias)
+
+
+def bilinear(lifter: Lifter, eqn: Any, left: Value, right: Value) -> Any:
+  """dot_general and convolution: products summed, one operand of data."""
+  if isinstance(left, Mask) or isinstance(right, Mask):
+    return NotImplemented
+  if isinstance(left, Data) and isinstance(right, Data):
+    raise lifter.error(eqn, _BOTH, _BOTH_MEND)
+  params = _for_lifted(lifter, eqn)
+  num = lifter.bilinear(
+      lambda a, b: eqn.primitive.bind(a, b, **params),
+      lifter.lifted(left),
+      lifter.lifted(right),
+  )
+  return lifter.result(eqn, (left, right), num)
+
+
+def power(lifter: Lifter, eqn: Any, arg: Value) -> Any:
+  """w^n of a parameter is n edges in a row; data only to the power 1."""
+  exponent = eqn.params.get('y', 2)
+  if isinstance(arg, Data) and exponent == 1:
+    return arg
+  if not isinstance(arg, Weight) or exponent < 1:
+    return NotImplemented
+  num = lifter.lifted(arg)
+  total = num
+  for _ in range(exponent - 1):
+    total = lifter.bilinear(jnp.multiply, total, num)
+  return lifter.result(eqn, [arg], total)
+
+
+def exponential(lifter: Lifter, eqn: Any, arg: Value) -> Any:
+  """exp(s) of a parameter (a log-scale): an edge whose slope is exp(s)."""
+  if not isinstance(arg, Weight):
+    return NotImplemented
+  (plain,) = lifter.evaluate(eqn, [arg])
+  num = lifter.lift(plain.value)  # type: ignore[union-attr]
+  if lifter.by_lifted:
+    held = lax.stop_gradient(num.value)
+    change = arg.lifted.value - lax.stop_gradient(arg.lifted.value)
+    # |exp(s)|^p moves by |slope|^p per unit of the lifted parameter.
+    num = type(num)(held + held * change, num.log2)
+  return Weight(plain.value, num)  # type: ignore[union-attr]
+
+
+def magnitude(lifter: Lifter, eqn: Any, arg: Value) -> Any:
+  """|x| has slopes 1 and -1."""
+  if isinstance(arg, Mask):
+    return NotImplemented
+  return lifter.result(eqn, [arg], lifter.lifted(arg))
+
+
+_IDENTITIES = (
+    'copy copy_p device_put sharding_constraint optimization_barrier name '
+    'stop_gradient reduce_precision pvary reshard mesh_cast layout_constraint'
+)
+_MOVES = (
+    'reshape transpose broadcast_in_dim squeeze slice rev expand_dims tile '
+    'split unstack'
+)
+_SUMS = 'reduce_sum cumsum reduce_window_sum'
+
+BUILTIN: dict[str, Rule] = {
+    **CALLS,
+    **SELECTION,
+    **dict.fromkeys(_IDENTITIES.split(), identity),
+    **dict.fromkeys(_MOVES.split(), structural(0)),
+    **dict.fromkeys(_SUMS.split(), structural(0, copies=False)),
+    'gather': structural(0),
+    'dynamic_slice': structural(0),
+    'dynamic_update_slice': structural(0, 1),
+    'scatter': structural(0, 2),
+    'scatter-add': structural(0, 2, copies=False),
+    'scatter_add': structural(0, 2, copies=False),
+    'concatenate': structural(),
+    'stack': structural(),
+    'neg': negate,
+    'abs': magnitude,
+    'convert_element_type': convert,
+    'add': add,
+    'add_any': add,
+    'sub': add,
+    'mul': multiply,
+    'div': divide,
+    'dot_general': bilinear,
+    'conv_general_dilated': bilinear,
+    'integer_pow': power,
+    'square': power,
+    'exp': exponential,
+}

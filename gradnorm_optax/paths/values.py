@@ -1,0 +1,228 @@
+"""The four kinds of value that a lifted program carries, and lifted numbers.
+
+A lifted program computes with the p-th powers of magnitudes. Every value in it
+is
+
+* `Const`: independent of the input and not an edge by itself; evaluated as the
+  program says, and raised to |.|^p where it meets data or weights;
+* `Weight`: an expression multiplicative in the parameters, carried twice: as
+the
+  number the program has, and lifted;
+* `Data`: what depends on the input, carried lifted only;
+* `Mask`: a truth value or an index computed from data, which may only select.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+# log2 of "nothing at all": an array of zeros takes no part when scales are
+# aligned. Sums of some thousands of these stay exact in float32.
+_NOTHING = -float(2**17)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Num:
+  """Represents the non-negative array `value * 2**log2`.
+
+  Attributes:
+    value: The array, in the dtype of the computation.
+    log2: A scalar, or None where the computation is not rescaled.
+  """
+
+  value: jax.Array
+  log2: Any = None
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Const:
+  """Holds a value that is no edge by itself (see the module)."""
+
+  value: Any
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Weight:
+  """Holds an expression multiplicative in parameters: plain and lifted."""
+
+  value: Any
+  lifted: Num
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Data:
+  """Holds what depends on the input, lifted.
+
+  Attributes:
+    lifted: The sum over paths into each unit.
+    bias: With `merge_affine`, the signed bias that is not lifted yet.
+    origin: Values with one origin are constant multiples of one value; this is
+      how the two branches of a leaky ReLU are recognized.
+  """
+
+  lifted: Num
+  bias: Any = None
+  origin: Any = dataclasses.field(
+      default_factory=object, metadata={'static': True}
+  )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Mask:
+  """Holds what is known of a truth value or an index computed from data.
+
+  Attributes:
+    homogeneous: Whether it stays the same when the data are scaled.
+    origin: The origin of the data it was computed from.
+    threshold: The constant that the data were compared with, or None.
+  """
+
+  homogeneous: bool = dataclasses.field(metadata={'static': True})
+  origin: Any = dataclasses.field(default=None, metadata={'static': True})
+  threshold: float | None = dataclasses.field(
+      default=None, metadata={'static': True}
+  )
+
+
+Value: TypeAlias = Const | Weight | Data | Mask
+
+
+class LiftError(ValueError):
+  """Reports a network that has no path norm, and what to do about it."""
+
+
+def _exp2(exponent: jax.Array) -> jax.Array:
+  return jnp.exp2(exponent)
+
+
+def _shift(value: jax.Array, exponent: jax.Array) -> jax.Array:
+  """Multiplies by 2**exponent in two halves, so that neither overflows."""
+  half = jnp.floor(exponent / 2)
+  return value * _exp2(half) * _exp2(exponent - half)
+
+
+def _magnitude(value: jax.Array) -> jax.Array:
+  """Returns floor(log2(max |value|)), or 0 where that is no finite number."""
+  top = lax.stop_gradient(jnp.max(jnp.abs(value), initial=0))
+  usable = (top > 0) & jnp.isfinite(top)
+  return jnp.floor(jnp.log2(jnp.where(usable, top, jnp.ones_like(top))))
+
+
+def _is_zero(value: jax.Array) -> jax.Array:
+  return lax.stop_gradient(jnp.max(jnp.abs(value), initial=0)) == 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Arithmetic:
+  """Computes with lifted numbers.
+
+  Attributes:
+    p: The exponent of the norm.
+    dtype: The dtype of every lifted array, float32 or float64.
+    scaled: Whether each array carries a power of two of its own, so that
+      neither deep nets nor tiny or huge weights leave the dtype's range.
+  """
+
+  p: float
+  dtype: Any
+  scaled: bool
+
+  def power(self, value: jax.Array) -> jax.Array:
+    """Returns |value|^p."""
+    if self.p == 2:
+      return value * value
+    if self.p == 1:
+      return jnp.abs(value)
+    return jnp.abs(value) ** self.p
+
+  def lift(self, value: Any) -> Num:
+    """Lifts a plain array: |value|^p."""
+    value = lax.convert_element_type(jnp.asarray(value), self.dtype)
+    if not self.scaled:
+      return Num(self.power(value))
+    shift = _magnitude(value)
+    lifted = self.power(_shift(value, -shift))
+    nothing = jnp.asarray(_NOTHING, self.dtype)
+    return Num(
+        lifted, jnp.where(_is_zero(value), nothing, self.p * shift)
+    )
+
+  def rescale(self, value: jax.Array, log2: jax.Array | None) -> Num:
+    """Moves the magnitude of `value` into `log2`, if numbers are rescaled."""
+    if log2 is None:
+      return Num(value)
+    shift = _magnitude(value)
+    nothing = jnp.asarray(_NOTHING, self.dtype)
+    return Num(
+        _shift(value, -shift),
+        jnp.where(_is_zero(value), nothing, jnp.maximum(log2 + shift, nothing)),
+    )
+
+  def align(self, nums: Sequence[Num]) -> tuple[list[jax.Array], Any]:
+    """Brings numbers to one scale; returns their values and its log2."""
+    if not self.scaled:
+      return [num.value for num in nums], None
+    top = nums[0].log2
+    for num in nums[1:]:
+      top = jnp.maximum(top, num.log2)
+    return [_shift(num.value, num.log2 - top) for num in nums], top
+
+  def linear(
+      self, function: Callable[..., jax.Array], *nums: Num
+  ) -> Num:
+    """Applies a function that is linear in all its operands together."""
+    values, log2 = self.align(nums)
+    return self.rescale(function(*values), log2)
+
+  def move(self, function: Callable[..., jax.Array], *nums: Num) -> Num:
+    """Applies a linear function that only moves or copies entries."""
+    values, log2 = self.align(nums)
+    return Num(function(*values), log2)
+
+  def bilinear(
+      self, function: Callable[..., jax.Array], left: Num, right: Num
+  ) -> Num:
+    """Applies a function that is linear in each of two operands."""
+    log2 = left.log2 + right.log2 if self.scaled else None
+    return self.rescale(function(left.value, right.value), log2)
+
+  def divide(self, left: Num, right: Num) -> Num:
+    """Divides one lifted number by another."""
+    log2 = left.log2 - right.log2 if self.scaled else None
+    return self.rescale(left.value / right.value, log2)
+
+  def restack(self, value: jax.Array, log2: jax.Array | None) -> Num:
+    """Brings the slices of a stack, each with its own scale, to one scale."""
+    if log2 is None:
+      return Num(value)
+    top = jnp.max(log2)
+    shape = log2.shape + (1,) * (value.ndim - 1)
+    return Num(_shift(value, jnp.reshape(log2 - top, shape)), top)
+
+  def root(self, num: Num) -> jax.Array:
+    """Returns num^(1/p), with a zero gradient where it is zero."""
+    value, log2 = num.value, num.log2
+    exponent = jnp.zeros([], self.dtype)
+    if log2 is not None:
+      exponent = jnp.floor(log2 / self.p)
+      value = _shift(value, log2 - self.p * exponent)
+    some = value > 0
+    safe = jnp.where(some, value, jnp.ones_like(value))
+    if self.p == 2:
+      rooted = jnp.sqrt(safe)
+    else:
+      rooted = safe if self.p == 1 else safe ** (1 / self.p)
+    rooted = jnp.where(some, _shift(rooted, exponent), jnp.zeros_like(value))
+    # Only parameters that are not finite lead to NaN here.
+    return jnp.where(jnp.isnan(value), jnp.full_like(value, jnp.inf), rooted)
