@@ -6,8 +6,7 @@ is
 * `Const`: independent of the input and not an edge by itself; evaluated as the
   program says, and raised to |.|^p where it meets data or weights;
 * `Weight`: an expression multiplicative in the parameters, carried twice: as
-the
-  number the program has, and lifted;
+  the number the program has, and lifted;
 * `Data`: what depends on the input, carried lifted only;
 * `Mask`: a truth value or an index computed from data, which may only select.
 """
