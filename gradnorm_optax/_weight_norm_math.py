@@ -1,0 +1,173 @@
+"""w = g v/||v||: the arithmetic and the choice of leaves, for every caller.
+
+The optimizer-level form, the Linen and the NNX modules share this file. g keeps
+the rank of v, with size 1 along the axes of the norm: so g says by its shape
+alone which axes were reduced, whatever options made it.
+"""
+
+import fnmatch
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jax import lax
+from jax import numpy as jnp
+
+from gradnorm_optax import _tree
+from gradnorm_optax._layout import Layout, resolve
+from gradnorm_optax.blocks import as_blocks
+
+
+def accumulator(dtype: Any) -> Any:
+  """Returns the dtype in which norms of such weights are computed."""
+  return jnp.float64 if dtype == jnp.float64 else jnp.float32
+
+
+def root(squares: jax.Array) -> jax.Array:
+  """Takes the square root, with derivative 0 at 0."""
+  positive = squares > 0
+  return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), 0)
+
+
+def norm(v: jax.Array, axes: Sequence[int]) -> jax.Array:
+  """Returns the norm of each unit, size 1 along `axes`, at least float32."""
+  v = v.astype(accumulator(v.dtype))
+  return root(jnp.sum(v * v, tuple(axes), keepdims=True))
+
+
+def inverse(norms: jax.Array) -> jax.Array:
+  """Returns 1 / norms, and 0 for a zero unit."""
+  positive = norms > 0
+  return jnp.where(positive, 1 / jnp.where(positive, norms, 1), 0)
+
+
+def scale(g: jax.Array, norms: jax.Array) -> jax.Array:
+  """Returns g / ||v||; 1 for a zero unit, which is then a plain weight."""
+  return jnp.where(norms > 0, g * inverse(norms), 1)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _compose(v: jax.Array, g: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+  return v * scale(g, norm(v, axes))
+
+
+@_compose.defjvp
+def _compose_jvp(axes, primals, tangents):
+  # dw = s dv + v (dg - s <v, dv>/||v||)/||v||, s = g/||v||. Its transpose reads
+  # grad_w and v once for <grad_w, v> and once for grad_v, and keeps nothing of
+  # the size of v; differentiating the forward pass as it stands costs a third
+  # reading and a stored array.
+  (v, g), (dv, dg) = primals, tangents
+  norms = norm(v, axes)
+  inv, s = inverse(norms), scale(g, norms)
+  along = jnp.sum(v * dv, axes, keepdims=True) * inv
+  return v * s, s * dv + v * ((dg - s * along) * inv)
+
+
+def compose(
+    v: jax.Array, g: jax.Array, axes: Sequence[int], dtype: Any = None
+) -> jax.Array:
+  """Returns w = g v/||v||, computed in at least float32.
+
+  A unit of norm 0 gives zeros; its gradient is that of a plain weight, so it
+  can leave zero.
+
+  Args:
+    v: Directions, any shape.
+    g: Lengths, size 1 along `axes`.
+    axes: Axes of the norm.
+    dtype: Of the result; v's by default.
+  """
+  full = accumulator(v.dtype)
+  w = _compose(v.astype(full), g.astype(full), tuple(axes))
+  return w.astype(v.dtype if dtype is None else dtype)
+
+
+def reduced_axes(v: Any, g: Any) -> tuple[int, ...] | None:
+  """Returns the axes of the norm that made `g`, None if it does not fit `v`."""
+  if len(v.shape) != len(g.shape):
+    return None
+  if any(b not in (1, a) for a, b in zip(v.shape, g.shape, strict=True)):
+    return None
+  return tuple(axis for axis, size in enumerate(g.shape) if size == 1)
+
+
+def check_where(where: Any, name: str) -> tuple[str, ...]:
+  """Returns `where` as a tuple of globs."""
+  globs = (where,) if isinstance(where, str) else where
+  if not isinstance(globs, Sequence) or not globs or not all(
+      isinstance(glob, str) for glob in globs):
+    raise TypeError(
+        f"{name}(where=...) takes a glob such as '*kernel' or several of them,"
+        f' not {where!r}.')
+  return tuple(globs)
+
+
+def check_blocks(blocks: Any, name: str) -> Any:
+  """Returns `blocks` as `Blocks`, by "unit" or "leaf"."""
+  found = as_blocks(blocks, name)
+  if found.by not in ('unit', 'leaf'):
+    raise ValueError(
+        f'{name}(blocks=...): a weight is normalized by "unit" (one norm for'
+        f' each output) or "leaf" (one for the array), not by {found.by!r}.'
+        ' Write gn.Blocks(by="unit", ...).')
+  return found
+
+
+def select(where: Sequence[str], blocks: Any, tree: Any, name: str) -> Layout:
+  """Resolves blocks on the leaves whose path matches.
+
+  Args:
+    where: Globs on paths.
+    blocks: From `check_blocks`.
+    tree: Parameters.
+    name: Who asks, for messages.
+
+  Returns:
+    A layout; `specs` holds None for leaves that are not normalized.
+
+  Raises:
+    ValueError: `where` matches no path of a tree that has leaves.
+    TypeError: A leaf is not of real floating point.
+  """
+  leaves, treedef = _tree.flatten(tree)
+  paths = _tree.paths(tree)
+  chosen = [any(fnmatch.fnmatchcase(path, glob) for glob in where)
+            for path in paths]
+  if paths and not any(chosen) and not any(map(_tree.is_hole, leaves)):
+    raise ValueError(
+        f'{name}: where={", ".join(map(repr, where))} matches no path of this'
+        f' tree.{_tree.nearest(where[0].strip("*/"), paths)} gn.explain(params)'
+        ' lists the paths.')
+  for path, leaf in zip(paths, leaves, strict=True):
+    if not _tree.is_hole(leaf):
+      _check_leaf(path, leaf, name)
+  hidden = [leaf if match else None
+            for leaf, match in zip(leaves, chosen, strict=True)]
+  return resolve(blocks, jax.tree.unflatten(treedef, hidden), name)
+
+
+def _check_leaf(path: str, leaf: Any, name: str) -> None:
+  shape, dtype = _tree.shape_dtype(leaf, path)
+  if 0 not in shape and not jnp.issubdtype(dtype, jnp.floating):
+    raise TypeError(
+        f'{name}: leaf {path or _tree.ROOT!r} has dtype {dtype}, and only real'
+        ' floating-point leaves are trained here. Hide it with optax.masked or'
+        ' optax.partition.')
+
+
+def unit_sums(parts: list[jax.Array], axes: list[Any]) -> list[jax.Array]:
+  """Sums each array over its axes, keeping them with size 1."""
+  return [jnp.sum(part, own, keepdims=True)
+          for part, own in zip(parts, axes, strict=True)]
+
+
+def log(g: jax.Array) -> jax.Array:
+  """Returns log g, finite for a zero unit."""
+  return jnp.log(jnp.maximum(g, jnp.finfo(g.dtype).tiny))
+
+
+def exp(log_g: jax.Array) -> jax.Array:
+  """Returns exp(log g) in at least float32."""
+  return lax.exp(log_g.astype(accumulator(log_g.dtype)))
