@@ -1,0 +1,115 @@
+"""Reads a configuration: TOML file, overrides, one clear error."""
+
+import pathlib
+import sys
+import tomllib
+from collections.abc import Sequence
+from typing import Any
+
+import pydantic
+
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.errors import LabError, nearest
+
+
+def load(path: str | pathlib.Path,
+         overrides: Sequence[str] = ()) -> schema.Config:
+  """Reads a configuration file.
+
+  Args:
+    path: A TOML file. Its folder joins Python's search path, so that
+      `target`s written beside it are found.
+    overrides: Assignments such as `'train.steps=500'`; the value is read as
+      TOML and, where that fails, as a plain string.
+
+  Returns:
+    The checked, frozen configuration.
+
+  Raises:
+    LabError: No such file, no TOML, an unknown key, a value out of range; the
+      message names the file and the section.
+  """
+  path = pathlib.Path(path)
+  try:
+    text = path.read_text(encoding='utf-8')
+  except OSError as error:
+    raise LabError(f'{path}: cannot read this configuration '
+                   f'({error.strerror or error})') from error
+  try:
+    raw = tomllib.loads(text)
+  except tomllib.TOMLDecodeError as error:
+    raise LabError(f'{path}: not valid TOML: {error}') from error
+  for item in overrides:
+    _assign(raw, item)
+  for folder in (str(path.parent.resolve()), str(pathlib.Path.cwd())):
+    if folder not in sys.path:
+      sys.path.insert(0, folder)
+  raw.setdefault('name', path.stem)
+  return parse(raw, str(path), overrides)
+
+
+def parse(raw: dict[str, Any], origin: str = 'configuration',
+          overrides: Sequence[str] = ()) -> schema.Config:
+  """Checks a configuration given as nested dictionaries."""
+  try:
+    config = schema.Config.model_validate(raw)
+  except pydantic.ValidationError as error:
+    raise LabError(f'{origin}: {_first(error, overrides)}') from None
+  from gradnorm_optax.lab import methods
+  for name, method in config.methods.items():
+    try:
+      methods.check(method)
+    except LabError as error:
+      raise LabError(f'{origin}: [methods.{name}] {error}') from None
+  return config
+
+
+def _assign(raw: dict[str, Any], item: str) -> None:
+  """Writes one `--set a.b=value` into the raw tables."""
+  key, equals, text = item.partition('=')
+  parts = key.strip().split('.')
+  if not equals or not all(parts):
+    raise LabError(f'--set {item}: write it as section.key=value, '
+                   'for example --set train.steps=500')
+  try:
+    value = tomllib.loads(f'value = {text}')['value']
+  except tomllib.TOMLDecodeError:
+    value = text.strip()
+  table = raw
+  for part in parts[:-1]:
+    table = table.setdefault(part, {})
+    if not isinstance(table, dict):
+      raise LabError(f'--set {item}: {part!r} is a value, not a section')
+  table[parts[-1]] = value
+
+
+def _first(error: pydantic.ValidationError, overrides: Sequence[str]) -> str:
+  """Renders the first of pydantic's complaints in one line."""
+  details = error.errors()
+  first = details[0]
+  # A model's path carries the tag of its union after its name: drop it.
+  path = [str(part) for part in first['loc']]
+  if path[:1] == ['models'] and len(path) > 2:
+    del path[2]
+  if first['type'] == 'union_tag_invalid':
+    known = first['ctx']['expected_tags'].replace("'", '').split(', ')
+    kind = first['ctx']['tag']
+    section = '.'.join(path)
+    text = f'unknown kind of model {kind!r}{nearest(kind, known)}'
+  elif first['type'] == 'lab':
+    section, text = '.'.join(path), first['msg']
+  else:
+    section, key = '.'.join(path[:-1]), path[-1] if path else ''
+    given = first.get('input')
+    shown = '' if isinstance(given, dict) else f', not {given!r}'
+    text = f'{key}: {_lower(first["msg"])}{shown}'
+  where = f'[{section}] ' if section else ''
+  more = f' (and {len(details) - 1} more)' if len(details) > 1 else ''
+  blame = [item for item in overrides
+           if item.split('=')[0].split('.') == path[:item.count('.') + 1]]
+  note = f' (from --set {blame[0]})' if blame else ''
+  return where + text + note + more
+
+
+def _lower(text: str) -> str:
+  return text[:1].lower() + text[1:]

@@ -1,0 +1,70 @@
+"""The examples: loaded, divided and standardized."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from gradnorm_optax.lab import schema
+
+
+class Split(NamedTuple):
+  """Inputs and targets, first axis: examples."""
+
+  x: np.ndarray
+  y: np.ndarray
+
+
+class Dataset(NamedTuple):
+  """Three parts of one set of examples.
+
+  Attributes:
+    train, validation, test: The parts; statistics come from `train` alone.
+    classes: Number of classes, or of symbols.
+    image: Height, width and channels where an example is a picture.
+    description: One line for the report.
+  """
+
+  train: Split
+  validation: Split
+  test: Split
+  classes: int
+  image: tuple[int, int, int] | None
+  description: str
+
+  @property
+  def chance(self) -> float:
+    """The share of the commonest class in the validation part."""
+    counts = np.bincount(self.validation.y.ravel())
+    return float(counts.max() / counts.sum())
+
+
+def load(config: schema.Data) -> Dataset:
+  """Loads what `[data]` names; the same seed gives the same division."""
+  return {'digits': _digits}[config.source](config)
+
+
+def _digits(config: schema.Data) -> Dataset:
+  """Scikit-learn's bundled 8x8 digits, stratified and standardized."""
+  from sklearn import datasets
+  bunch = datasets.load_digits()
+  x, y = bunch.data, bunch.target.astype(np.int32)
+  train, validation, test = divide(y, config)
+  mean, std = x[train].mean(0), x[train].std(0)
+  x = ((x - mean) / np.where(std > 0, std, 1.0)).astype(np.float32)
+  parts = [Split(x[part], y[part]) for part in (train, validation, test)]
+  sizes = ' + '.join(str(len(part.y)) for part in parts)
+  return Dataset(
+      parts[0], parts[1], parts[2], classes=10, image=(8, 8, 1),
+      description=f'scikit-learn digits, 8x8 pixels, {sizes} examples')
+
+
+def divide(y: np.ndarray, config: schema.Data) -> list[np.ndarray]:
+  """Divides indices into training, validation and test, by class."""
+  from sklearn.model_selection import train_test_split
+  rest, test = train_test_split(
+      np.arange(len(y)), test_size=config.test, random_state=config.seed,
+      stratify=y)
+  share = config.validation / (1 - config.test)
+  train, validation = train_test_split(
+      rest, test_size=share, random_state=config.seed, stratify=y[rest])
+  return [train, validation, test]

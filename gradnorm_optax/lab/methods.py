@@ -1,0 +1,190 @@
+"""From a method's table to an optax chain: what the lab runs, a user writes.
+
+Every building block is one row of a small table; a new one is added by adding
+its row. `build` puts them together in the order clip, normalize, optimizer and
+wraps the chain.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+import gradnorm_optax as gn
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.errors import LabError, nearest
+
+Rate = float | jax.Array | Callable[[Any], Any]
+
+
+class Context(NamedTuple):
+  """What a method may need to know about the model.
+
+  Attributes:
+    stacked: {glob: axis} of layers that the model scans over.
+    apply_fn: `apply_fn(params, x)`, for methods that trace the model.
+    example: One example, as `jax.ShapeDtypeStruct`.
+  """
+
+  stacked: Mapping[str, int] = {}
+  apply_fn: Callable[..., Any] | None = None
+  example: Any = None
+
+
+class Optimizer(NamedTuple):
+  """A row: what it is and how it is made from a learning rate."""
+
+  summary: str
+  make: Callable[..., optax.GradientTransformation]
+  defaults: Mapping[str, Any] = {}
+
+
+class Part(NamedTuple):
+  """A row for a normalizer or a wrapper."""
+
+  summary: str
+  make: Callable[..., optax.GradientTransformation]
+
+
+OPTIMIZERS: dict[str, Optimizer] = {
+    'sgd': Optimizer('plain gradient descent', optax.sgd),
+    'momentum': Optimizer(
+        'SGD with momentum 0.9', optax.sgd, {'momentum': 0.9}),
+    'adam': Optimizer('Adam', optax.adam),
+    'adamw': Optimizer('Adam with decoupled weight decay', optax.adamw),
+    'adagrad': Optimizer('AdaGrad', optax.adagrad),
+    'rmsprop': Optimizer('RMSProp', optax.rmsprop),
+    'lion': Optimizer('Lion, the sign of a momentum', optax.lion),
+}
+
+
+def _blocks(method: schema.Method, default: str, context: Context) -> Any:
+  """Makes the `gn.Blocks` of a method, the model's stacks included."""
+  given = method.blocks
+  if given is None or isinstance(given, str):
+    return gn.Blocks(by=given or default, stacked=dict(context.stacked))
+  stacked = {**context.stacked, **given.stacked}
+  return gn.Blocks(by=given.by, stacked=stacked, fan_in=dict(given.fan_in),
+                   skip=given.skip)
+
+
+def _bng(method: schema.Method,
+         context: Context) -> optax.GradientTransformation:
+  blocks = _blocks(method, 'layer', context)
+  unit = gn.normalize_by_block_norm(blocks)
+  if method.ratio is None:
+    return unit
+  return optax.chain(
+      unit, gn.scale_by_block_param_norm(blocks, ratio=method.ratio))
+
+
+NORMALIZERS: dict[str, Part] = {
+    'bng': Part('each layer\'s gradient divided by its norm; with `ratio`, '
+                'times ratio x the norm of its weights', _bng),
+}
+
+WRAPPERS: dict[str, Part] = {}
+
+
+class Built(NamedTuple):
+  """A method ready to train.
+
+  Attributes:
+    tx: The optax transformation.
+    wrap: Turns the model's parameters into what `tx` is given.
+    unwrap: The reverse: the parameters to train and to evaluate.
+  """
+
+  tx: optax.GradientTransformation
+  wrap: Callable[[Any], Any]
+  unwrap: Callable[[Any], Any]
+
+
+def build(method: schema.Method, learning_rate: Rate,
+          context: Context = Context()) -> Built:
+  """Builds the optax chain of a method's table.
+
+  Args:
+    method: The table.
+    learning_rate: A number, a traced scalar or an optax schedule.
+    context: What the method may know about the model.
+
+  Returns:
+    The chain. Under `lookahead` the optimizer's parameters are the pair of
+    fast and slow weights; the fast ones are trained and evaluated, as the
+    authors of SING do.
+
+  >>> from gradnorm_optax.lab import schema
+  >>> built = build(schema.Method(optimizer='adam', clip=1.0), 1e-3)
+  >>> isinstance(built.tx, optax.GradientTransformation)
+  True
+  """
+  parts = []
+  if method.clip is not None:
+    parts.append(optax.clip_by_global_norm(method.clip))
+  parts += [NORMALIZERS[name].make(method, context)
+            for name in method.normalizers]
+  parts.append(_optimizer(method, learning_rate, context))
+  tx = optax.chain(*parts) if len(parts) > 1 else parts[0]
+  if method.wrap is not None:
+    tx = WRAPPERS[method.wrap].make(tx, method, context)
+  if method.lookahead is None:
+    return Built(tx, lambda params: params, lambda params: params)
+  tx = optax.lookahead(tx, method.lookahead, method.lookahead_alpha)
+  return Built(tx, optax.LookaheadParams.init_synced,
+               lambda params: params.fast)
+
+
+def _optimizer(method: schema.Method, learning_rate: Rate,
+               context: Context) -> optax.GradientTransformation:
+  """Makes the optimizer itself, the user's own included."""
+  row = OPTIMIZERS.get(method.optimizer)
+  make = row.make if row else target(method.optimizer)
+  options = {**(row.defaults if row else {}), **method.options}
+  try:
+    tx = make(learning_rate, **options)
+  except (TypeError, ValueError) as error:
+    raise LabError(f'optimizer {method.optimizer!r} with options '
+                   f'{dict(method.options)}: {error}') from error
+  if not (hasattr(tx, 'init') and hasattr(tx, 'update')):
+    raise LabError(f'{method.optimizer!r} returned {type(tx).__name__}, not '
+                   'an optax.GradientTransformation')
+  return tx
+
+
+def target(name: str) -> Callable[..., Any]:
+  """Imports `package.module:function`, the user's own code."""
+  module, _, function = name.partition(':')
+  try:
+    return getattr(importlib.import_module(module), function)
+  except ImportError as error:
+    raise LabError(f'{name!r}: cannot import {module!r} ({error})') from error
+  except AttributeError as error:
+    known = [key for key in vars(importlib.import_module(module))
+             if not key.startswith('_')]
+    raise LabError(f'{name!r}: {module!r} has no {function!r}'
+                   f'{nearest(function, known)}') from error
+
+
+def check(method: schema.Method) -> None:
+  """Raises `LabError` unless every name in the table is known."""
+  if ':' in method.optimizer:
+    target(method.optimizer)
+  elif method.optimizer not in OPTIMIZERS:
+    raise LabError(f'unknown optimizer {method.optimizer!r}'
+                   f'{nearest(method.optimizer, OPTIMIZERS)} (your own is '
+                   'written "package.module:function")')
+  for name in method.normalizers:
+    if name not in NORMALIZERS:
+      raise LabError(f'normalize: unknown method {name!r}'
+                     f'{nearest(name, NORMALIZERS)}')
+  if method.wrap is not None and method.wrap not in WRAPPERS:
+    raise LabError(f'wrap: unknown method {method.wrap!r}'
+                   f'{nearest(method.wrap, WRAPPERS)}')
+  if method.ratio is not None and 'bng' not in method.normalizers:
+    raise LabError('ratio belongs to normalize = "bng"')
+  if method.blocks is not None and not method.normalizers:
+    raise LabError('blocks without normalize has nothing to act on')
+  build(method, 1e-3)

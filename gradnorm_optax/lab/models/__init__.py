@@ -1,0 +1,35 @@
+"""Small Flax models of any depth, built from a `[models.NAME]` table."""
+
+from typing import Any, NamedTuple
+
+from flax import linen as nn
+
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.models import convolutional, perceptron
+
+
+class Built(NamedTuple):
+  """A model and what methods should know about its parameters.
+
+  Attributes:
+    module: A Linen module called as `module(x, train)`.
+    stacked: {glob: axis} of parameters that carry a layer axis.
+  """
+
+  module: nn.Module
+  stacked: dict[str, int]
+
+
+def build(model: Any, classes: int,
+          image: tuple[int, int, int] | None) -> Built:
+  """Builds the Flax module of a model's table."""
+  if isinstance(model, schema.MLP):
+    return Built(perceptron.MLP(
+        model.depth, model.width, model.activation, classes), {})
+  if isinstance(model, schema.CNN):
+    return Built(convolutional.CNN(
+        model.depth, model.width, model.activation, classes, image), {})
+  if isinstance(model, schema.ResNet):
+    return Built(convolutional.ResNet(
+        model.blocks, model.width, model.batch_norm, classes, image), {})
+  raise TypeError(type(model))

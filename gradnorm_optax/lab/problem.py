@@ -1,0 +1,67 @@
+"""A model with its data: initialization, loss and evaluation."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gradnorm_optax.lab import methods, models, schema
+from gradnorm_optax.lab.data import Dataset, Split
+
+EVALUATION_BATCH = 1024
+
+
+class Problem(NamedTuple):
+  """What is trained, apart from how.
+
+  Attributes:
+    module: The Linen module.
+    dataset: The examples, as NumPy arrays.
+    context: What methods may know about the model.
+  """
+
+  module: Any
+  dataset: Dataset
+  context: methods.Context
+
+  def init(self, seed: jax.Array | int) -> tuple[Any, Any]:
+    """Draws the parameters and the other variables of one seed."""
+    # A stream of its own: data order and initialization share the seed only.
+    key = jax.random.fold_in(jax.random.key(seed), 0)
+    x = jnp.asarray(self.dataset.train.x[:1])
+    variables = dict(self.module.init(key, x, train=False))
+    return variables.pop('params'), variables
+
+  def loss(self, params: Any, extra: Any, x: jax.Array,
+           y: jax.Array) -> tuple[jax.Array, Any]:
+    """Mean cross-entropy of a training batch and the new variables."""
+    logits, extra = self.module.apply(
+        {'params': params, **extra}, x, train=True, mutable=list(extra))
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+    return losses.mean(), extra
+
+  def evaluate(self, params: Any, extra: Any,
+               split: Split) -> dict[str, jax.Array]:
+    """Mean loss and accuracy over a part of the data."""
+    def batch(xy: Any) -> tuple[jax.Array, jax.Array]:
+      x, y = xy
+      logits = self.module.apply({'params': params, **extra}, x, train=False)
+      loss = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+      return loss, (logits.argmax(-1) == y).astype(jnp.float32)
+
+    size, rows = EVALUATION_BATCH, len(split.y)
+    parts = [batch((split.x[:rows % size], split.y[:rows % size]))]
+    if rows >= size:
+      whole = [a[rows % size:].reshape(-1, size, *a.shape[1:]) for a in split]
+      parts.append(jax.lax.map(batch, tuple(whole)))
+    loss, right = (
+        jnp.stack([part[i].sum() for part in parts]).sum() / split.y.size
+        for i in (0, 1))
+    return {'loss': loss, 'accuracy': right}
+
+
+def build(model: schema.Model, dataset: Dataset) -> Problem:
+  """Joins a model's table with the data."""
+  built = models.build(model, dataset.classes, dataset.image)
+  return Problem(built.module, dataset, methods.Context(stacked=built.stacked))

@@ -1,0 +1,71 @@
+"""What a result was made with: versions, revision, machine."""
+
+import functools
+import hashlib
+import os
+import pathlib
+import platform
+import subprocess
+from importlib import metadata
+from typing import Any
+
+PACKAGES = ('gradnorm_optax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy',
+            'scipy', 'scikit-learn')
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+  """Versions of Python and of the packages that shape a result."""
+  found = {'python': platform.python_version()}
+  for name in PACKAGES:
+    try:
+      found[name] = metadata.version(name)
+    except metadata.PackageNotFoundError:
+      found[name] = 'not installed'
+  return found
+
+
+@functools.cache
+def revision() -> dict[str, Any] | None:
+  """The git revision of the package's source; None outside a checkout."""
+  folder = pathlib.Path(__file__).parent
+
+  def git(*args: str) -> str:
+    done = subprocess.run(
+        ['git', '-C', str(folder), *args], capture_output=True, text=True,
+        check=True, timeout=10)
+    return done.stdout.strip()
+
+  try:
+    # A package installed below someone else's checkout is not part of it.
+    git('ls-files', '--error-unmatch', '__init__.py')
+    return {'commit': git('rev-parse', 'HEAD'),
+            'modified': bool(git('status', '--porcelain', '--', '..'))}
+  except (OSError, subprocess.SubprocessError):
+    return None
+
+
+@functools.cache
+def machine() -> dict[str, Any]:
+  """The processor and the devices that JAX sees."""
+  import jax
+  devices = jax.devices()
+  return {'platform': platform.platform(), 'cores': os.cpu_count(),
+          'devices': f'{len(devices)} x {devices[0].device_kind}'}
+
+
+@functools.cache
+def source_digest() -> str:
+  """A digest of the package's code: results of other code are not reused."""
+  root = pathlib.Path(__file__).parent.parent
+  digest = hashlib.sha256()
+  # Files that only show results do not shape them.
+  shown = {'cli.py', 'table.py', 'figures.py', 'stats.py', 'results.py',
+           'compare.py', 'summary.py', 'provenance.py'}
+  for path in sorted(root.rglob('*.py')):
+    inside = path.relative_to(root).as_posix()
+    if inside.startswith('lab/') and (
+        path.name in shown or inside.startswith('lab/report/')):
+      continue
+    digest.update(inside.encode() + b'\0' + path.read_bytes() + b'\0')
+  return digest.hexdigest()[:16]

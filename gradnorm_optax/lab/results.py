@@ -1,0 +1,132 @@
+"""A run folder: one line for every finished trial, never lost or repeated."""
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from gradnorm_optax.lab.errors import LabError
+
+
+def fingerprint(**parts: Any) -> str:
+  """A digest of what determines a trial's result.
+
+  >>> fingerprint(rate=0.1, seed=1) == fingerprint(seed=1, rate=0.1)
+  True
+  """
+  text = json.dumps(parts, sort_keys=True, default=str)
+  return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+class Store:
+  """The finished trials of a run folder, by fingerprint.
+
+  Every line of `trials.jsonl` is written by one call and flushed to the disk;
+  a line cut short by a crash is dropped when the folder is opened again.
+  """
+
+  def __init__(self, folder: str | os.PathLike[str], *, fresh: bool = False):
+    """Opens the folder, making it if needed; `fresh` forgets old results."""
+    self.folder = pathlib.Path(folder)
+    self._lock = threading.Lock()
+    self.records: dict[str, dict[str, Any]] = {}
+    with _disk(self.folder):
+      self.folder.mkdir(parents=True, exist_ok=True)
+      self._guard = self._claim()
+      try:
+        path = self.folder / 'trials.jsonl'
+        if fresh:
+          path.unlink(missing_ok=True)
+        self._read(path)
+        self._file = os.open(
+            path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+      except BaseException:
+        self._guard.close()
+        raise
+
+  def _claim(self) -> Any:
+    """Takes the folder's lock: two writers would do every trial twice."""
+    guard = open(self.folder / '.lock', 'w')
+    try:
+      import fcntl
+    except ImportError:  # Windows: no advisory locks; do without
+      return guard
+    try:
+      fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      guard.close()
+      raise LabError(f'{self.folder}: another comparison is writing here; '
+                     'wait for it or give --out another folder') from None
+    return guard
+
+  def _read(self, path: pathlib.Path) -> None:
+    """Reads the finished trials and cuts off a broken last line."""
+    if not path.exists():
+      return
+    text = path.read_bytes()
+    whole = text.rfind(b'\n') + 1
+    if whole < len(text):
+      os.truncate(path, whole)
+    for number, line in enumerate(text[:whole].splitlines(), 1):
+      try:
+        record = json.loads(line)
+        self.records[record['fingerprint']] = record
+      except (ValueError, KeyError) as error:
+        raise LabError(f'{path}:{number}: not a finished trial ({error}); '
+                       'mend the line or start over with --fresh') from error
+
+  def add(self, record: dict[str, Any]) -> None:
+    """Appends a finished trial; it is on the disk when this returns."""
+    line = (json.dumps(record) + '\n').encode()
+    with self._lock, _disk(self.folder):
+      begin = os.fstat(self._file).st_size
+      written = 0
+      try:
+        while written < len(line):
+          written += os.write(self._file, line[written:])
+        os.fsync(self._file)
+      except OSError:
+        os.ftruncate(self._file, begin)
+        raise
+      self.records[record['fingerprint']] = record
+
+  def close(self) -> None:
+    """Gives the folder free."""
+    os.close(self._file)
+    self._guard.close()
+
+  def __enter__(self) -> 'Store':
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self.close()
+
+
+def write(path: str | os.PathLike[str], content: str | bytes) -> None:
+  """Writes a file whole or not at all."""
+  path = pathlib.Path(path)
+  data = content.encode() if isinstance(content, str) else content
+  part = path.with_name(path.name + '.part')
+  with _disk(path):
+    try:
+      with open(part, 'wb') as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+      os.replace(part, path)
+    finally:
+      part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _disk(path: pathlib.Path) -> Iterator[None]:
+  """Turns an error of the disk into one line."""
+  try:
+    yield
+  except OSError as error:
+    raise LabError(f'{path}: cannot write ({error.strerror or error}); what '
+                   'was finished is kept') from error

@@ -1,0 +1,186 @@
+"""The shape of a configuration: strict, frozen, typed tables.
+
+Every table refuses keys that it does not know and names the nearest one. These
+classes are plain data: nothing here imports JAX.
+"""
+
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic_core import PydanticCustomError
+
+from gradnorm_optax.lab.errors import nearest
+
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+Rates = Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+
+
+def complaint(message: str) -> PydanticCustomError:
+  """Makes a validation error whose text reaches the user unchanged."""
+  return PydanticCustomError('lab', '{message}', {'message': message})
+
+
+class Table(pydantic.BaseModel):
+  """A table of the configuration; unknown keys are errors."""
+
+  model_config = pydantic.ConfigDict(
+      extra='forbid', frozen=True, allow_inf_nan=False)
+
+  @pydantic.model_validator(mode='before')
+  @classmethod
+  def _known_keys(cls, values: Any) -> Any:
+    for key in values if isinstance(values, dict) else ():
+      if key not in cls.model_fields:
+        raise complaint(f'unknown key {key!r}{nearest(key, cls.model_fields)}')
+    return values
+
+
+class Data(Table):
+  """Where the examples come from and how they are divided."""
+
+  source: Literal['digits', 'characters'] = 'digits'
+  validation: Share = 0.15
+  test: Share = 0.15
+  seed: NonNegativeInt = 0
+  length: PositiveInt = 64  # characters in one example
+
+  @pydantic.model_validator(mode='after')
+  def _room_for_training(self) -> 'Data':
+    if self.validation + self.test >= 1:
+      raise complaint('validation + test must leave a share for training')
+    return self
+
+
+class MLP(Table):
+  """A plain perceptron: `depth` hidden layers of `width` units."""
+
+  kind: Literal['mlp']
+  depth: PositiveInt = 2
+  width: PositiveInt = 100
+  activation: Literal['sigmoid', 'tanh', 'relu', 'gelu'] = 'relu'
+
+
+class CNN(Table):
+  """A plain convolutional net: `depth` 3x3 layers, halved twice."""
+
+  kind: Literal['cnn']
+  depth: PositiveInt = 4
+  width: PositiveInt = 16
+  activation: Literal['sigmoid', 'tanh', 'relu', 'gelu'] = 'relu'
+
+
+class ResNet(Table):
+  """A residual net of three stages with `blocks` blocks each."""
+
+  kind: Literal['resnet']
+  blocks: PositiveInt = 1
+  width: PositiveInt = 16
+  batch_norm: bool = True
+
+
+class Transformer(Table):
+  """A small causal pre-LN transformer whose layers are scanned."""
+
+  kind: Literal['transformer']
+  depth: PositiveInt = 4
+  width: PositiveInt = 64
+  heads: PositiveInt = 4
+  axis: NonNegativeInt = 0  # where nn.scan puts the layers
+  scan: bool = True
+
+
+Model = Annotated[MLP | CNN | ResNet | Transformer,
+                  Field(discriminator='kind')]
+
+
+class BlocksTable(Table):
+  """The arguments of `gn.Blocks`, written as a table."""
+
+  by: Literal['leaf', 'layer', 'unit', 'global'] = 'layer'
+  stacked: dict[str, int | tuple[int, ...]] = {}
+  fan_in: dict[str, int | tuple[int, ...]] = {}
+  skip: tuple[str, ...] = ()
+
+
+class Method(Table):
+  """One row of the comparison: an optimizer and what stands around it.
+
+  The chain is built in the order clip, normalize, optimizer, then wrapped.
+  """
+
+  optimizer: str
+  options: dict[str, Any] = {}
+  clip: PositiveFloat | None = None
+  normalize: str | tuple[str, ...] = ()
+  blocks: BlocksTable | Literal['leaf', 'layer', 'unit', 'global'] | None = None
+  ratio: PositiveFloat | None = None
+  wrap: str | None = None
+  lookahead: PositiveInt | None = None
+  lookahead_alpha: Share = 0.5
+  learning_rates: Rates | None = None
+
+  @property
+  def normalizers(self) -> tuple[str, ...]:
+    """The names under `normalize`, as a tuple."""
+    names = self.normalize
+    return (names,) if isinstance(names, str) else names
+
+
+class Train(Table):
+  """How one run trains."""
+
+  steps: PositiveInt = 1000
+  batch_size: PositiveInt = 100
+  eval_every: PositiveInt = 50
+  schedule: Literal['constant', 'step', 'cosine'] = 'constant'
+  warmup: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0  # share of the steps
+  decay_at: tuple[Share, ...] = (0.5, 0.75)  # shares of the steps
+  decay_factor: PositiveFloat = 0.1
+
+  @pydantic.model_validator(mode='after')
+  def _whole_chunks(self) -> 'Train':
+    if self.steps % self.eval_every:
+      raise complaint(f'steps ({self.steps}) must be a multiple of eval_every '
+                      f'({self.eval_every})')
+    return self
+
+
+class Compare(Table):
+  """Which trials a comparison makes and how they are spread."""
+
+  learning_rates: Rates = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+  tune_seeds: PositiveInt = 2
+  seeds: PositiveInt = 5  # fresh ones, at the chosen rate
+  target: PositiveFloat = 0.9  # validation accuracy
+  baseline: str | None = None
+  workers: NonNegativeInt = 0  # 0: one per core
+  trials_per_call: NonNegativeInt = 0  # 0: 1 on CPU, all of them elsewhere
+  timing_rounds: PositiveInt = 15
+
+
+class Config(Table):
+  """A whole configuration."""
+
+  name: Annotated[str, Field(pattern=r'^[\w.-]+$')]
+  title: str = ''
+  data: Data = Data()
+  models: Annotated[dict[str, Model], Field(min_length=1)]
+  methods: Annotated[dict[str, Method], Field(min_length=1)]
+  train: Train = Train()
+  compare: Compare = Compare()
+
+  @pydantic.model_validator(mode='after')
+  def _equal_grids(self) -> 'Config':
+    size = len(self.compare.learning_rates)
+    for name, method in self.methods.items():
+      if method.learning_rates and len(method.learning_rates) != size:
+        raise complaint(
+            f'methods.{name}.learning_rates has {len(method.learning_rates)} '
+            f'values, compare.learning_rates has {size}: every method must '
+            'search a grid of the same size')
+    base = self.compare.baseline
+    if base is not None and base not in self.methods:
+      raise complaint(f'compare.baseline: unknown method {base!r}'
+                      f'{nearest(base, self.methods)}')
+    return self

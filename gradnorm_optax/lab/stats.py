@@ -1,0 +1,85 @@
+"""Summaries of several runs, by fixed rules."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Interval(NamedTuple):
+  """A mean and its 95% interval."""
+
+  mean: float
+  low: float
+  high: float
+
+
+def mean_interval(values: Sequence[float], seed: int = 0) -> Interval:
+  """The mean and its bootstrap 95% interval (percentiles, 9999 resamples).
+
+  Args:
+    values: One figure for each seed.
+    seed: Of the resampling, fixed so that a report can be made again.
+
+  Returns:
+    The interval; NaN bounds for a single value, which has none.
+
+  >>> mean_interval([0.5, 0.5, 0.5])
+  Interval(mean=0.5, low=0.5, high=0.5)
+  """
+  from scipy import stats
+  sample = np.asarray(values, np.float64)
+  if not len(sample):
+    return Interval(math.nan, math.nan, math.nan)
+  mean = float(sample.mean())
+  if len(sample) == 1:
+    return Interval(mean, math.nan, math.nan)
+  if np.ptp(sample) == 0:
+    return Interval(mean, mean, mean)
+  bounds = stats.bootstrap(
+      (sample,), np.mean, confidence_level=0.95, method='percentile',
+      rng=np.random.default_rng(seed)).confidence_interval
+  return Interval(mean, float(bounds.low), float(bounds.high))
+
+
+def steps_to_target(accuracy: Sequence[float], target: float,
+                    every: int) -> float:
+  """The first evaluated step whose accuracy reaches the target, else inf.
+
+  >>> steps_to_target([0.1, 0.6, 0.5, 0.7], 0.6, every=50)
+  100.0
+  """
+  reached = np.flatnonzero(np.asarray(accuracy, np.float64) >= target)
+  return float((reached[0] + 1) * every) if len(reached) else math.inf
+
+
+def trains(accuracies: Sequence[float], chance: float, examples: int) -> bool:
+  """Says whether the best of several runs is better than guessing.
+
+  Guessing is the share of the commonest class; a run must exceed it by three
+  standard errors of a proportion measured on `examples` examples.
+
+  >>> trains([0.08, 0.12], chance=0.1, examples=270)
+  False
+  >>> trains([0.08, 0.2], chance=0.1, examples=270)
+  True
+  """
+  margin = 3 * math.sqrt(chance * (1 - chance) / examples)
+  return max(accuracies, default=0.0) > chance + margin
+
+
+def median(values: Sequence[float]) -> float:
+  """The median, infinite values included (they sort last).
+
+  >>> median([100.0, float('inf'), 50.0])
+  100.0
+  """
+  ordered = sorted(values)
+  if not ordered:
+    return math.nan
+  middle = len(ordered) // 2
+  if len(ordered) % 2:
+    return ordered[middle]
+  low, high = ordered[middle - 1], ordered[middle]
+  return high if math.isinf(high) else (low + high) / 2

@@ -1,0 +1,75 @@
+"""The template's table on a terminal."""
+
+import math
+
+from rich import console, table, text
+
+from gradnorm_optax.lab.summary import Row, Summary
+
+
+def render(found: Summary) -> console.Group:
+  """One table for each model, and how to read them."""
+  models = dict.fromkeys(row.model for row in found.rows)
+  head = text.Text(f'{found.title}\n', style='bold')
+  head.append(
+      f'{found.data}; {found.steps} steps; learning rate chosen on '
+      f'{found.tune_seeds} seeds, results on {found.seeds} fresh ones; '
+      f'guessing gives {100 * found.chance:.1f}%', style='not bold dim')
+  parts: list[console.RenderableType] = [head]
+  for model in models:
+    parts.append(_one(found, model))
+  parts.append(text.Text(_notes(found), style='dim'))
+  return console.Group(*parts)
+
+
+def _one(found: Summary, model: str) -> table.Table:
+  """The table of one model."""
+  shown = table.Table(title=f'\n{model}', title_justify='left',
+                      title_style='bold', pad_edge=False, box=None)
+  shown.add_column('method', no_wrap=True)
+  for name in ('rate', f'{100 * found.target:g}% at step', 'in s',
+               'validation % [95%]', 'spread', 'test %', 'diverged',
+               'step ms', 'x bare'):
+    shown.add_column(name, justify='right')
+  best = max(row.accuracy.mean for row in found.rows if row.model == model)
+  for row in found.rows:
+    if row.model == model:
+      style = 'bold' if row.trains and row.accuracy.mean == best else None
+      shown.add_row(*_cells(row), style=style)
+  return shown
+
+
+def _cells(row: Row) -> list[str]:
+  """The cells of a row."""
+  name = row.method
+  cost = [f'{1000 * row.step_seconds:.2f}',
+          f'{row.overhead[1]:.2f}' if row.overhead else '1']
+  failed = f'{row.diverged}/{row.seeds}'
+  if not row.trains:
+    return [name, '-', '-', '-', 'does not train', '-', '-', failed, *cost]
+  rate = f'{row.rate:g}' + ('!' if row.edge else '')
+  steps, seconds = '-', '-'
+  if math.isfinite(row.steps):
+    steps = f'{row.steps:.0f}'
+    seconds = f'{row.seconds:.1f}'
+  if row.reached < row.seeds:
+    steps += f' ({row.reached}/{row.seeds})'
+  accuracy = (f'{100 * row.accuracy.mean:.1f} [{100 * row.accuracy.low:.1f}, '
+              f'{100 * row.accuracy.high:.1f}]')
+  return [name, rate, steps, seconds, accuracy, f'{100 * row.spread:.1f}',
+          f'{100 * row.test.mean:.1f}', failed, *cost]
+
+
+def _notes(found: Summary) -> str:
+  """Explains the signs that the table uses."""
+  notes = [
+      'step: median over the seeds, (n/m) if only n of m reached the target; '
+      'spread: standard deviation over the seeds; x bare: time of a step '
+      'against the optimizer alone, interleaved.']
+  if any(row.edge and row.trains for row in found.rows):
+    notes.append('! the best rate lies on the edge of its grid: widen the '
+                 'grid before using this row.')
+  if any(not row.trains for row in found.rows):
+    notes.append('does not train: no run at any rate was better than '
+                 'guessing.')
+  return '\n' + '\n'.join(notes)

@@ -1,0 +1,86 @@
+"""The cost of a step against the bare optimizer, measured interleaved."""
+
+import statistics
+from typing import TYPE_CHECKING, NamedTuple
+
+from gradnorm_optax.lab import provenance, results, schema
+
+if TYPE_CHECKING:
+  from gradnorm_optax.lab.compare import Runner
+
+
+class Clock(NamedTuple):
+  """Times of one method on one model.
+
+  Attributes:
+    step_seconds: Median time of a training step.
+    bare: The optimizer alone; None if the method is that.
+    overhead: Quartiles of the ratio of both times, round by round.
+  """
+
+  step_seconds: float
+  bare: str | None
+  overhead: tuple[float, float, float] | None
+
+
+def bare(method: schema.Method) -> schema.Method:
+  """The method's optimizer with nothing around it."""
+  return schema.Method(optimizer=method.optimizer, options=method.options)
+
+
+def measure(runner: 'Runner') -> None:
+  """Fills `runner.timings`, from the run folder where it is known.
+
+  All methods of a model take turns, one call each in every round, in one
+  thread with no other work of this process: whatever else slows the machine
+  slows them alike.
+  """
+  for model in runner.config.models:
+    tables = {name: method.model_copy(update={'learning_rates': None})
+              for name, method in runner.config.methods.items()}
+    for method in list(tables.values()):
+      base = bare(method)
+      if base not in tables.values():
+        tables[base.optimizer + ' alone'] = base
+    rounds = _rounds(runner, model, tables)
+    names = {table.model_dump_json(): name for name, table in tables.items()}
+    for name in runner.config.methods:
+      base = bare(tables[name])
+      base_name = names[base.model_dump_json()]
+      ratios = [a / b for a, b in zip(
+          rounds[name], rounds[base_name], strict=True)]
+      low, middle, high = statistics.quantiles(ratios, n=4)
+      is_bare = base == tables[name]
+      runner.timings[model, name] = Clock(
+          statistics.median(rounds[name]), None if is_bare else base_name,
+          None if is_bare else (low, middle, high))
+
+
+def _rounds(runner: 'Runner', model: str,
+            tables: dict[str, schema.Method]) -> dict[str, list[float]]:
+  """Step seconds of every method in every round."""
+  key = results.fingerprint(
+      timing=model, table=runner.config.models[model].model_dump(),
+      methods={name: table.model_dump() for name, table in tables.items()},
+      data=runner.config.data.model_dump(),
+      train=runner.config.train.model_dump(), batch=runner.batch,
+      rounds=runner.config.compare.timing_rounds,
+      versions=provenance.versions(), machine=provenance.machine(),
+      code=provenance.source_digest())
+  known = runner.store.records.get(key)
+  if known:
+    return known['rounds']
+  bench = runner.benches[model]
+  rate = min(runner.config.compare.learning_rates)
+  for table in tables.values():
+    bench.compile(table)
+    bench.time(table, rate)
+  rounds: dict[str, list[float]] = {name: [] for name in tables}
+  for index in range(runner.config.compare.timing_rounds):
+    # Alternating the order cancels what a neighbour leaves in the caches.
+    order = list(tables.items())[::1 if index % 2 else -1]
+    for name, table in order:
+      rounds[name].append(bench.time(table, rate))
+  runner.store.add({'fingerprint': key, 'phase': 'timing', 'model': model,
+                    'rounds': rounds})
+  return rounds

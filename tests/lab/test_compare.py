@@ -1,0 +1,125 @@
+"""A small comparison, end to end through the command."""
+
+import json
+
+import numpy as np
+import pytest
+
+from gradnorm_optax.lab import compare, config, results
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory, tiny_text):
+  """A finished run folder and its configuration."""
+  folder = tmp_path_factory.mktemp('finished')
+  path = folder / 'tiny.toml'
+  path.write_text(tiny_text)
+  return path, compare.run(config.load(path), folder / 'run', quiet=True)
+
+
+def lines(folder):
+  return (folder / 'trials.jsonl').read_text().splitlines()
+
+
+def test_folder(finished):
+  _, done = finished
+  names = {path.name for path in done.folder.iterdir()}
+  assert names >= {'results.json', 'config.toml', 'trials.jsonl', 'curves.svg',
+                   'curves.png', 'sensitivity.svg', 'sensitivity.png'}
+  content = json.loads((done.folder / 'results.json').read_text())
+  assert content['versions']['jax'] and content['machine']['cores']
+  rows = content['summary']['rows']
+  assert [row['method'] for row in rows] == ['momentum', 'clip_momentum']
+  for row in rows:
+    assert row['seeds'] == 2 and row['trains']
+    assert 0.1 < row['accuracy']['mean'] <= 1
+    assert 0 < row['test']['mean'] <= 1
+  assert rows[0]['overhead'] is None and rows[1]['bare'] == 'momentum'
+  assert rows[1]['overhead'][0] <= rows[1]['overhead'][2]
+
+
+def test_test_part_is_read_for_fresh_seeds_only(finished):
+  records = [json.loads(line) for line in lines(finished[1].folder)]
+  tune = [r for r in records if r['phase'] == 'tune']
+  final = [r for r in records if r['phase'] == 'final']
+  assert len(tune) == 2 * 3 * 1 and len(final) == 2 * 2
+  assert all(r['test'] is None for r in tune)
+  assert all(set(r['test']) == {'loss', 'accuracy'} for r in final)
+  assert not {r['seed'] for r in tune} & {r['seed'] for r in final}
+
+
+def test_nothing_is_computed_twice(finished, gradnorm):
+  path, done = finished
+  before = lines(done.folder)
+  code, out, _ = gradnorm('compare', path, '--out', done.folder)
+  assert code == 0 and 'clip_momentum' in out
+  assert lines(done.folder) == before
+
+
+def test_an_interrupted_comparison_goes_on(finished, tmp_path):
+  path, done = finished
+  whole = (done.folder / 'trials.jsonl').read_bytes()
+  cut = whole.splitlines(keepends=True)
+  # Killed while the fifth trial was being written.
+  folder = tmp_path / 'cut'
+  folder.mkdir()
+  (folder / 'trials.jsonl').write_bytes(b''.join(cut[:4]) + cut[4][:37])
+  again = compare.run(config.load(path), folder, quiet=True)
+  assert lines(folder)[:4] == [line.decode().rstrip('\n') for line in cut[:4]]
+  assert len(lines(folder)) == len(cut)
+
+  def figures(comparison):
+    return [(row.rate, row.accuracy, row.test, [run.curve for run in row.runs])
+            for row in comparison.summary.rows]
+  assert figures(again) == figures(done)
+
+
+def test_diverged_trials_stop_and_are_counted(tiny, tmp_path):
+  found = compare.run(config.load(tiny, [
+      'compare.learning_rates=[1e30]', 'compare.seeds=1',
+      'methods.clip_momentum.optimizer=sgd']), tmp_path / 'run', quiet=True)
+  for row in found.summary.rows:
+    assert (row.diverged, row.seeds, row.trains) == (1, 1, False)
+    assert row.steps == np.inf and row.accuracy.mean == 0
+  records = [json.loads(line) for line in lines(tmp_path / 'run')]
+  assert all(len(r['history']['loss']) == 0 for r in records
+             if r['phase'] == 'tune' and r['method'] == 'momentum')
+
+
+def test_vmapped_trials_agree_and_share_a_call(finished, tmp_path):
+  path, done = finished
+  found = compare.run(config.load(path, ['compare.trials_per_call=3']),
+                      tmp_path / 'run', quiet=True)
+  for a, b in zip(found.summary.rows, done.summary.rows, strict=True):
+    for one, other in zip(a.runs, b.runs, strict=True):
+      np.testing.assert_allclose(one.curve, other.curve, atol=0.02)
+
+
+def test_two_writers_are_refused(finished):
+  path, done = finished
+  with results.Store(done.folder):
+    with pytest.raises(results.LabError, match='another comparison'):
+      compare.run(config.load(path), done.folder, quiet=True)
+
+
+def test_damaged_line_is_named(tmp_path):
+  (tmp_path / 'trials.jsonl').write_text('{"fingerprint": "a"}\nnonsense\n')
+  with pytest.raises(results.LabError, match=r'trials.jsonl:2: not a finished'):
+    results.Store(tmp_path)
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+  path = tmp_path / 'results.json'
+  results.write(path, 'old')
+
+  def full(_):
+    raise OSError(28, 'No space left on device')
+  monkeypatch.setattr(results.os, 'fsync', full)
+  with pytest.raises(results.LabError, match='No space left'):
+    results.write(path, 'new')
+  assert path.read_text() == 'old'
+  assert [p.name for p in tmp_path.iterdir()] == ['results.json']
+  with results.Store(tmp_path) as store:
+    with pytest.raises(results.LabError, match='what was finished is kept'):
+      store.add({'fingerprint': 'x'})
+  assert (tmp_path / 'trials.jsonl').read_text() == ''

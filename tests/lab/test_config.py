@@ -1,0 +1,74 @@
+"""A mistake in a configuration is one line that names the mend."""
+
+import re
+
+import pytest
+
+from gradnorm_optax.lab import config
+
+MISTAKES = {
+    'train.stpes=5': (
+        r"\[train\] unknown key 'stpes'; the nearest known name is 'steps'"),
+    'models.small.widht=5': r"\[models.small\] .*'widht'.*'width'",
+    'models.small.kind=mpl': r"\[models.small\] .*kind of model 'mpl'.*'mlp'",
+    'modles.x.kind=mlp': r"unknown key 'modles'; .*'models'",
+    'methods.momentum.optimizer=adma': (
+        r"\[methods.momentum\] unknown optimizer 'adma'; .*'adam'"),
+    'methods.momentum.wrap=nothing': r'wrap: unknown method',
+    'methods.momentum.normalize=bgn': r"unknown method 'bgn'; .*'bng'",
+    'methods.momentum.options={beta=3}': r"'momentum' with .*'beta'",
+    'methods.momentum.optimizer=no.such:thing': r"cannot import 'no.such'",
+    'methods.momentum.optimizer=optax:adma': r"no 'adma'.*'adamax'",
+    'methods.momentum.blocks=leaf': r'blocks without normalize',
+    'methods.momentum.ratio=0.02': r'ratio belongs to',
+    'compare.learning_rates=[0.1, -1]': (
+        r'\[compare.learning_rates\] 1: .*greater than 0, not -1'),
+    'methods.momentum.learning_rates=[0.1]': (
+        r'has 1 values, .* has 3: every method must search a grid of the same'),
+    'compare.baseline=momentun': r"unknown method 'momentun'.*'momentum'",
+    'train.steps=25': r'steps \(25\) must be a multiple of eval_every \(10\)',
+    'train.steps=many': r"steps: .*integer.*'many' \(from --set train.steps",
+    'train.steps': r'write it as section.key=value',
+    'train.steps.x=1': r"'steps' is a value, not a section",
+    'data.validation=0.9': r'leave a share for training',
+}
+
+
+@pytest.mark.parametrize('override', MISTAKES)
+def test_mistake(tiny, gradnorm, override):
+  code, out, err = gradnorm('compare', tiny, '--set', override)
+  assert code == 2 and not out
+  assert err.startswith('gradnorm: ') and err.count('\n') == 1
+  assert re.search(MISTAKES[override], err), err
+  if '--set' not in err:
+    assert str(tiny) in err
+
+
+def test_missing_file(gradnorm, tmp_path):
+  code, _, err = gradnorm('compare', tmp_path / 'none.toml')
+  assert code == 2
+  assert err == (f'gradnorm: {tmp_path}/none.toml: cannot read this '
+                 'configuration (No such file or directory)\n')
+
+
+def test_broken_toml(gradnorm, tmp_path):
+  path = tmp_path / 'broken.toml'
+  path.write_text('[train\nsteps = 1\n')
+  code, _, err = gradnorm('compare', path)
+  assert code == 2 and 'not valid TOML' in err and 'line 1' in err
+
+
+def test_overrides_and_resolved_config(tiny, tmp_path):
+  from gradnorm_optax.lab import artifacts
+  read = config.load(
+      tiny, ['train.steps=40', 'data.source=digits', 'methods.momentum.clip=2'])
+  assert (read.train.steps, read.methods['momentum'].clip) == (40, 2.0)
+  assert read.name == 'tiny'
+  again = tmp_path / 'again.toml'
+  again.write_text(artifacts.resolved(read))
+  assert config.load(again) == read
+
+
+def test_frozen(tiny):
+  with pytest.raises(ValueError, match='frozen'):
+    config.load(tiny).train.steps = 3

@@ -1,0 +1,99 @@
+"""A method's table gives the chain that one would write by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import gradnorm_optax as gn
+from gradnorm_optax.lab import methods, schema
+from gradnorm_optax.lab.schedules import schedule
+
+HAND = {
+    'sgd': ({'optimizer': 'sgd'}, lambda: optax.sgd(0.1)),
+    'momentum': ({'optimizer': 'momentum'},
+                 lambda: optax.sgd(0.1, momentum=0.9)),
+    'nesterov': ({'optimizer': 'momentum', 'options': {'nesterov': True}},
+                 lambda: optax.sgd(0.1, momentum=0.9, nesterov=True)),
+    'adam': ({'optimizer': 'adam'}, lambda: optax.adam(0.1)),
+    'adamw': ({'optimizer': 'adamw', 'options': {'weight_decay': 0.1}},
+              lambda: optax.adamw(0.1, weight_decay=0.1)),
+    'adagrad': ({'optimizer': 'adagrad'}, lambda: optax.adagrad(0.1)),
+    'rmsprop': ({'optimizer': 'rmsprop'}, lambda: optax.rmsprop(0.1)),
+    'lion': ({'optimizer': 'lion'}, lambda: optax.lion(0.1)),
+    'clip': ({'optimizer': 'adam', 'clip': 0.5}, lambda: optax.chain(
+        optax.clip_by_global_norm(0.5), optax.adam(0.1))),
+    'own': ({'optimizer': 'optax:sgd', 'options': {'momentum': 0.5}},
+            lambda: optax.sgd(0.1, momentum=0.5)),
+    'bng': ({'optimizer': 'adam', 'normalize': 'bng'},
+            lambda: gn.bng(optax.adam(0.1))),
+    'bng_leaf_ratio': (
+        {'optimizer': 'momentum', 'normalize': 'bng', 'blocks': 'leaf',
+         'ratio': 0.05},
+        lambda: gn.bng(optax.sgd(0.1, momentum=0.9), 'leaf', ratio=0.05)),
+    'bng_blocks': (
+        {'optimizer': 'sgd', 'normalize': ['bng'],
+         'blocks': {'by': 'leaf', 'skip': ['*bias']}},
+        lambda: gn.bng(optax.sgd(0.1), gn.Blocks(by='leaf', skip=('*bias',)))),
+}
+
+
+def params():
+  rng = np.random.default_rng(0)
+  return {'layer': {'kernel': jnp.asarray(rng.normal(size=(3, 4)), 'float32'),
+                    'bias': jnp.asarray(rng.normal(size=4), 'float32')}}
+
+
+def walk(tx, start, unwrap=lambda p: p, steps=6):
+  """Parameters after some steps on a bowl."""
+  @jax.jit
+  def step(p, state):
+    grads = jax.grad(lambda q: sum(
+        (a ** 2).sum() for a in jax.tree.leaves(q)))(unwrap(p))
+    updates, state = tx.update(grads, state, p)
+    return optax.apply_updates(p, updates), state
+  state = tx.init(start)
+  for _ in range(steps):
+    start, state = step(start, state)
+  return unwrap(start)
+
+
+@pytest.mark.parametrize('name', HAND)
+def test_equals_the_hand_written_chain(name):
+  table, by_hand = HAND[name]
+  built = methods.build(schema.Method(**table), 0.1)
+  found = walk(built.tx, built.wrap(params()), built.unwrap)
+  jax.tree.map(np.testing.assert_array_equal, found, walk(by_hand(), params()))
+
+
+def test_lookahead_trains_and_evaluates_the_fast_weights():
+  built = methods.build(schema.Method(
+      optimizer='sgd', lookahead=5, lookahead_alpha=0.5), 0.1)
+  found = walk(built.tx, built.wrap(params()), built.unwrap, steps=6)
+  # Five steps of factor 0.8, half-way back to the start, one more step.
+  factor = (1 + 0.8 ** 5) / 2 * 0.8
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, factor * b, 1e-6),
+               found, params())
+
+
+def test_own_function_must_return_a_transformation():
+  with pytest.raises(methods.LabError, match='returned float64'):
+    methods.check(schema.Method(optimizer='numpy:float64'))
+
+
+def test_methods_command(gradnorm):
+  code, out, _ = gradnorm('methods')
+  assert code == 0
+  for name in (*methods.OPTIMIZERS, *methods.NORMALIZERS, *methods.WRAPPERS):
+    assert name in out
+
+
+@pytest.mark.parametrize('table, steps, rates', [
+    ({'schedule': 'step'}, (0, 49, 50, 75), (2, 2, .2, .02)),
+    ({'warmup': 0.1}, (0, 4, 9, 50), (.2, 1, 2, 2)),
+    ({'schedule': 'cosine', 'warmup': 0.2}, (0, 20, 60, 100), (.1, 2, 1, 0)),
+])
+def test_schedules(table, steps, rates):
+  rate = schedule(schema.Train(steps=100, eval_every=10, **table), 2.0)
+  np.testing.assert_allclose([rate(s) for s in steps], rates, atol=1e-6)
