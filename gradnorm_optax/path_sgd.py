@@ -125,6 +125,7 @@ def normalize_by_path_scale(
     whole = params if full_params is None else full_params
     norms.check_params(whole)
     _check_whole(whole)
+    norms.warn_of_batch(apply_fn, whole, shapes, apply_args)
 
     def compute() -> list[jax.Array]:
       traced = norms.is_traced((whole, apply_args))

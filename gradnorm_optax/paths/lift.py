@@ -58,6 +58,7 @@ class Lifter(Arithmetic):
     merge_affine: Whether consecutive affine maps are folded first.
     by_lifted: Whether derivatives are taken with respect to the lifted
       parameters (and not through the parameters themselves).
+    callers: The calls that are being followed, for messages.
   """
 
   rules: dict[str, Callable[..., Any]] = dataclasses.field(
@@ -65,6 +66,7 @@ class Lifter(Arithmetic):
   )
   merge_affine: bool = False
   by_lifted: bool = False
+  callers: list[Any] = dataclasses.field(default_factory=list)
 
   def run(self, jaxpr: Any, args: Sequence[Value]) -> list[Value]:
     """Interprets a program; returns the values of its outputs."""
@@ -144,8 +146,12 @@ class Lifter(Arithmetic):
   def error(self, eqn: Any, why: str = '', mend: str = _WAY_OUT) -> LiftError:
     """Builds the error for a primitive: its name, its place, the way out."""
     name = eqn.primitive.name
-    where = source_info_util.summarize(eqn.source_info)
-    module = str(eqn.source_info.name_stack)
+    # Programs that JAX traced before carry no line of their own.
+    chain = [caller.source_info for caller in (*self.callers, eqn)]
+    lines = [source_info_util.summarize(info) for info in chain]
+    where = next((line for line in lines[::-1] if line), 'an unknown line')
+    names = [str(info.name_stack) for info in chain]
+    module = '/'.join(name for name in names if name)
     place = f'{where}, in {module}' if module else where
     why = why or HINTS.get(name, 'not positively homogeneous in the input')
     return LiftError(

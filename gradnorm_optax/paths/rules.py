@@ -53,11 +53,7 @@ def structural(*operands: int, copies: bool = True) -> Rule:
     if any(isinstance(args[i], Mask) for i in places):
       return _of_mask(eqn, args)
     if not all(isinstance(arg, Const | Weight) for arg in others):
-      raise lifter.error(
-          eqn,
-          'its indices depend on the input',
-          'Pass the one-hot or the embedded input as x instead of token ids',
-      )
+      raise lifter.error(eqn, *_TOKENS)
     params = _for_lifted(lifter, eqn)
 
     def bind(*values: Any) -> Any:
@@ -75,10 +71,41 @@ def structural(*operands: int, copies: bool = True) -> Rule:
   return rule
 
 
+def scatter(function: Rule) -> Rule:
+  """Returns the rule of a scatter; its primitive holds a typed program."""
+
+  def rule(lifter: Lifter, eqn: Any, *args: Value) -> Any:
+    operand, indices, updates = args
+    if any(isinstance(arg, Mask) for arg in args):
+      return _of_mask(eqn, args)
+    if isinstance(indices, Data):
+      raise lifter.error(eqn, *_TOKENS)
+    kept = 'indices_are_sorted unique_indices mode'.split()
+    options = {name: eqn.params[name] for name in kept}
+    numbers = eqn.params['dimension_numbers']
+    num = lifter.linear(
+        lambda a, b: function(a, indices.value, b, numbers, **options),
+        lifter.lifted(operand),
+        lifter.lifted(updates),
+    )
+    return lifter.result(eqn, args, num)
+
+  return rule
+
+
+_TOKENS = (
+    'its indices depend on the input',
+    'Pass the one-hot or the embedded input as x instead of token ids',
+)
+
+
 def _of_mask(eqn: Any, args: tuple[Value, ...]) -> Any:
   """Truth values and indices of data stay what they are when moved about."""
   masks = [arg for arg in args if isinstance(arg, Mask)]
-  mask = Mask(all(mask.homogeneous for mask in masks))
+  mask = Mask(
+      all(mask.homogeneous for mask in masks),
+      truth=all(mask.truth for mask in masks),
+  )
   if len(masks) == 1 and len(args) == 1:
     mask = masks[0]
   return [mask] * len(eqn.outvars) if eqn.primitive.multiple_results else mask
@@ -122,7 +149,7 @@ def negate(lifter: Lifter, eqn: Any, arg: Value) -> Any:
 def convert(lifter: Lifter, eqn: Any, arg: Value) -> Any:
   """A cast to another real type is the identity on lifted values."""
   if not jnp.issubdtype(eqn.params['new_dtype'], np.floating):
-    return Mask(False) if isinstance(arg, Data) else _keep(arg)
+    return Mask(False, truth=False) if isinstance(arg, Data) else _keep(arg)
   if isinstance(arg, Data | Mask):
     return arg
   return lifter.result(eqn, [arg], lifter.lifted(arg))
@@ -136,7 +163,7 @@ def _keep(arg: Value) -> Any:
 def add(lifter: Lifter, eqn: Any, left: Value, right: Value) -> Any:
   """x + b: a constant or parameter is an edge from the constant unit."""
   if isinstance(left, Mask) or isinstance(right, Mask):
-    return NotImplemented
+    return _index(eqn, left, right)
   if lifter.merge_affine and isinstance(left, Data) != isinstance(right, Data):
     sign = -1 if eqn.primitive.name == 'sub' else 1
     data, other = (left, right) if isinstance(left, Data) else (right, left)
@@ -151,6 +178,14 @@ def add(lifter: Lifter, eqn: Any, left: Value, right: Value) -> Any:
     return Data(num, bias)
   num = lifter.linear(jnp.add, lifter.lifted(left), lifter.lifted(right))
   return lifter.result(eqn, (left, right), num)
+
+
+def _index(eqn: Any, *args: Value) -> Any:
+  """Integer arithmetic on an index that depends on the input."""
+  if not jnp.issubdtype(eqn.outvars[0].aval.dtype, np.integer):
+    return NotImplemented
+  masks = [arg for arg in args if isinstance(arg, Mask)]
+  return Mask(all(mask.homogeneous for mask in masks), truth=False)
 
 
 def _plain(lifter: Lifter, value: Any) -> jax.Array:
@@ -179,7 +214,7 @@ def _gate(left: Value, right: Value) -> Any:
   """x · [x > 0] is a ReLU; other uses of a truth value as a number are not."""
   mask, data = (left, right) if isinstance(left, Mask) else (right, left)
   assert isinstance(mask, Mask)
-  if mask.homogeneous and isinstance(data, Data):
+  if mask.homogeneous and mask.truth and isinstance(data, Data):
     return Data(data.lifted, data.bias)
   return NotImplemented
 
@@ -288,9 +323,9 @@ BUILTIN: dict[str, Rule] = {
     'gather': structural(0),
     'dynamic_slice': structural(0),
     'dynamic_update_slice': structural(0, 1),
-    'scatter': structural(0, 2),
-    'scatter-add': structural(0, 2, copies=False),
-    'scatter_add': structural(0, 2, copies=False),
+    'scatter': scatter(lax.scatter),
+    'scatter-add': scatter(lax.scatter_add),
+    'scatter_add': scatter(lax.scatter_add),
     'concatenate': structural(),
     'stack': structural(),
     'neg': negate,

@@ -26,7 +26,10 @@ def _calls(rule: Callable[..., Any]) -> Callable[..., Any]:
 @_calls
 def call(lifter: Lifter, eqn: Any, *args: Value) -> list[Value]:
   """Runs the called program: jit, custom_jvp, custom_vjp, remat."""
-  return lifter.run(_compat.callee(eqn.params), args)
+  lifter.callers.append(eqn)
+  outs = lifter.run(_compat.callee(eqn.params), args)
+  lifter.callers.pop()
+  return outs
 
 
 def branch(lifter: Lifter, eqn: Any, index: Value, *args: Value) -> Any:
@@ -150,7 +153,7 @@ def _normal(lifter: Lifter, value: Value, fresh: bool = False) -> Value:
     lifted = lifter.flush(value).lifted  # type: ignore[union-attr]
     return Data(lifted) if fresh else Data(lifted, origin=None)
   if isinstance(value, Mask):
-    return Mask(value.homogeneous)
+    return Mask(value.homogeneous, truth=value.truth)
   return value
 
 

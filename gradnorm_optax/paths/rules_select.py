@@ -111,7 +111,8 @@ def pad(lifter: Lifter, eqn: Any, arg: Value, filling: Value) -> Any:
 
 def compare(lifter: Lifter, eqn: Any, left: Value, right: Value) -> Any:
   """A comparison of data stays under rescaling if it is with data or zero."""
-  del lifter, eqn
+  if isinstance(left, Mask) or isinstance(right, Mask):
+    return logical(lifter, eqn, left, right)
   if not (isinstance(left, Data) or isinstance(right, Data)):
     return NotImplemented
   if isinstance(left, Data) and isinstance(right, Data):
@@ -133,7 +134,7 @@ def logical(lifter: Lifter, eqn: Any, *args: Value) -> Any:
 def position(lifter: Lifter, eqn: Any, arg: Value) -> Any:
   """The place of the maximum stays when the data are scaled."""
   del lifter, eqn
-  return Mask(True) if isinstance(arg, Data) else NotImplemented
+  return Mask(True, truth=False) if isinstance(arg, Data) else NotImplemented
 
 
 def finite(lifter: Lifter, eqn: Any, arg: Value) -> Any:
@@ -146,13 +147,13 @@ def select(lifter: Lifter, eqn: Any, which: Value, *cases: Value) -> Any:
   """Chooses among cases: constant masks as they are, masks of data by kind."""
   if not isinstance(which, Mask):
     if any(isinstance(case, Mask) for case in cases):
-      return Mask(False)
+      return Mask(False, truth=False)
     nums = [lifter.lifted(case) for case in cases]
     plain = which.value  # type: ignore[union-attr]
     num = lifter.move(lambda *values: lax.select_n(plain, *values), *nums)
     return lifter.result(eqn, (which, *cases), num)
   if any(isinstance(case, Mask) for case in cases):
-    return Mask(False)
+    return Mask(False, truth=False)
   chosen = [case for case in cases if _number(case) != 0]
   moving = [case for case in chosen if isinstance(case, Data)]
   if len(chosen) == len(moving) == 1:

@@ -85,6 +85,7 @@ class Mask:
     homogeneous: Whether it stays the same when the data are scaled.
     origin: The origin of the data it was computed from.
     threshold: The constant that the data were compared with, or None.
+    truth: Whether it is a truth value, which as a number is 0 or 1.
   """
 
   homogeneous: bool = dataclasses.field(metadata={'static': True})
@@ -92,6 +93,7 @@ class Mask:
   threshold: float | None = dataclasses.field(
       default=None, metadata={'static': True}
   )
+  truth: bool = dataclasses.field(default=True, metadata={'static': True})
 
 
 Value: TypeAlias = Const | Weight | Data | Mask
