@@ -171,3 +171,32 @@ def log(g: jax.Array) -> jax.Array:
 def exp(log_g: jax.Array) -> jax.Array:
   """Returns exp(log g) in at least float32."""
   return lax.exp(log_g.astype(accumulator(log_g.dtype)))
+
+
+def g_name(name: str, log_scale: bool) -> str:
+  """Returns the name under which the modules keep g, beside v."""
+  return f'{name}_log_g' if log_scale else f'{name}_g'
+
+
+def find_g(name: str, names: Any) -> tuple[str, bool] | None:
+  """Returns the name of g beside a parameter, and whether it is log g."""
+  for log_scale in (False, True):
+    if g_name(name, log_scale) in names:
+      return g_name(name, log_scale), log_scale
+  return None
+
+
+def first_g(
+    v: Any, axes: Sequence[int], log_scale: bool, dtype: Any = None
+) -> jax.Array:
+  """Returns ||v||, or its logarithm, from which g starts."""
+  length = norm(jnp.asarray(v), axes)
+  length = log(length) if log_scale else length
+  return length if dtype is None else length.astype(dtype)
+
+
+def weight(
+    v: Any, g: Any, axes: Sequence[int], log_scale: bool, dtype: Any = None
+) -> jax.Array:
+  """Returns w from v and g or log g."""
+  return compose(v, exp(g) if log_scale else g, axes, dtype)

@@ -1,0 +1,92 @@
+"""Data-dependent initialization: what Linen and NNX share.
+
+During one pass over the first batch every layer has g = 1 and b = 0. What it
+puts out is then t = v x/||v||, and what it passes on is (t - mu)/sigma: the
+output of the layer with g = 1/sigma and b = -mu/sigma.
+"""
+
+import math
+from typing import Any
+
+import jax
+from jax import numpy as jnp
+
+from gradnorm_optax._weight_norm_math import accumulator
+
+Shape = tuple[int, ...]
+
+
+def features(g_shape: Shape, bias_shape: Shape | None) -> Shape:
+  """Returns the trailing axes of a layer's output that have own statistics."""
+  if bias_shape is not None:
+    return tuple(bias_shape)
+  return tuple(size for size in g_shape if size != 1)
+
+
+def moments(
+    t: Any, g_shape: Shape, bias_shape: Shape | None, path: str
+) -> tuple[jax.Array, jax.Array]:
+  """Returns mean (of the bias's shape) and deviation (of g's shape) of t.
+
+  Args:
+    t: The layer's output with g = 1 and b = 0, (..., features).
+    g_shape: Shape of g; all sizes 1: one deviation for all features.
+    bias_shape: Shape of the bias, None if the layer has none.
+    path: Of the layer, for messages.
+
+  Raises:
+    ValueError: The output does not end in the features of g.
+  """
+  own = features(g_shape, bias_shape)
+  ends = getattr(t, 'shape', None)
+  per_unit = math.prod(g_shape) == math.prod(own)
+  if ends is None or ends[len(ends) - len(own):] != own or not (
+      per_unit or math.prod(g_shape) == 1):
+    raise ValueError(
+        f'data_dependent_init: the output of layer {path!r}, of shape {ends},'
+        f' does not end in its {own} units, so it is no pre-activation with one'
+        ' g each. Leave the layer out by `where=`.')
+  t = t.astype(accumulator(t.dtype))
+  over = tuple(range(t.ndim - len(own)))
+  mean = jnp.mean(t, over)
+  centered = t - jnp.expand_dims(mean, over)
+  squares = jnp.mean(centered * centered, over if per_unit else None)
+  return mean, jnp.sqrt(squares).reshape(g_shape)
+
+
+def start(
+    mean: jax.Array, deviation: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Returns g = 1/sigma (1 for a constant unit) and b = -mu g."""
+  dead = deviation == 0
+  g = jnp.where(dead, 1, 1 / jnp.where(dead, 1, deviation))
+  return g, -mean * (g.reshape(mean.shape) if g.size == mean.size
+                     else g.reshape(()))
+
+
+def passed_on(
+    t: jax.Array, mean: jax.Array, deviation: jax.Array, has_bias: bool
+) -> jax.Array:
+  """Returns the output of the layer once g and b are set."""
+  g, bias = start(mean, deviation)
+  over = tuple(range(t.ndim - mean.ndim))
+  factor = g.reshape(mean.shape) if g.size == mean.size else jnp.broadcast_to(
+      g.reshape(()), mean.shape)
+  y = t.astype(g.dtype) * jnp.expand_dims(factor, over)
+  if has_bias:
+    y = y + jnp.expand_dims(bias, over)
+  return y.astype(t.dtype)
+
+
+def split_arrays(tree: Any) -> tuple[list[Any], Any]:
+  """Returns a tree's arrays, and a function that puts others in their place."""
+  leaves, treedef = jax.tree.flatten(tree)
+  places = [n for n, leaf in enumerate(leaves) if hasattr(leaf, 'dtype')]
+
+  def join(arrays):
+    filled = list(leaves)
+    for place, array in zip(places, arrays, strict=True):
+      filled[place] = array
+    return jax.tree.unflatten(treedef, filled)
+
+  return [leaves[n] for n in places], join
