@@ -11,6 +11,7 @@ from jax import numpy as jnp
 
 from gradnorm_optax import _weight_norm_init as start
 from gradnorm_optax import _weight_norm_math as math
+from gradnorm_optax._mean_only import batch_mean, feature_axes, shifted
 from gradnorm_optax.linen.fold import pairs
 from gradnorm_optax.linen.mean_only_batch_norm import MeanOnlyBatchNorm
 from gradnorm_optax.linen.weight_norm import WeightNorm, flatten
@@ -138,8 +139,7 @@ def _interceptor(layers: dict[Path, _Layer]) -> Any:
     if context.method_name != '__call__':
       return next_call(*args, **kwargs)
     if isinstance(module, MeanOnlyBatchNorm):
-      kwargs = {**kwargs, 'use_running_average': False}
-      return next_call(*args[:1], **kwargs)
+      return _batch_centered(module, args[0], kwargs.get('mask'))
     before = set(done)
     t = next_call(*args, **kwargs)
     # Modules that share a scope (WeightNorm and its layer) have one path; the
@@ -152,6 +152,13 @@ def _interceptor(layers: dict[Path, _Layer]) -> Any:
     return _record(module, layers[path], t)
 
   return intercept
+
+
+def _batch_centered(module: MeanOnlyBatchNorm, x: Any, mask: Any) -> Any:
+  axes = feature_axes(x, module.axis)
+  bias = module.get_variable('params', 'bias') if module.use_bias else None
+  mean = batch_mean(x, axes, mask, module.axis_name)
+  return shifted(x, mean, meta.unbox(bias), axes, module.dtype)
 
 
 def _record(module: nn.Module, layer: _Layer, t: Any) -> jax.Array:

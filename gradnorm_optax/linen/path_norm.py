@@ -24,7 +24,7 @@ def apply_fn(
       `train=False`.
 
   Returns:
-    A function `(params, x, collections={})`. `params` is `variables['params']`,
+    A function `(params, x, collections=None)`. `params` is `variables['params']`,
     or all variables at once; `collections` holds the others, such as
     `{'batch_stats': ...}`: pass them as
     `update(..., apply_args=({'batch_stats': ...},))`.
@@ -40,10 +40,11 @@ def apply_fn(
     True
   """
 
-  def apply(params: Any, x: Any, collections: Mapping[str, Any] = {}) -> Any:  # noqa: B006
+  def apply(params: Any, x: Any, collections: Any = None) -> Any:
     whole = isinstance(params, Mapping) and 'params' in params
     variables = dict(params) if whole else {'params': params}
-    return module.apply({**variables, **collections}, x, method=method, **kwargs)
+    variables.update(collections or {})
+    return module.apply(variables, x, method=method, **kwargs)
 
   return apply
 
