@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradnorm_optax.lab import schema
+from gradnorm_optax.lab import characters, schema
 
 
 class Split(NamedTuple):
@@ -40,7 +40,7 @@ class Dataset(NamedTuple):
 
 def load(config: schema.Data) -> Dataset:
   """Loads what `[data]` names; the same seed gives the same division."""
-  return {'digits': _digits}[config.source](config)
+  return {'digits': _digits, 'characters': _characters}[config.source](config)
 
 
 def _digits(config: schema.Data) -> Dataset:
@@ -56,6 +56,25 @@ def _digits(config: schema.Data) -> Dataset:
   return Dataset(
       parts[0], parts[1], parts[2], classes=10, image=(8, 8, 1),
       description=f'scikit-learn digits, 8x8 pixels, {sizes} examples')
+
+
+def _characters(config: schema.Data) -> Dataset:
+  """Generated text cut into windows; the target is the next character."""
+  text = characters.text(config.size * config.length + 1, config.seed)
+  alphabet = sorted(set(text))
+  codes = np.array([alphabet.index(c) for c in text], np.int32)
+  x = codes[:-1].reshape(-1, config.length)
+  y = codes[1:].reshape(-1, config.length)
+  # One stretch of text for each part: no window is continued in another part.
+  first = round(config.size * (1 - config.validation - config.test))
+  second = round(config.size * (1 - config.test))
+  parts = [Split(x[a:b], y[a:b]) for a, b in (
+      (0, first), (first, second), (second, config.size))]
+  sizes = ' + '.join(str(len(part.y)) for part in parts)
+  return Dataset(
+      parts[0], parts[1], parts[2], classes=len(alphabet), image=None,
+      description=f'generated text, {len(alphabet)} symbols, {sizes} windows '
+                  f'of {config.length}')
 
 
 def divide(y: np.ndarray, config: schema.Data) -> list[np.ndarray]:

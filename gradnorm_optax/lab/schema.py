@@ -43,7 +43,8 @@ class Data(Table):
   validation: Share = 0.15
   test: Share = 0.15
   seed: NonNegativeInt = 0
-  length: PositiveInt = 64  # characters in one example
+  length: PositiveInt = 64  # symbols in one example of characters
+  size: PositiveInt = 1200  # examples of characters
 
   @pydantic.model_validator(mode='after')
   def _room_for_training(self) -> 'Data':
@@ -86,8 +87,15 @@ class Transformer(Table):
   depth: PositiveInt = 4
   width: PositiveInt = 64
   heads: PositiveInt = 4
-  axis: NonNegativeInt = 0  # where nn.scan puts the layers
   scan: bool = True
+  axis: Literal[0, 1] = 0  # where the scanned layers are stacked
+
+  @pydantic.model_validator(mode='after')
+  def _whole_heads(self) -> 'Transformer':
+    if self.width % self.heads:
+      raise complaint(f'width ({self.width}) must be a multiple of heads '
+                      f'({self.heads})')
+    return self
 
 
 Model = Annotated[MLP | CNN | ResNet | Transformer,

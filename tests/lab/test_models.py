@@ -1,11 +1,14 @@
 """The lab's models: shapes, depth, batch statistics, one order of data."""
 
+import hashlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gradnorm_optax.lab import data, methods, problem, schema, trial
+import gradnorm_optax as gn
+from gradnorm_optax.lab import characters, data, methods, problem, schema, trial
 
 
 @pytest.fixture(scope='module')
@@ -93,3 +96,52 @@ def test_evaluation_in_parts(digits, monkeypatch):
   parts = made.evaluate(params, extra, digits.validation)
   np.testing.assert_allclose(parts['loss'], whole['loss'], rtol=1e-5)
   assert parts['accuracy'] == pytest.approx(float(whole['accuracy']))
+
+
+def test_text_is_the_same_everywhere():
+  digest = hashlib.sha256(characters.text(5000).encode()).hexdigest()
+  assert digest == (
+      'f545e078582d6589f0adceed6139253379050afdde51190b7c1650d26913bb57')
+  assert characters.text(50, seed=1) != characters.text(50)
+
+
+@pytest.fixture(scope='module')
+def letters():
+  return data.load(schema.Data(source='characters', length=16, size=100))
+
+
+def test_characters_are_windows_with_the_next_symbol_as_target(letters):
+  assert [part.x.shape for part in letters[:3]] == [
+      (70, 16), (15, 16), (15, 16)]
+  for part in letters[:3]:
+    np.testing.assert_array_equal(part.x[:, 1:], part.y[:, :-1])
+
+
+@pytest.mark.parametrize('axis', [0, 1])
+def test_scanned_layers_are_declared_as_stacked(letters, axis):
+  table = schema.Transformer(kind='transformer', depth=3, width=8, heads=2,
+                             axis=axis)
+  made = problem.build(table, letters)
+  params, extra = jax.jit(made.init)(0)
+  kernel = params['layers']['mlp_in']['kernel']
+  assert kernel.shape == ((3, 8, 32) if axis == 0 else (8, 3, 32))
+  method = schema.Method(optimizer='sgd', normalize='bng', blocks='leaf')
+  tx = methods.build(method, 1.0, made.context).tx
+  grads = jax.grad(lambda p: made.loss(
+      p, extra, letters.train.x[:4], letters.train.y[:4])[0])(params)
+  updates, _ = tx.update(grads, tx.init(params), params)
+  moved = jnp.moveaxis(updates['layers']['mlp_in']['kernel'], axis, 0)
+  np.testing.assert_allclose(
+      [jnp.linalg.norm(one) for one in moved], 1.0, rtol=1e-5)
+  assert gn.Blocks(stacked=made.context.stacked)
+
+
+def test_the_transformer_is_causal(letters):
+  table = schema.Transformer(kind='transformer', depth=2, width=8, heads=2,
+                             scan=False)
+  made = problem.build(table, letters)
+  params, _ = jax.jit(made.init)(0)
+  x = jnp.asarray(letters.train.x[:1])
+  apply = jax.jit(lambda x: made.module.apply({'params': params}, x))
+  changed = apply(x.at[0, 9].add(1)) - apply(x)
+  assert not np.any(changed[0, :9]) and np.all(np.any(changed[0, 9:], -1))

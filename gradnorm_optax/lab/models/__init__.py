@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from flax import linen as nn
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.models import convolutional, perceptron
+from gradnorm_optax.lab.models import convolutional, perceptron, transformer
 
 
 class Built(NamedTuple):
@@ -32,4 +32,8 @@ def build(model: Any, classes: int,
   if isinstance(model, schema.ResNet):
     return Built(convolutional.ResNet(
         model.blocks, model.width, model.batch_norm, classes, image), {})
+  if isinstance(model, schema.Transformer):
+    return Built(transformer.Transformer(
+        model.depth, model.width, model.heads, classes, model.scan,
+        model.axis), {'layers/*': model.axis} if model.scan else {})
   raise TypeError(type(model))

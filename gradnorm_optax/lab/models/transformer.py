@@ -1,0 +1,57 @@
+"""A small causal pre-LN transformer whose layers are scanned."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+
+class Layer(nn.Module):
+  """Attention and a two-layer perceptron, each behind a LayerNorm."""
+
+  heads: int
+
+  @nn.compact
+  def __call__(self, x: jax.Array, mask: jax.Array) -> tuple[jax.Array, None]:
+    width = x.shape[-1]
+    y = nn.LayerNorm(name='attention_norm')(x)
+    x = x + nn.MultiHeadDotProductAttention(
+        num_heads=self.heads, name='attention')(y, mask=mask)
+    y = nn.LayerNorm(name='mlp_norm')(x)
+    y = nn.gelu(nn.Dense(4 * width, name='mlp_in')(y))
+    return x + nn.Dense(width, name='mlp_out')(y), None
+
+
+class Transformer(nn.Module):
+  """Predicts the next symbol at every position.
+
+  With `scan` all layers share one tree under `layers`, stacked along `axis`
+  of every array: compile time does not grow with depth.
+  """
+
+  depth: int
+  width: int
+  heads: int
+  symbols: int
+  scan: bool
+  axis: int
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    del train
+    mask = nn.make_causal_mask(x)
+    places = nn.Embed(x.shape[1], self.width, name='position')
+    x = nn.Embed(self.symbols, self.width, name='symbol')(x)
+    x = x + places(jnp.arange(x.shape[1]))
+    if self.scan:
+      layers: Any = nn.scan(
+          Layer, variable_axes={'params': self.axis},
+          split_rngs={'params': True}, in_axes=nn.broadcast,
+          length=self.depth)
+      x, _ = layers(self.heads, name='layers')(x, mask)
+    else:
+      for i in range(self.depth):
+        x, _ = Layer(self.heads, name=f'layer{i + 1:02d}')(x, mask)
+    x = nn.LayerNorm(name='final_norm')(x)
+    return nn.Dense(self.symbols, name='output')(x)
