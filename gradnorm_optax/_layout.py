@@ -73,8 +73,8 @@ class Layout:
 
   @property
   def active(self) -> tuple[int, ...]:
-    """Indices of the leaves that belong to a block."""
-    return tuple(i for members in self.groups.values() for i in members)
+    """Indices of the leaves that belong to a block, in the tree's order."""
+    return tuple(i for i, spec in enumerate(self.specs) if spec is not None)
 
   def spec(self, index: int) -> LeafSpec:
     """Returns the entry of a leaf that belongs to a block."""

@@ -65,9 +65,9 @@ def shape_dtype(leaf: Any, path: str) -> tuple[tuple[int, ...], np.dtype]:
     return tuple(np.shape(leaf)), dtype
   except (TypeError, ValueError):
     raise TypeError(
-        f'leaf {path or ROOT!r} is a {type(leaf).__name__}, not an array. Filter'
-        ' it out of the tree (equinox.filter, nnx.state(model, nnx.Param)) or'
-        ' put None in its place.') from None
+        f'leaf {path or ROOT!r} is a {type(leaf).__name__}, not an array.'
+        ' Filter it out of the tree (equinox.filter, nnx.state(model,'
+        ' nnx.Param)) or put None in its place.') from None
 
 
 def nearest(word: str, known: Sequence[str]) -> str:

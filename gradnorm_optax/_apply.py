@@ -1,0 +1,74 @@
+"""What every block transformation does around its own mathematics."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from gradnorm_optax import _tree
+from gradnorm_optax._layout import Layout, resolve
+from gradnorm_optax.blocks import as_blocks
+
+Apply = Callable[[Layout, list[Any], Any], list[Any]]
+
+
+def stateless(
+    name: str, blocks: Any, apply: Apply, *, needs_params: bool = False,
+    fan_in: bool = False,
+) -> optax.GradientTransformationExtraArgs:
+  """Returns the transformation that maps the leaves of blocks by `apply`.
+
+  Args:
+    name: The transformation's, for messages.
+    blocks: What the user gave as `blocks=`; checked at once.
+    apply: Maps (layout, active leaves of the updates, those of the params or
+      None) to new leaves.
+    needs_params: Whether `apply` reads the parameters.
+    fan_in: Whether every array of rank >= 2 must have known fan-in axes.
+  """
+  blocks = as_blocks(blocks, name)
+
+  def init(params):
+    resolve(blocks, params, name, fan_in=fan_in)
+    return optax.EmptyState()
+
+  def update(updates, state, params=None, **extra_args):
+    del extra_args
+    if needs_params:
+      _tree.require_params(params, name)
+    if params is not None:
+      _tree.require_same(name, updates, params, 'parameters')
+    layout = resolve(blocks, updates, name, fan_in=fan_in)
+    others = active(layout, params) if needs_params else None
+    result = map_active(layout, updates, lambda x: apply(layout, x, others))
+    return result, state
+
+  return optax.GradientTransformationExtraArgs(init, update)
+
+
+def map_active(
+    layout: Layout, tree: Any, function: Callable[[list[Any]], list[Any]]
+) -> Any:
+  """Replaces the leaves that belong to a block; the others pass through."""
+  leaves, treedef = _tree.flatten(tree)
+  if layout.active:
+    new = function([jax.numpy.asarray(leaves[i]) for i in layout.active])
+    for index, leaf in zip(layout.active, new, strict=True):
+      leaves[index] = leaf
+  return jax.tree.unflatten(treedef, leaves)
+
+
+def active(layout: Layout, tree: Any) -> list[jax.Array]:
+  """Returns a tree's leaves at the paths of the layout's active leaves."""
+  found = dict(zip(_tree.paths(tree), _tree.flatten(tree)[0], strict=True))
+  return [jax.numpy.asarray(found[layout.spec(i).path]) for i in layout.active]
+
+
+def check_nonnegative(name: str, **values: Any) -> None:
+  """Raises `ValueError` for a concrete value below 0 (or NaN)."""
+  for key, value in values.items():
+    if not isinstance(value, jax.core.Tracer) and not np.all(
+        np.asarray(value) >= 0):
+      raise ValueError(f'{name}({key}={value}): must be at least 0.')

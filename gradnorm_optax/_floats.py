@@ -1,0 +1,84 @@
+"""Arithmetic that stays inside the range of the floating-point numbers."""
+
+from typing import Any
+
+import jax
+from jax import lax
+from jax import numpy as jnp
+
+
+def accumulator(leaves: list[Any]) -> Any:
+  """Returns float64 if a leaf has 64-bit reals, else float32."""
+  double = any(jnp.finfo(leaf.dtype).bits == 64 for leaf in leaves)
+  return jnp.dtype('float64' if double else 'float32')
+
+
+def widen(leaf: Any, dtype: Any) -> jax.Array:
+  """Converts a leaf to a real accumulator dtype, or to its complex partner."""
+  if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+    dtype = 'complex128' if dtype == 'float64' else 'complex64'
+  return lax.convert_element_type(leaf, dtype)
+
+
+def times(entries: jax.Array, factor: jax.Array) -> jax.Array:
+  """Multiplies real or complex entries by a real factor."""
+  return entries * factor.astype(entries.dtype)
+
+
+def abs_squared(entries: jax.Array) -> jax.Array:
+  """Returns |x|^2, real."""
+  if jnp.issubdtype(entries.dtype, jnp.complexfloating):
+    return lax.square(entries.real) + lax.square(entries.imag)
+  return lax.square(entries)
+
+
+def root(squares: jax.Array) -> jax.Array:
+  """Returns the square root, with derivative 0 at 0."""
+  empty = squares == 0
+  return jnp.where(empty, squares, jnp.sqrt(jnp.where(empty, 1, squares)))
+
+
+def low(dtype: Any) -> float:
+  """Least sum of squares that cannot have lost entries to underflow."""
+  return 2.0 ** (-jnp.finfo(dtype).maxexp * 5 // 8)
+
+
+def high(dtype: Any) -> float:
+  """Largest sum of squares that is still safe to compute with."""
+  return 2.0 ** (jnp.finfo(dtype).maxexp * 15 // 16)
+
+
+def safe_scale(total: jax.Array) -> jax.Array:
+  """Returns the power of two that brings a sum of squares into range."""
+  exponent = jnp.finfo(total.dtype).maxexp
+  up = jnp.full_like(total, 2.0 ** (exponent // 2))
+  down = jnp.full_like(total, 2.0 ** (-exponent * 5 // 8))
+  # An infinite or NaN sum compares false twice and is scaled down.
+  return jnp.where(total < low(total.dtype), up, jnp.where(
+      total < high(total.dtype), jnp.ones_like(total), down))
+
+
+def inverse_magnitude(largest: jax.Array) -> jax.Array:
+  """Returns the power of two that brings a magnitude near 1."""
+  limit = jnp.finfo(largest.dtype).maxexp - 2
+  exponent = jnp.clip(jnp.frexp(largest)[1], -limit, limit)
+  return jnp.ldexp(jnp.ones_like(largest), -exponent)
+
+
+def reciprocal(eps: Any, squares: jax.Array, scale: jax.Array) -> jax.Array:
+  """Returns 1 / (norm + eps) for scaled squares.
+
+  Args:
+    eps: A scalar, not scaled.
+    squares: Sums of squares of scale x entries.
+    scale: Powers of two.
+
+  Returns:
+    What scale x entries are multiplied by: 0 for a zero block, NaN for one with
+    a non-finite entry.
+  """
+  norm = root(squares)
+  divisor = norm + jnp.asarray(eps).astype(norm.dtype) * scale
+  empty = norm == 0
+  factor = jnp.where(empty, norm, 1 / jnp.where(empty, 1, divisor))
+  return jnp.where(jnp.isfinite(norm), factor, jnp.nan)

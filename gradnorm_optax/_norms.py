@@ -1,0 +1,139 @@
+"""Block norms and fan-in means at work: what the methods call."""
+
+import functools
+from typing import Any
+
+import jax
+from jax import lax
+from jax import numpy as jnp
+
+from gradnorm_optax import _floats, _shards, _stats
+from gradnorm_optax._layout import Layout
+from gradnorm_optax._readings import means_of, read, unit_scales
+from gradnorm_optax._stats import Stats
+
+# A leaf whose centered norm is at most this many unit roundoffs of its norm is
+# constant along its fan-in: what centering left of it is rounding noise.
+ROUNDOFFS = 8
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3, 4), inline=True)
+def normalize(
+    layout: Layout, leaves: list[Any], eps: Any, axis_name: Any, center: bool
+) -> list[Any]:
+  """Divides leaves by their block's L2 norm + eps, centered first or not.
+
+  Args:
+    layout: The blocks.
+    leaves: The active leaves, in the order of `layout.active`.
+    eps: Added to the norm.
+    axis_name: Mesh axes over which leaves are sharded.
+    center: Whether to subtract each output unit's fan-in mean first. A leaf
+      that is constant along its fan-in up to rounding then gives zeros.
+
+  Returns:
+    Leaves of the same dtypes. A zero block gives zeros, a block with a
+    non-finite entry NaN.
+  """
+  scale, found = read(layout, leaves, axis_name, center)
+  alive = [None if mean is None else _alive(leaf, squares, removed)
+           for leaf, squares, removed, mean in zip(leaves, *found, strict=True)]
+  squares = [s if a is None else jnp.where(a, s, jnp.zeros_like(s))
+             for s, a in zip(found.squares, alive, strict=True)]
+  factor = jax.tree.map(
+      functools.partial(_floats.reciprocal, eps),
+      _stats.gather(layout, squares), scale)
+  result = []
+  for n, (leaf, s, f) in enumerate(zip(
+      leaves, _stats.spread(layout, scale), _stats.spread(layout, factor),
+      strict=True)):
+    mean, live = found.means[n], alive[n]
+    if live is not None:
+      live = _stats.expand(live, layout.spec(layout.active[n]))
+      f = jnp.where(live, f, jnp.zeros_like(f))
+    entries = _floats.times(_floats.widen(leaf, s.dtype), s)
+    entries = entries if mean is None else entries - mean
+    result.append(_floats.times(entries, f).astype(leaf.dtype))
+  return result
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2), inline=True)
+def block_norms(
+    layout: Layout, leaves: list[Any], axis_name: Any
+) -> list[jax.Array]:
+  """Returns the L2 norm of each block, in the order of `layout.groups`.
+
+  An array of norms where a label stands for several blocks.
+  """
+  norms = _norms(layout, leaves, axis_name)
+  return list(_stats.by_label(layout, norms).values())
+
+
+@functools.partial(jax.jit, static_argnums=(0, 5), inline=True)
+def scale_by_norms(
+    layout: Layout, leaves: list[Any], others: list[Any], ratio: Any,
+    min_norm: Any, axis_name: Any,
+) -> list[Any]:
+  """Multiplies leaves by ratio x max(norm of the same block of others, floor).
+
+  Args:
+    layout: The blocks.
+    leaves: The active leaves.
+    others: Arrays of the same shapes, whose block norms are taken.
+    ratio: A scalar.
+    min_norm: The floor of the norms.
+    axis_name: Mesh axes over which leaves are sharded.
+  """
+  factor = jax.tree.map(
+      lambda v: jnp.asarray(ratio).astype(v.dtype)
+      * jnp.maximum(v, jnp.asarray(min_norm).astype(v.dtype)),
+      _norms(layout, others, axis_name))
+  return [
+      _floats.times(_floats.widen(leaf, f.dtype), f).astype(leaf.dtype)
+      for leaf, f in zip(leaves, _stats.spread(layout, factor), strict=True)]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2), inline=True)
+def centralize(
+    layout: Layout, leaves: list[Any], axis_name: Any
+) -> list[Any]:
+  """Subtracts each output unit's fan-in mean; other leaves stay as they are."""
+  chosen = [n for n, index in enumerate(layout.active)
+            if layout.spec(index).centered]
+  if not chosen:
+    return leaves
+  specs = [layout.spec(layout.active[n]) for n in chosen]
+  dtype = _floats.accumulator(leaves)
+  wide = [_floats.widen(leaves[n], dtype) for n in chosen]
+  over = [spec.fan_in or () for spec in specs]
+  common = means_of(specs, wide, axis_name)
+  # A sum that overflowed, or that may have lost entries to underflow.
+  unsafe = [
+      jnp.any(~((abs(m) > _floats.low(dtype)) & (abs(m) < _floats.high(dtype))))
+      for m in common]
+
+  def rescaled():
+    scales = unit_scales(specs, wide, axis_name)
+    entries = [_floats.times(x, s) for x, s in zip(wide, scales, strict=True)]
+    return scales, means_of(specs, entries, axis_name)
+
+  scales, means = lax.cond(
+      _shards.agree(unsafe, specs, wide, over, axis_name), rescaled,
+      lambda: ([lax.full_like(m.real, 1) for m in common], common))
+  result = list(leaves)
+  for n, x, s, mean in zip(chosen, wide, scales, means, strict=True):
+    entries = _floats.times(_floats.times(x, s) - mean, 1 / s)
+    result[n] = entries.astype(leaves[n].dtype)
+  return result
+
+
+def _norms(layout: Layout, leaves: list[Any], axis_name: Any) -> Stats:
+  scale, found = read(layout, leaves, axis_name, center=False)
+  return jax.tree.map(
+      lambda v, s: _floats.root(v) / s,
+      _stats.gather(layout, found.squares), scale)
+
+
+def _alive(leaf: Any, squares: jax.Array, removed: jax.Array) -> jax.Array:
+  roundoff = float(jnp.finfo(leaf.dtype).eps) / 2
+  return ~(squares <= (ROUNDOFFS * roundoff) ** 2 * (squares + removed))
