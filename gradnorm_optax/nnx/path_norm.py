@@ -38,7 +38,8 @@ def apply_fn(model: nnx.Module, /, **kwargs: Any) -> Callable[..., Any]:
     >>> bool(path_norm(apply_fn(net), params, jnp.zeros((1, 3))) > 0)
     True
   """
-  graphdef, _, held = nnx.split(model, nnx.Param, ...)
+  split: Any = nnx.split(model, nnx.Param, ...)
+  graphdef, _, held = split
 
   def apply(params: Any, x: Any, rest: Any = None) -> Any:
     fresh = nnx.merge(graphdef, params, held, copy=True)
@@ -100,7 +101,8 @@ class PathNorm(nnx.Module):
 
   def path_norm(self, x: Any, **kwargs: Any) -> jax.Array:
     """Returns phi_p of the module for one example of the batch x."""
-    graphdef, params, rest = nnx.split(self.module, nnx.Param, ...)
+    split: Any = nnx.split(self.module, nnx.Param, ...)
+    graphdef, params, rest = split
     kwargs = {**kwargs, **self.path_kwargs}
 
     def call(params: Any, x: Any) -> Any:

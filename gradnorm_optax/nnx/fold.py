@@ -1,0 +1,64 @@
+"""Plain weights from weight-normalized ones, for inference and export."""
+
+from typing import Any
+
+from flax import nnx
+
+from gradnorm_optax.nnx.weight_norm import WeightNorm, formed, weights
+
+__all__ = ['fold']
+
+
+def fold(model: Any) -> Any:
+  """Replaces g and v by w = g v/||v||, and takes the wrappers off.
+
+  Args:
+    model: A `WeightNorm`, or a module with some inside. It is not changed.
+
+  Returns:
+    A copy as it would be had nothing been wrapped: the same graph and parameter
+    tree, with equal outputs.
+
+  Raises:
+    ValueError: There is nothing to fold.
+
+  Examples:
+    >>> import gradnorm_optax.nnx as gnn
+    >>> from flax import nnx
+    >>> wrapped = gnn.WeightNorm(nnx.Linear(2, 3, rngs=nnx.Rngs(0)))
+    >>> plain = gnn.fold(wrapped)
+    >>> type(plain).__name__, sorted(nnx.state(plain, nnx.Param))
+    ('Linear', ['bias', 'kernel'])
+  """
+  model = nnx.clone(model)
+  nodes = [node for _, node in nnx.iter_graph(model)]
+  wrappers = [node for node in nodes if isinstance(node, WeightNorm)]
+  if not wrappers:
+    raise ValueError(
+        'fold: the model holds no gradnorm_optax.nnx.WeightNorm.')
+  for wrapper in wrappers:
+    for weight in weights(wrapper):
+      v = weight.v[...]
+      weight.v.set_value(formed(wrapper, weight).astype(v.dtype))
+      delattr(weight.owner, weight.g_name)
+  for node in nodes:
+    if isinstance(node, nnx.Module):
+      for name, value in list(vars(node).items()):
+        bare = _unwrap(value)
+        if bare is not value:
+          setattr(node, name, bare)
+  return _unwrap(model)
+
+
+def _unwrap(node: Any) -> Any:
+  """Returns the node without wrappers at its top and in plain containers."""
+  if isinstance(node, WeightNorm):
+    return _unwrap(node.layer)
+  if type(node) in (list, tuple):
+    new = [_unwrap(value) for value in node]
+    same = all(a is b for a, b in zip(new, node, strict=True))
+    return node if same else type(node)(new)
+  if type(node) is dict:
+    new = {key: _unwrap(value) for key, value in node.items()}
+    return node if all(new[k] is node[k] for k in node) else new
+  return node

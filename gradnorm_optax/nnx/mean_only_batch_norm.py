@@ -1,0 +1,100 @@
+"""Mean-only batch normalization for NNX."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from flax import nnx
+from flax.typing import Dtype
+from jax import numpy as jnp
+
+from gradnorm_optax._mean_only import batch_mean, feature_axes, shifted
+
+__all__ = ['MeanOnlyBatchNorm']
+
+
+class MeanOnlyBatchNorm(nnx.Module):
+  r"""Subtracts the mean over the batch, and leaves the deviation.
+
+  .. math:: y = t - \mu_B(t) + b, \qquad
+      \text{avg} \leftarrow 0.9\, \text{avg} + 0.1\, \mu_B(t)
+
+  Follows a weight-normalized layer (without a bias of its own, which would
+  cancel). The running average `mean`, an `nnx.BatchStat`, starts from 0 without
+  bias correction, as in [1], and is what is subtracted where
+  `use_running_average` is true (`model.eval()` sets it). The gradient with
+  respect to t is centered over the batch.
+
+  Args:
+    num_features: Size of the feature axis, or of several.
+    use_running_average: Whether to subtract the stored average.
+    momentum: Of the running average.
+    use_bias: Whether to add a trained bias b, starting from 0.
+    axis: Feature axis or axes; the mean is over all others.
+    axis_name: Mapped axis over which the batch is split, if any.
+    dtype: Of the result; that of the input by default.
+    param_dtype: Of the bias.
+
+  Examples:
+    >>> import jax, gradnorm_optax.nnx as gnn
+    >>> norm = gnn.MeanOnlyBatchNorm(1)
+    >>> print(norm(jax.numpy.array([[1.], [3.]])).ravel(), norm.mean[...])
+    [-1.  1.] [0.2]
+
+  References:
+    [1] Salimans and Kingma, `Weight Normalization: A Simple
+    Reparameterization to Accelerate Training of Deep Neural Networks
+    <https://arxiv.org/abs/1602.07868>`_, 2016, section 4
+  """
+
+  def __init__(
+      self, num_features: int | Sequence[int],
+      use_running_average: bool | None = False, momentum: float = 0.9,
+      use_bias: bool = True, axis: int | Sequence[int] = -1, *,
+      axis_name: Any = None, dtype: Dtype | None = None,
+      param_dtype: Dtype = jnp.float32,
+  ):
+    shape = (num_features,) if isinstance(num_features, int) else (
+        tuple(num_features))
+    self.mean = nnx.BatchStat(jnp.zeros(shape, jnp.float32))
+    self.bias = nnx.Param(jnp.zeros(shape, param_dtype)) if use_bias else (
+        nnx.data(None))
+    self.use_running_average = use_running_average
+    self.momentum = momentum
+    self.use_bias = use_bias
+    self.axis = axis if isinstance(axis, int) else tuple(axis)
+    self.axis_name = axis_name
+    self.dtype = dtype
+
+  def __call__(
+      self, x: jax.Array, use_running_average: bool | None = None, *,
+      mask: jax.Array | None = None,
+  ) -> jax.Array:
+    """Subtracts the mean.
+
+    Args:
+      x: The input.
+      use_running_average: Whether to subtract the stored average; the
+        attribute by default.
+      mask: Boolean, broadcastable to x: the positions that count.
+
+    Raises:
+      ValueError: Neither the call nor the attribute says what to subtract.
+    """
+    stored = (self.use_running_average if use_running_average is None
+              else use_running_average)
+    if stored is None:
+      raise ValueError(
+          'nnx.MeanOnlyBatchNorm: pass use_running_average=True or False to the'
+          ' constructor or to the call.')
+    axes = feature_axes(x, self.axis)
+    if stored:
+      mean = self.mean[...]
+    else:
+      mean = batch_mean(x, axes, mask, self.axis_name)
+      old = self.mean[...]
+      # What is stored has no gradient; the mean subtracted has.
+      new = jax.lax.stop_gradient(mean).astype(old.dtype)
+      self.mean.set_value(self.momentum * old + (1 - self.momentum) * new)
+    bias = None if self.bias is None else self.bias[...]
+    return shifted(x, mean, bias, axes, self.dtype)
