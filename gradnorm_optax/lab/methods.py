@@ -39,6 +39,7 @@ class Optimizer(NamedTuple):
   summary: str
   make: Callable[..., optax.GradientTransformation]
   defaults: Mapping[str, Any] = {}
+  baseline: bool = True
 
 
 class Part(NamedTuple):
@@ -166,6 +167,13 @@ def target(name: str) -> Callable[..., Any]:
              if not key.startswith('_')]
     raise LabError(f'{name!r}: {module!r} has no {function!r}'
                    f'{nearest(function, known)}') from error
+
+
+def is_baseline(method: schema.Method) -> bool:
+  """Whether a method is an optimizer of optax, alone or with clipping."""
+  row = OPTIMIZERS.get(method.optimizer)
+  return (row is not None and row.baseline and not method.normalizers
+          and method.wrap is None and method.lookahead is None)
 
 
 def check(method: schema.Method) -> None:

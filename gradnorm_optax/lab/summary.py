@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gradnorm_optax.lab import stats
+from gradnorm_optax.lab import methods, stats, verdict
 
 if TYPE_CHECKING:
   from gradnorm_optax.lab.compare import Runner
@@ -73,6 +73,9 @@ class Row:
     overhead: Quartiles of its step's time over the bare one's, interleaved.
     sensitivity: Every rate that was tried.
     runs: The fresh runs.
+    tuned: Mean accuracy on the tuning seeds at the chosen rate.
+    plain: Whether it is a baseline: an optimizer of optax, clipped or not.
+    difference: Paired difference to the best baseline of the model.
   """
 
   model: str
@@ -93,6 +96,9 @@ class Row:
   overhead: tuple[float, float, float] | None
   sensitivity: tuple[Point, ...]
   runs: tuple[Run, ...]
+  tuned: float = math.nan
+  plain: bool = True
+  difference: stats.Interval | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,18 +115,25 @@ class Summary:
   seeds: int
   tune_seeds: int
   rows: tuple[Row, ...]
+  verdicts: tuple[verdict.Verdict, ...] = ()
 
 
 def build(runner: 'Runner') -> Summary:
   """Judges a finished comparison."""
   config, dataset = runner.config, runner.dataset
-  rows = tuple(_row(runner, model, method)
-               for model in config.models for method in config.methods)
+  rows: list[Row] = []
+  verdicts = []
+  for model in config.models:
+    own = [_row(runner, model, method) for method in config.methods]
+    base = verdict.baseline(own, config.compare.baseline)
+    rows += [row if base is None or row is base else dataclasses.replace(
+        row, difference=verdict.paired(row, base)) for row in own]
+    verdicts.append(verdict.judge(own, config.compare.baseline))
   return Summary(
       config.name, config.title or config.name, dataset.description,
       dataset.chance, config.compare.target, config.train.steps,
       config.train.eval_every, config.compare.seeds,
-      config.compare.tune_seeds, rows)
+      config.compare.tune_seeds, tuple(rows), tuple(verdicts))
 
 
 def _row(runner: 'Runner', model: str, method: str) -> Row:
@@ -152,7 +165,8 @@ def _row(runner: 'Runner', model: str, method: str) -> Row:
       step_seconds=clock.step_seconds, bare=clock.bare,
       overhead=clock.overhead,
       sensitivity=tuple(_point(rate, group) for rate, group in tuned.items()),
-      runs=runs)
+      runs=runs, plain=methods.is_baseline(config.methods[method]),
+      tuned=float(np.mean([run.accuracy for run in tuned[rate]])))
 
 
 def _point(rate: float, runs: list[Run]) -> Point:

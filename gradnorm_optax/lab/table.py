@@ -6,6 +6,8 @@ from rich import console, table, text
 
 from gradnorm_optax.lab.summary import Row, Summary
 
+STYLES = {'gain': 'green', 'loss': 'red', 'none': 'yellow', 'void': 'yellow'}
+
 
 def render(found: Summary) -> console.Group:
   """One table for each model, and how to read them."""
@@ -18,6 +20,8 @@ def render(found: Summary) -> console.Group:
   parts: list[console.RenderableType] = [head]
   for model in models:
     parts.append(_one(found, model))
+    parts += [text.Text(verdict.text, style=STYLES[verdict.kind])
+              for verdict in found.verdicts if verdict.model == model]
   parts.append(text.Text(_notes(found), style='dim'))
   return console.Group(*parts)
 

@@ -1,0 +1,91 @@
+"""What a comparison lets one say, and when it lets one say nothing."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from gradnorm_optax.lab import stats
+
+if TYPE_CHECKING:
+  from gradnorm_optax.lab.summary import Row
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+  """The recommendation for one model.
+
+  Attributes:
+    model: Its name.
+    kind: "gain" where the interval of the paired difference lies above zero,
+      "loss" below, "none" around it, "void" where no statement is allowed.
+    text: One sentence.
+    method: The method that tuning nominated; None if there is none.
+    baseline: The baseline that tuning nominated; None if there is none.
+    difference: Paired difference of final validation accuracy.
+  """
+
+  model: str
+  kind: Literal['gain', 'loss', 'none', 'void']
+  text: str
+  method: str | None = None
+  baseline: str | None = None
+  difference: stats.Interval | None = None
+
+
+def paired(row: 'Row', other: 'Row') -> stats.Interval:
+  """The difference of two methods' accuracies, seed by seed."""
+  theirs = {run.seed: run.accuracy for run in other.runs}
+  return stats.mean_interval(
+      [run.accuracy - theirs[run.seed] for run in row.runs])
+
+
+def baseline(rows: Sequence['Row'], named: str | None) -> 'Row | None':
+  """The named baseline, else the one that did best on the tuning seeds."""
+  if named is not None:
+    return next(row for row in rows if row.method == named)
+  return max((row for row in rows if row.plain),
+             key=lambda row: row.tuned, default=None)
+
+
+def judge(rows: Sequence['Row'], named: str | None) -> Verdict:
+  """Compares the most promising method with the best baseline.
+
+  Both are nominated by the tuning seeds and compared on the fresh ones, so
+  that choosing the best of many does not flatter it.
+  """
+  model = rows[0].model
+  base = baseline(rows, named)
+  others = [row for row in rows if row is not base and not row.plain]
+  if base is None or not others:
+    missing = 'baseline' if base is None else 'method besides the baselines'
+    return Verdict(model, 'void', f'No recommendation: there is no {missing}.')
+  best = max(others, key=lambda row: row.tuned)
+  gain = paired(best, base)
+
+  def said(kind: Literal['gain', 'loss', 'none', 'void'],
+           text: str) -> Verdict:
+    return Verdict(model, kind, text, best.method, base.method, gain)
+
+  if not best.trains and not base.trains:
+    return said('void', 'No recommendation: nothing was better than guessing.')
+  for row in (best, base):
+    if row.edge and row.trains:
+      return said('void', f'No recommendation: the best rate of {row.method} '
+                          'lies on the edge of its grid; widen the grid.')
+  if math.isnan(gain.low):
+    return said('void', 'No recommendation: one seed has no interval.')
+  figures = (f'{100 * gain.mean:+.1f} points '
+             f'[{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]')
+  cost = ''
+  if best.step_seconds and base.step_seconds:
+    ratio = best.step_seconds / base.step_seconds
+    cost = f', at {ratio:.2f} times the time of a step'
+  if gain.low > 0:
+    return said('gain', f'{best.method} beats {base.method}, the best '
+                        f'baseline: {figures}{cost}.')
+  if gain.high < 0:
+    return said('loss', f'{best.method} is worse than {base.method}, the best '
+                        f'baseline: {figures}{cost}.')
+  return said('none', f'No difference between {best.method} and {base.method}, '
+                      f'the best baseline: {figures}{cost}.')
