@@ -3,13 +3,30 @@
 from importlib import metadata as _metadata
 
 from gradnorm_optax._explain import explain as explain
-from gradnorm_optax.block_norm import bng as bng
 from gradnorm_optax.block_norm import (
+    bng as bng,
     normalize_by_block_norm as normalize_by_block_norm,
-)
-from gradnorm_optax.block_norm import (
     scale_by_block_param_norm as scale_by_block_param_norm,
 )
 from gradnorm_optax.blocks import Blocks as Blocks
+from gradnorm_optax.path_sgd import (
+    normalize_by_path_scale as normalize_by_path_scale,
+    path_sgd as path_sgd,
+)
+from gradnorm_optax.paths import (
+    path_norm as path_norm,
+    path_scale as path_scale,
+)
+from gradnorm_optax.sing import (
+    centralize as centralize,
+    scale_by_softplus_adam as scale_by_softplus_adam,
+    sing as sing,
+    standardize as standardize,
+)
+from gradnorm_optax.telemetry import (
+    block_norms as block_norms,
+    record_block_norms as record_block_norms,
+)
+from gradnorm_optax.weight_norm import weight_normalized as weight_normalized
 
 __version__ = _metadata.version('gradnorm_optax')

@@ -41,7 +41,7 @@ def stateless(
     if params is not None:
       _tree.require_same(name, updates, params, 'parameters')
     layout = resolve(blocks, updates, name, fan_in=fan_in)
-    others = active(layout, params) if needs_params else None
+    others = leaves_at(layout, params) if needs_params else None
     result = map_active(layout, updates, lambda x: apply(layout, x, others))
     return result, state
 
@@ -60,7 +60,7 @@ def map_active(
   return jax.tree.unflatten(treedef, leaves)
 
 
-def active(layout: Layout, tree: Any) -> list[jax.Array]:
+def leaves_at(layout: Layout, tree: Any) -> list[jax.Array]:
   """Returns a tree's leaves at the paths of the layout's active leaves."""
   found = dict(zip(_tree.paths(tree), _tree.flatten(tree)[0], strict=True))
   return [jax.numpy.asarray(found[layout.spec(i).path]) for i in layout.active]
@@ -68,7 +68,24 @@ def active(layout: Layout, tree: Any) -> list[jax.Array]:
 
 def check_nonnegative(name: str, **values: Any) -> None:
   """Raises `ValueError` for a concrete value below 0 (or NaN)."""
+  _check(name, values, lambda v: v >= 0, 'at least 0')
+
+
+def check_positive(name: str, **values: Any) -> None:
+  """Raises `ValueError` for a concrete value that is not above 0."""
+  _check(name, values, lambda v: v > 0, 'above 0')
+
+
+def check_decays(name: str, **values: Any) -> None:
+  """Raises `ValueError` for a concrete value outside [0, 1)."""
+  _check(name, values, lambda v: (v >= 0) & (v < 1), 'in [0, 1)')
+
+
+def _check(
+    name: str, values: dict[str, Any], good: Callable[[Any], Any], rule: str
+) -> None:
   for key, value in values.items():
+    # A traced value (optax.inject_hyperparams) cannot be looked at.
     if not isinstance(value, jax.core.Tracer) and not np.all(
-        np.asarray(value) >= 0):
-      raise ValueError(f'{name}({key}={value}): must be at least 0.')
+        good(np.asarray(value))):
+      raise ValueError(f'{name}({key}={value}): must be {rule}.')
