@@ -180,6 +180,7 @@ def scale_by_softplus_adam(
 
   def update(updates, state, params=None, **extra_args):
     del params, extra_args
+    resolve('leaf', updates, name)
     _tree.require_same(name, updates, state.mu, 'state')
     leaves, treedef = _tree.flatten(updates)
     count = optax.safe_increment(state.count)
