@@ -76,10 +76,10 @@ def normalize_by_path_scale(
 
   Examples:
     >>> import jax, jax.numpy as jnp
-    >>> from gradnorm_optax import path_sgd
+    >>> import gradnorm_optax as gn
     >>> params = [jnp.array([[1., -2.], [3., .5]]), jnp.array([[2.], [-1.]])]
     >>> net = lambda w, x: jax.nn.relu(x @ w[0]) @ w[1]
-    >>> tx = path_sgd.normalize_by_path_scale(net, jnp.zeros((1, 2)))
+    >>> tx = gn.normalize_by_path_scale(net, jnp.zeros((1, 2)))
     >>> ones = jax.tree.map(jnp.ones_like, params)
     >>> updates, _ = tx.update(ones, tx.init(params), params)
     >>> print(updates[0])
@@ -188,10 +188,10 @@ def path_sgd(
 
   Examples:
     >>> import jax, jax.numpy as jnp, optax
-    >>> from gradnorm_optax import path_sgd
+    >>> import gradnorm_optax as gn
     >>> w = [jnp.array([[1., -2.], [3., .5]]), jnp.array([2., -1.])]
     >>> net = lambda w, x: jax.nn.relu(x @ w[0]) @ w[1]
-    >>> tx = path_sgd.path_sgd(.01, net, jnp.zeros(2))
+    >>> tx = gn.path_sgd(.01, net, jnp.zeros(2))
     >>> loss = lambda w: (net(w, jnp.array([-1., 2.])) - 1) ** 2 / 2
     >>> updates, _ = tx.update(jax.grad(loss)(w), tx.init(w), w)
     >>> for leaf in optax.apply_updates(w, updates):

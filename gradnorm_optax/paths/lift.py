@@ -122,7 +122,7 @@ class Lifter(Arithmetic):
   def lifted(self, value: Value) -> Num:
     """Returns the lifted number of a constant, weight or data value."""
     if isinstance(value, Const):
-      return self.lift(value.value)
+      return self.lift(_known(value.value))
     if isinstance(value, Mask):
       raise TypeError('a mask has no lifted value')
     return self.flush(value).lifted  # type: ignore[union-attr]
@@ -158,6 +158,14 @@ class Lifter(Arithmetic):
         f'the path norm is not defined for primitive {name!r} at {place}: '
         f'{why}. {mend}.'
     )
+
+
+def _known(value: Any) -> Any:
+  """Returns a small array that is at hand as NumPy's, others as they are."""
+  if isinstance(value, jax.core.Tracer) or not isinstance(value, jax.Array):
+    return value
+  small = value.size <= _CONCRETE_SIZE and value.is_fully_addressable
+  return np.asarray(value) if small else value
 
 
 HINTS = {

@@ -82,7 +82,7 @@ def path_norm(
 
   def norm(params: Any) -> jax.Array:
     lifter = Lifter(p, dtype, True, rules(), merge_affine=merge_affine)
-    lifted = [lifter.lift(leaf) for leaf in jax.tree.leaves(params)]
+    lifted = lifter.lift_all(jax.tree.leaves(params))
     total = path_sum(lifter, apply_fn, params, lifted, as_shapes(x))
     return lifter.root(total)
 

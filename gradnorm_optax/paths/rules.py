@@ -38,13 +38,12 @@ def identity(lifter: Lifter, eqn: Any, *args: Value) -> Any:
   return list(args) if eqn.primitive.multiple_results else args[0]
 
 
-def structural(*operands: int, copies: bool = True) -> Rule:
+def structural(*operands: int) -> Rule:
   """Returns the rule of a primitive that is linear in `operands` together.
 
   Args:
     *operands: Positions of these operands; none means all. The others (indices)
       must be constants.
-    copies: Whether the primitive only moves or copies entries.
   """
 
   def rule(lifter: Lifter, eqn: Any, *args: Value) -> Any:
@@ -65,8 +64,7 @@ def structural(*operands: int, copies: bool = True) -> Rule:
     nums = [lifter.lifted(args[i]) for i in places]
     if eqn.primitive.multiple_results:
       return _several(lifter, eqn, args, nums, bind)
-    num = (lifter.move if copies else lifter.linear)(bind, *nums)
-    return lifter.result(eqn, args, num)
+    return lifter.result(eqn, args, lifter.linear(bind, *nums))
 
   return rule
 
@@ -76,9 +74,9 @@ def scatter(function: Rule) -> Rule:
 
   def rule(lifter: Lifter, eqn: Any, *args: Value) -> Any:
     operand, indices, updates = args
-    if any(isinstance(arg, Mask) for arg in args):
+    if isinstance(operand, Mask) or isinstance(updates, Mask):
       return _of_mask(eqn, args)
-    if isinstance(indices, Data):
+    if not isinstance(indices, Const | Weight):
       raise lifter.error(eqn, *_TOKENS)
     kept = 'indices_are_sorted unique_indices mode'.split()
     options = {name: eqn.params[name] for name in kept}
@@ -172,7 +170,7 @@ def add(lifter: Lifter, eqn: Any, left: Value, right: Value) -> Any:
     bias = held + sign * plain if data is left else sign * held + plain
     # The bias may be what gives the result its shape.
     assert isinstance(data, Data)
-    num = lifter.move(
+    num = lifter.linear(
         lambda v: jnp.broadcast_to(v, eqn.outvars[0].aval.shape), data.lifted
     )
     return Data(num, bias)
@@ -319,7 +317,7 @@ BUILTIN: dict[str, Rule] = {
     **SELECTION,
     **dict.fromkeys(_IDENTITIES.split(), identity),
     **dict.fromkeys(_MOVES.split(), structural(0)),
-    **dict.fromkeys(_SUMS.split(), structural(0, copies=False)),
+    **dict.fromkeys(_SUMS.split(), structural(0)),
     'gather': structural(0),
     'dynamic_slice': structural(0),
     'dynamic_update_slice': structural(0, 1),

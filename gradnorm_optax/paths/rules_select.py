@@ -30,7 +30,7 @@ def maximum(lifter: Lifter, eqn: Any, left: Value, right: Value) -> Any:
 def _spread(lifter: Lifter, eqn: Any, value: Value) -> Num:
   """Returns the lifted number in the shape of the result."""
   shape = eqn.outvars[0].aval.shape
-  return lifter.move(
+  return lifter.linear(
       lambda v: jnp.broadcast_to(v, shape), lifter.lifted(value)
   )
 
@@ -101,7 +101,7 @@ def pad(lifter: Lifter, eqn: Any, arg: Value, filling: Value) -> Any:
   if number is not None and np.isinf(number):
     filling = Const(np.zeros([], lifter.dtype))
   config = eqn.params['padding_config']
-  num = lifter.move(
+  num = lifter.linear(
       lambda v, f: lax.pad(v, f, config),
       lifter.lifted(arg),
       lifter.lifted(filling),
@@ -150,7 +150,7 @@ def select(lifter: Lifter, eqn: Any, which: Value, *cases: Value) -> Any:
       return Mask(False, truth=False)
     nums = [lifter.lifted(case) for case in cases]
     plain = which.value  # type: ignore[union-attr]
-    num = lifter.move(lambda *values: lax.select_n(plain, *values), *nums)
+    num = lifter.linear(lambda *values: lax.select_n(plain, *values), *nums)
     return lifter.result(eqn, (which, *cases), num)
   if any(isinstance(case, Mask) for case in cases):
     return Mask(False, truth=False)

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 # log2 of "nothing at all": an array of zeros takes no part when scales are
@@ -103,25 +104,36 @@ class LiftError(ValueError):
   """Reports a network that has no path norm, and what to do about it."""
 
 
-def _exp2(exponent: jax.Array) -> jax.Array:
-  return jnp.exp2(exponent)
+def _power_of_two(exponent: jax.Array) -> jax.Array:
+  """Returns 2**exponent exactly (exp2 is not), 0 below the normal range."""
+  bits, integer = (23, np.int32)
+  if exponent.dtype == np.float64:
+    bits, integer = (52, np.int64)
+  bias = int(jnp.finfo(exponent.dtype).maxexp) - 1
+  biased = jnp.clip(exponent + bias, 0, 2 * bias + 1)
+  return lax.bitcast_convert_type(
+      biased.astype(integer) << bits, exponent.dtype
+  )
 
 
 def _shift(value: jax.Array, exponent: jax.Array) -> jax.Array:
   """Multiplies by 2**exponent in two halves, so that neither overflows."""
   half = jnp.floor(exponent / 2)
-  return value * _exp2(half) * _exp2(exponent - half)
+  return value * _power_of_two(half) * _power_of_two(exponent - half)
 
 
-def _magnitude(value: jax.Array) -> jax.Array:
-  """Returns floor(log2(max |value|)), or 0 where that is no finite number."""
-  top = lax.stop_gradient(jnp.max(jnp.abs(value), initial=0))
-  usable = (top > 0) & jnp.isfinite(top)
-  return jnp.floor(jnp.log2(jnp.where(usable, top, jnp.ones_like(top))))
+def _top(value: jax.Array) -> jax.Array:
+  """Returns the largest magnitude, 0 for an empty array."""
+  if value.ndim:
+    value = jnp.max(jnp.abs(value), initial=0)
+  return lax.stop_gradient(jnp.abs(value))
 
 
-def _is_zero(value: jax.Array) -> jax.Array:
-  return lax.stop_gradient(jnp.max(jnp.abs(value), initial=0)) == 0
+def _exponent(top: jax.Array) -> jax.Array:
+  """Returns floor(log2(top)), well within the exponents of float32."""
+  one = jnp.ones_like(top)
+  safe = jnp.where(top == 0, one, jnp.maximum(top, 2.0**-120))
+  return jnp.minimum(jnp.floor(jnp.log2(safe)), 120.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,25 +161,59 @@ class Arithmetic:
 
   def lift(self, value: Any) -> Num:
     """Lifts a plain array: |value|^p."""
-    value = lax.convert_element_type(jnp.asarray(value), self.dtype)
+    if self.scaled and isinstance(value, np.ndarray | np.generic | float | int):
+      return self._lift_known(np.asarray(value, np.float64))
+    return self.lift_all([value])[0]
+
+  def _lift_known(self, value: np.ndarray) -> Num:
+    """Lifts a constant while tracing.
+
+    Left to XLA, which multiplies constants together first, the scales of a
+    squared constant would overflow.
+    """
+    top = np.max(np.abs(value), initial=0)
+    if top == 0 or not np.isfinite(top):
+      exponent = 0
+    else:
+      exponent = int(np.floor(np.log2(top)))
+    log2 = np.floor(self.p * exponent)
+    lifted = np.abs(value * 2.0**-exponent) ** self.p
+    lifted *= 2.0 ** (self.p * exponent - log2)
+    log2 = _NOTHING if top == 0 else log2
+    return Num(jnp.asarray(lifted, self.dtype), jnp.asarray(log2, self.dtype))
+
+  def lift_all(self, values: Sequence[Any]) -> list[Num]:
+    """Lifts plain arrays, with one vector of scales: small to compile."""
+    plain = [
+        lax.convert_element_type(jnp.asarray(v), self.dtype) for v in values
+    ]
     if not self.scaled:
-      return Num(self.power(value))
-    shift = _magnitude(value)
-    lifted = self.power(_shift(value, -shift))
-    nothing = jnp.asarray(_NOTHING, self.dtype)
-    return Num(
-        lifted, jnp.where(_is_zero(value), nothing, self.p * shift)
-    )
+      return [Num(self.power(value)) for value in plain]
+    if not plain:
+      return []
+    tops = jnp.stack([_top(value) for value in plain])
+    exponents = _exponent(tops)
+    factors = _power_of_two(-exponents)
+    log2 = self.p * exponents
+    rest = None
+    if self.p != int(self.p):  # scales are whole powers of two
+      rest = jnp.exp2(log2 - jnp.floor(log2))
+      log2 = jnp.floor(log2)
+    log2 = jnp.where(tops == 0, _NOTHING, log2)
+    lifted = [self.power(v * factors[i]) for i, v in enumerate(plain)]
+    if rest is not None:
+      lifted = [value * rest[i] for i, value in enumerate(lifted)]
+    return [Num(value, log2[i]) for i, value in enumerate(lifted)]
 
   def rescale(self, value: jax.Array, log2: jax.Array | None) -> Num:
     """Moves the magnitude of `value` into `log2`, if numbers are rescaled."""
     if log2 is None:
       return Num(value)
-    shift = _magnitude(value)
-    nothing = jnp.asarray(_NOTHING, self.dtype)
+    top = _top(value)
+    exponent = _exponent(top)
     return Num(
-        _shift(value, -shift),
-        jnp.where(_is_zero(value), nothing, jnp.maximum(log2 + shift, nothing)),
+        value * _power_of_two(-exponent),
+        jnp.where(top == 0, _NOTHING, jnp.maximum(log2 + exponent, _NOTHING)),
     )
 
   def align(self, nums: Sequence[Num]) -> tuple[list[jax.Array], Any]:
@@ -175,19 +221,14 @@ class Arithmetic:
     if not self.scaled:
       return [num.value for num in nums], None
     top = nums[0].log2
+    if len(nums) == 1:
+      return [nums[0].value], top
     for num in nums[1:]:
       top = jnp.maximum(top, num.log2)
-    return [_shift(num.value, num.log2 - top) for num in nums], top
+    return [num.value * _power_of_two(num.log2 - top) for num in nums], top
 
-  def linear(
-      self, function: Callable[..., jax.Array], *nums: Num
-  ) -> Num:
+  def linear(self, function: Callable[..., jax.Array], *nums: Num) -> Num:
     """Applies a function that is linear in all its operands together."""
-    values, log2 = self.align(nums)
-    return self.rescale(function(*values), log2)
-
-  def move(self, function: Callable[..., jax.Array], *nums: Num) -> Num:
-    """Applies a linear function that only moves or copies entries."""
     values, log2 = self.align(nums)
     return Num(function(*values), log2)
 
@@ -209,7 +250,7 @@ class Arithmetic:
       return Num(value)
     top = jnp.max(log2)
     shape = log2.shape + (1,) * (value.ndim - 1)
-    return Num(_shift(value, jnp.reshape(log2 - top, shape)), top)
+    return Num(value * _power_of_two(jnp.reshape(log2 - top, shape)), top)
 
   def root(self, num: Num) -> jax.Array:
     """Returns num^(1/p), with a zero gradient where it is zero."""
@@ -217,7 +258,9 @@ class Arithmetic:
     exponent = jnp.zeros([], self.dtype)
     if log2 is not None:
       exponent = jnp.floor(log2 / self.p)
-      value = _shift(value, log2 - self.p * exponent)
+      rest = log2 - self.p * exponent
+      exact = self.p == int(self.p)
+      value = value * (_power_of_two(rest) if exact else jnp.exp2(rest))
     some = value > 0
     safe = jnp.where(some, value, jnp.ones_like(value))
     if self.p == 2:

@@ -54,7 +54,7 @@ class Graph:
     return out
 
   def conv(self, nodes, kernel, name):
-    """A 2-D convolution, stride 1, SAME, odd kernel (height, width, in, out)."""
+    """A 2-D convolution, stride 1, SAME, an odd kernel (h, w, in, out)."""
     height, width, inner, outer = kernel.shape
     out = np.empty(nodes.shape[:2] + (outer,), object)
     for r, c, o in np.ndindex(*out.shape):

@@ -18,7 +18,8 @@ class Net(nn.Module):
     kinds = {'dtype': jnp.float64, 'param_dtype': jnp.float64}
     x = nn.Conv(2, (3, 3), name='conv1', **kinds)(x)
     x = nn.relu(nn.BatchNorm(True, name='norm', **kinds)(x))
-    x = x + nn.relu(nn.Conv(2, (3, 3), use_bias=False, name='conv2', **kinds)(x))
+    y = nn.Conv(2, (3, 3), use_bias=False, name='conv2', **kinds)(x)
+    x = x + nn.relu(y)
     x = nn.max_pool(x, (2, 2), (2, 2))
     x = nn.avg_pool(x, (2, 2), padding='SAME', count_include_pad=False)
     return nn.Dense(1, name='dense', **kinds)(x.reshape(1, -1))
