@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax import lax
-from jax import numpy as jnp
+from jax import lax, numpy as jnp
 
 from gradnorm_optax._weight_norm_math import accumulator
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax import lax
-from jax import numpy as jnp
+from jax import lax, numpy as jnp
 
 from gradnorm_optax import _tree
+from gradnorm_optax._floats import root
 from gradnorm_optax._layout import Layout, resolve
 from gradnorm_optax.blocks import as_blocks
 
@@ -22,12 +22,6 @@ from gradnorm_optax.blocks import as_blocks
 def accumulator(dtype: Any) -> Any:
   """Returns the dtype in which norms of such weights are computed."""
   return jnp.float64 if dtype == jnp.float64 else jnp.float32
-
-
-def root(squares: jax.Array) -> jax.Array:
-  """Takes the square root, with derivative 0 at 0."""
-  positive = squares > 0
-  return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), 0)
 
 
 def norm(v: jax.Array, axes: Sequence[int]) -> jax.Array:
@@ -38,13 +32,13 @@ def norm(v: jax.Array, axes: Sequence[int]) -> jax.Array:
 
 def inverse(norms: jax.Array) -> jax.Array:
   """Returns 1 / norms, and 0 for a zero unit."""
-  positive = norms > 0
-  return jnp.where(positive, 1 / jnp.where(positive, norms, 1), 0)
+  empty = norms == 0
+  return jnp.where(empty, norms, 1 / jnp.where(empty, 1, norms))
 
 
 def scale(g: jax.Array, norms: jax.Array) -> jax.Array:
   """Returns g / ||v||; 1 for a zero unit, which is then a plain weight."""
-  return jnp.where(norms > 0, g * inverse(norms), 1)
+  return jnp.where(norms == 0, 1, g * inverse(norms))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
@@ -155,12 +149,6 @@ def _check_leaf(path: str, leaf: Any, name: str) -> None:
         f'{name}: leaf {path or _tree.ROOT!r} has dtype {dtype}, and only real'
         ' floating-point leaves are trained here. Hide it with optax.masked or'
         ' optax.partition.')
-
-
-def unit_sums(parts: list[jax.Array], axes: list[Any]) -> list[jax.Array]:
-  """Sums each array over its axes, keeping them with size 1."""
-  return [jnp.sum(part, own, keepdims=True)
-          for part, own in zip(parts, axes, strict=True)]
 
 
 def log(g: jax.Array) -> jax.Array:

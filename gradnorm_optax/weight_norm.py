@@ -7,8 +7,8 @@ import jax
 import optax
 from jax import numpy as jnp
 
-from gradnorm_optax import _shards, _tree
-from gradnorm_optax import _weight_norm_math as math
+from gradnorm_optax import _shards, _tree, _weight_norm_math as math
+from gradnorm_optax._floats import root
 from gradnorm_optax._layout import LeafSpec
 
 __all__ = ['WeightNormalizedState', 'weight_normalized']
@@ -170,6 +170,14 @@ def _require_state(
         ' changing the model.')
 
 
+class _Point(NamedTuple):
+  """Where one matched leaf stands."""
+
+  v: jax.Array
+  g: jax.Array
+  norm: jax.Array  # ||v||
+
+
 class _Step:
   """One update: leaves by path, and the arithmetic of the matched ones."""
 
@@ -206,9 +214,13 @@ class _Step:
         sums[n] = total
     return sums
 
-  def _norms(self, *groups: list[jax.Array]) -> list[jax.Array]:
-    return [math.root(s) for s in self._sums(
-        [x * x for group in groups for x in group])]
+  def _dots(self, *pairs: tuple[list[Any], list[Any]]) -> list[Any]:
+    """Returns for each pair of lists the inner products by unit."""
+    flat = self._sums([
+        a * b for first, second in pairs
+        for a, b in zip(first, second, strict=True)])
+    count = len(self.slots)
+    return [flat[n * count:][:count] for n in range(len(pairs))]
 
   def _resynchronize(self) -> None:
     """Sets v, g and ||v||; where p is not g v/||v||, from p."""
@@ -216,29 +228,27 @@ class _Step:
     g = [self.g[i] for _, i in self.slots]
     p = [_copy(self.params[i], spec)
          for (_, i), spec in zip(self.slots, self.specs, strict=True)]
-    norms = self._norms(v, p)
-    norms, lengths = norms[:len(v)], norms[len(v):]
-    gaps = self._norms([
-        a - b * math.scale(c, n)
-        for a, b, c, n in zip(p, v, g, norms, strict=True)])
-    self.triples = []
+    vv, pp = self._dots((v, v), (p, p))
+    norms = [root(squares) for squares in vv]
+    gaps = [a - b * math.scale(c, n)
+            for a, b, c, n in zip(p, v, g, norms, strict=True)]
+    far, = self._dots((gaps, gaps))
+    self.points = []
     for k, spec in enumerate(self.specs):
-      # bfloat16's finfo is not NumPy's
       unit = float(jnp.finfo(spec.dtype).eps) / 2
-      bound = jnp.where(norms[k] > 0, jnp.abs(g[k]), norms[k])
-      edited = ~(gaps[k] <= bound * (_ROUNDOFFS * unit))
-      self.triples.append((
-          jnp.where(edited, p[k], v[k]), jnp.where(edited, lengths[k], g[k]),
-          jnp.where(edited, lengths[k], norms[k])))
+      bound = jnp.where(norms[k] == 0, 0, jnp.abs(g[k])) * (_ROUNDOFFS * unit)
+      edited, length = ~(root(far[k]) <= bound), root(pp[k])
+      self.points.append(_Point(
+          jnp.where(edited, p[k], v[k]), jnp.where(edited, length, g[k]),
+          jnp.where(edited, length, norms[k])))
 
   def position(self) -> dict[str, Any]:
     """Returns (g, v) as inner's parameters."""
     # A matched leaf without an update (a hole) keeps the v and g of the state.
     v, g = [leaf if spec is None else held for leaf, held, spec in zip(
         self.params, self.v, self.all_specs, strict=True)], list(self.g)
-    for (_, i), (direction, length, _) in zip(
-        self.slots, self.triples, strict=True):
-      v[i], g[i] = direction, length
+    for (_, i), point in zip(self.slots, self.points, strict=True):
+      v[i], g[i] = point.v, point.g
     return {'v': jax.tree.unflatten(self.param_def, v),
             'g': jax.tree.unflatten(self.param_def, g)}
 
@@ -248,31 +258,30 @@ class _Step:
     g = [leaf if _tree.is_hole(leaf) else _nothing(leaf) for leaf in v]
     slopes = [_copy(self.updates[n], spec)
               for (n, _), spec in zip(self.slots, self.specs, strict=True)]
-    dots = self._sums([
-        d * direction
-        for d, (direction, _, _) in zip(slopes, self.triples, strict=True)])
-    for (n, _), d, dot, (direction, length, norm) in zip(
-        self.slots, slopes, dots, self.triples, strict=True):
-      inverse = math.inverse(norm)
+    dots, = self._dots((slopes, [point.v for point in self.points]))
+    for (n, _), slope, dot, point in zip(
+        self.slots, slopes, dots, self.points, strict=True):
+      inverse = math.inverse(point.norm)
       g[n] = dot * inverse
-      v[n] = math.scale(length, norm) * (d - direction * (g[n] * inverse))
+      v[n] = math.scale(point.g, point.norm) * (
+          slope - point.v * (g[n] * inverse))
     return {'v': jax.tree.unflatten(self.update_def, v),
             'g': jax.tree.unflatten(self.update_def, g)}
 
   def move(self, moves: dict[str, Any]) -> tuple[Any, Any, Any]:
     """Returns the updates of w, and the new v and g."""
     by_v, by_g = _tree.flatten(moves['v'])[0], _tree.flatten(moves['g'])[0]
-    new_v = [direction + _copy(by_v[n], spec)
-             for (n, _), spec, (direction, _, _) in zip(
-                 self.slots, self.specs, self.triples, strict=True)]
-    norms = self._norms(new_v)
+    new_v = [
+        point.v + _copy(by_v[n], spec) for (n, _), spec, point in zip(
+            self.slots, self.specs, self.points, strict=True)]
+    squares, = self._dots((new_v, new_v))
     result, v, g = by_v, list(self.v), list(self.g)
     for k, ((n, i), spec) in enumerate(
         zip(self.slots, self.specs, strict=True)):
-      _, length, norm = self.triples[k]
+      point, norm = self.points[k], root(squares[k])
       v[i] = new_v[k]
-      g[i] = jnp.where(norm > 0, length + _copy(by_g[n], spec), norms[k])
-      w = v[i] * math.scale(g[i], norms[k])
+      g[i] = jnp.where(point.norm == 0, norm, point.g + _copy(by_g[n], spec))
+      w = v[i] * math.scale(g[i], norm)
       result[n] = (w - _copy(self.params[i], spec)).astype(
           self.updates[n].dtype)
     return (jax.tree.unflatten(self.update_def, result),

@@ -4,13 +4,11 @@ import fnmatch
 from typing import Any
 
 import jax
-from flax import linen as nn
-from flax import traverse_util
+from flax import linen as nn, traverse_util
 from flax.core import DenyList, FrozenDict, freeze, meta, unfreeze
 from jax import numpy as jnp
 
-from gradnorm_optax import _weight_norm_init as start
-from gradnorm_optax import _weight_norm_math as math
+from gradnorm_optax import _weight_norm_init as start, _weight_norm_math as math
 from gradnorm_optax._mean_only import batch_mean, feature_axes, shifted
 from gradnorm_optax.linen.fold import pairs
 from gradnorm_optax.linen.mean_only_batch_norm import MeanOnlyBatchNorm
@@ -163,7 +161,8 @@ def _batch_centered(module: MeanOnlyBatchNorm, x: Any, mask: Any) -> Any:
 
 def _record(module: nn.Module, layer: _Layer, t: Any) -> jax.Array:
   name = '/'.join(layer.path)
-  if not module.scope.is_mutable_collection(_COLLECTION):
+  scope = module.scope
+  if scope is None or not scope.is_mutable_collection(_COLLECTION):
     raise ValueError(
         f'data_dependent_init: layer {name!r} runs inside nn.scan or nn.RNN,'
         ' where one g serves all steps. Leave it out by `where=`.')

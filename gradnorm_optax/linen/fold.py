@@ -3,8 +3,7 @@
 import dataclasses
 from typing import Any
 
-from flax import linen as nn
-from flax import traverse_util
+from flax import linen as nn, traverse_util
 from flax.core import FrozenDict, freeze, meta, unfreeze
 
 from gradnorm_optax import _weight_norm_math as math
@@ -78,10 +77,10 @@ def _unwrap(node: Any) -> Any:
                if new[name] is not old[name]}
     return node.clone(**changed) if changed else node
   if isinstance(node, (list, tuple)) and not hasattr(node, '_fields'):
-    new = [_unwrap(value) for value in node]
-    same = all(a is b for a, b in zip(new, node, strict=True))
-    return node if same else type(node)(new)
+    parts = [_unwrap(value) for value in node]
+    same = all(a is b for a, b in zip(parts, node, strict=True))
+    return node if same else type(node)(parts)
   if isinstance(node, dict):
-    new = {key: _unwrap(value) for key, value in node.items()}
-    return node if all(new[k] is node[k] for k in node) else new
+    items = {key: _unwrap(value) for key, value in node.items()}
+    return node if all(items[k] is node[k] for k in node) else items
   return node

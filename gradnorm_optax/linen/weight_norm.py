@@ -5,8 +5,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from flax import linen as nn
-from flax import traverse_util
+from flax import linen as nn, traverse_util
 from flax.core import meta
 from flax.typing import Dtype
 
@@ -83,7 +82,7 @@ class WeightNorm(nn.Module):
     """Calls the layer with g v/||v|| for its weights."""
     held = flatten(self.variables.get('params', {}))
     started = any(math.find_g(path[-1], _beside(held, path)) for path in held)
-    adding = not started and self.scope.is_mutable_collection('params')
+    adding = not started and self.is_mutable_collection('params')
     call = functools.partial(_call, args=args, kwargs=kwargs)
     if not started and not adding:
       return call(self.layer)

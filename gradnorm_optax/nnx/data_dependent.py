@@ -8,8 +8,7 @@ import jax
 from flax import nnx
 from jax import numpy as jnp
 
-from gradnorm_optax import _weight_norm_init as start
-from gradnorm_optax import _weight_norm_math as math
+from gradnorm_optax import _weight_norm_init as start, _weight_norm_math as math
 from gradnorm_optax.nnx.mean_only_batch_norm import MeanOnlyBatchNorm
 from gradnorm_optax.nnx.weight_norm import Weight, WeightNorm, weights
 
@@ -46,8 +45,8 @@ def data_dependent_init(
   Args:
     model: A model with `WeightNorm` inside, or a `WeightNorm`; set in place.
     *args: The first batch and whatever else the model's call takes.
-    where: Glob, or several, on paths in `nnx.state(model)`, `a/layer/kernel`, of
-      the weights to initialize; others keep their g and b.
+    where: Glob, or several, on paths in `nnx.state(model)`, `a/layer/kernel`,
+      of the weights to initialize; others keep their g and b.
     **kwargs: The call's.
 
   Raises:
@@ -68,7 +67,7 @@ def data_dependent_init(
     <https://arxiv.org/abs/1602.07868>`_, 2016, section 3
   """
   globs = math.check_where(where, _NAME)
-  graph, params, rest = nnx.split(model, nnx.Param, ...)
+  graph, params, rest = nnx.split(model, nnx.Param, ...)  # type: ignore[misc]
   arrays, join = start.split_arrays((args, kwargs))
 
   def run(params, rest, arrays):
@@ -135,24 +134,26 @@ def _layers(model: nnx.Module, where: tuple[str, ...]) -> list[_Layer]:
 
 def _neutralize(layer: _Layer) -> tuple[Any, Any]:
   """Sets g = 1 and b = 0, has the layer's output measured; returns g and b."""
-  owner, g, bias = layer.weight.owner, layer.weight.g, layer.bias
+  owner: Any = layer.weight.owner
+  g, bias = layer.weight.g, layer.bias
   old = g[...], None if bias is None else bias[...]
   g.set_value(jnp.zeros_like(old[0]) if layer.log_scale
               else jnp.ones_like(old[0]))
   mean = start.features(old[0].shape, None)
   if bias is not None:
     mean = bias.shape
-    bias.set_value(jnp.zeros_like(old[1]))
+    bias.set_value(jnp.zeros_like(bias[...]))
   full = math.accumulator(old[0].dtype)
   owner.first_mean = _Moment(jnp.zeros(mean, full))
   owner.first_deviation = _Moment(jnp.zeros(old[0].shape, full))
   owner.was_called = False
-  _become(owner, _measuring(type(owner), layer.path, bias is not None))
+  kind: Any = type(owner)
+  _become(owner, _measuring(kind, layer.path, bias is not None))
   return old
 
 
 def _start(layer: _Layer, old_g: Any, old_bias: Any) -> None:
-  owner = layer.weight.owner
+  owner: Any = layer.weight.owner
   if not owner.was_called:
     raise ValueError(
         f'{_NAME}: the model did not call the layer of {layer.path!r} on this'
@@ -172,6 +173,8 @@ def _become(node: nnx.Module, kind: type) -> None:
 @functools.cache
 def _measuring(kind: type, path: str, has_bias: bool) -> type:
   class Measuring(kind):  # type: ignore[valid-type, misc]
+    was_called: bool
+
     def __call__(self, *args, **kwargs):
       t = super().__call__(*args, **kwargs)
       if not self.was_called:

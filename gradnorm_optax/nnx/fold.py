@@ -55,10 +55,10 @@ def _unwrap(node: Any) -> Any:
   if isinstance(node, WeightNorm):
     return _unwrap(node.layer)
   if type(node) in (list, tuple):
-    new = [_unwrap(value) for value in node]
-    same = all(a is b for a, b in zip(new, node, strict=True))
-    return node if same else type(node)(new)
+    parts = [_unwrap(value) for value in node]
+    same = all(a is b for a, b in zip(parts, node, strict=True))
+    return node if same else type(node)(parts)
   if type(node) is dict:
-    new = {key: _unwrap(value) for key, value in node.items()}
-    return node if all(new[k] is node[k] for k in node) else new
+    items = {key: _unwrap(value) for key, value in node.items()}
+    return node if all(items[k] is node[k] for k in node) else items
   return node

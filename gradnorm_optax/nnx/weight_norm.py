@@ -1,7 +1,7 @@
 """Weight Normalization around any NNX layer or module."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from flax import nnx
@@ -40,9 +40,10 @@ class WeightNorm(nnx.Module):
   Wraps a layer, or a whole module with many of them, and calls it with
   :math:`w = g\, v / \lVert v \rVert` in place of every parameter that `where`
   matches. The wrapped parameter itself is v (`wrapped.layer.kernel`) and is
-  only read; g is an `nnx.Param` beside it, `<name>_g` (`wrapped.layer.kernel_g`)
-  of v's rank with size 1 along fan-in. It starts as ||v||, so that wrapping
-  changes nothing at first, for new and for trained layers alike.
+  only read; g is an `nnx.Param` beside it, `<name>_g`
+  (`wrapped.layer.kernel_g`), of v's rank with size 1 along fan-in. It starts as
+  ||v||, so that wrapping changes nothing at first, for new and for trained
+  layers alike.
 
   Around a whole `nnx.RNN` the weights are formed once per training step; inside
   it, `nnx.RNN(WeightNorm(cell))`, once per time step, which costs more.
@@ -81,7 +82,7 @@ class WeightNorm(nnx.Module):
   """
 
   def __init__(
-      self, layer: Callable[..., Any], *, where: str | Sequence[str] = '*kernel',
+      self, layer: Any, *, where: str | Sequence[str] = '*kernel',
       blocks: Any = 'unit', log_scale: bool = False,
       dtype: Dtype | None = None, param_dtype: Dtype | None = None,
   ):
@@ -139,8 +140,8 @@ def weights(wrapper: WeightNorm) -> list[Weight]:
     if path[:-1] not in owners:
       raise TypeError(
           f'{_NAME}: parameter {spec.path!r} is no attribute of a module, so g'
-          ' has no place beside it. Hold it in nnx.List or nnx.Dict, or leave it'
-          ' out of `where`.')
+          ' has no place beside it. Hold it in nnx.List or nnx.Dict, or leave'
+          ' it out of `where`.')
     name = str(path[-1])
     result.append(Weight(
         spec.path, owners[path[:-1]], name,
