@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from gradnorm_optax.lab import problem as problem_lib
-from gradnorm_optax.lab import schema
+from gradnorm_optax.lab import problem as problem_lib, schema
 from gradnorm_optax.lab.data import Dataset
 from gradnorm_optax.lab.trial import Program
 

@@ -42,8 +42,7 @@ def _app() -> Any:
     Example: gradnorm compare configs/digits_depth.toml --set train.steps=500
     """
     _one_thread_per_trial()
-    from gradnorm_optax.lab import compare as lib
-    from gradnorm_optax.lab import config as config_lib
+    from gradnorm_optax.lab import compare as lib, config as config_lib
     done = lib.run(config_lib.load(config, set_), out, fresh=fresh)
     console = _console()
     console.print(done.table())

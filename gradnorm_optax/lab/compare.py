@@ -12,15 +12,14 @@ from typing import Any, NamedTuple
 
 from gradnorm_optax.lab import (
   bench as bench_lib,
-)
-from gradnorm_optax.lab import (
   data,
   provenance,
   results,
   schema,
   summary,
-  timing,
+  timing as timing_lib,
 )
+from gradnorm_optax.lab.errors import LabError
 
 # Fresh seeds never coincide with tuning seeds, whatever the configuration.
 FRESH = 1000
@@ -67,7 +66,7 @@ class Runner:
                tick: Callable[[str, int], None]):
     """Loads the data; `tick(what, finished trials)` reports progress."""
     self.config, self.store, self.tick = config, store, tick
-    self.timings: dict[tuple[str, str], timing.Clock] = {}
+    self.timings: dict[tuple[str, str], timing_lib.Clock] = {}
     self.dataset = data.load(config.data)
     per_method = (len(config.compare.learning_rates)
                   * config.compare.tune_seeds)
@@ -136,7 +135,7 @@ class Runner:
       self._compile(calls)
       self._each(self._call, calls)
     self.tick('measuring the cost of a step', 0)
-    timing.measure(self)
+    timing_lib.measure(self)
 
   def _wanted(self, phase: str) -> int:
     """How many trials a phase has, finished or not."""
@@ -150,8 +149,19 @@ class Runner:
     pairs = dict.fromkeys((call.model, call.method) for call in calls)
     self.tick(f'compiling {len(pairs)} programs', 0)
     self._each(lambda name: self.benches[name].warm(), models)
-    self._each(lambda pair: self.benches[pair[0]].compile(
-        self.config.methods[pair[1]]), pairs)
+    self._each(self._compile_one, pairs)
+
+  def _compile_one(self, pair: tuple[str, str]) -> None:
+    """Compiles one program; a method that refuses the model says so."""
+    model, name = pair
+    method = self.config.methods[name]
+    try:
+      self.benches[model].compile(method)
+    except (TypeError, ValueError, NotImplementedError) as error:
+      if ':' in method.optimizer:  # the user's own code: show where
+        raise
+      raise LabError(f'[methods.{name}] on [models.{model}]: {error}'
+                     ) from error
 
   def _each(self, work: Callable[[Any], None], items: Any) -> None:
     """Does the work on every item in the worker threads."""

@@ -3,8 +3,7 @@
 from typing import Any
 
 import numpy as np
-from matplotlib import figure as mpl
-from matplotlib import rcParams
+from matplotlib import figure as mpl, rcParams
 
 from gradnorm_optax.lab.summary import Row, Summary
 

@@ -34,12 +34,23 @@ class Context(NamedTuple):
 
 
 class Optimizer(NamedTuple):
-  """A row: what it is and how it is made from a learning rate."""
+  """A row: what it is and how it is made from a learning rate.
+
+  Attributes:
+    summary: One line.
+    make: Called with the learning rate and the options.
+    defaults: Options that the row sets.
+    bare: The optimizer of optax whose step it is measured against; None for
+      optax's own, the baselines.
+    context: Whether `make` also takes `context=`, what it may know of the
+      model.
+  """
 
   summary: str
   make: Callable[..., optax.GradientTransformation]
   defaults: Mapping[str, Any] = {}
-  baseline: bool = True
+  bare: str | None = None
+  context: bool = False
 
 
 class Part(NamedTuple):
@@ -47,6 +58,28 @@ class Part(NamedTuple):
 
   summary: str
   make: Callable[..., optax.GradientTransformation]
+
+
+def _sing(learning_rate: Rate, *, context: Context,
+          **options: Any) -> optax.GradientTransformation:
+  blocks = gn.Blocks(by='leaf', stacked=dict(context.stacked))
+  return gn.sing(learning_rate, **{'blocks': blocks, **options})
+
+
+def _softplus_adamw(learning_rate: Rate, *, weight_decay: float = 1e-4,
+                    **options: Any) -> optax.GradientTransformation:
+  return optax.chain(
+      gn.scale_by_softplus_adam(**options),
+      optax.add_decayed_weights(weight_decay),
+      optax.scale_by_learning_rate(learning_rate))
+
+
+def _path_sgd(learning_rate: Rate, *, context: Context,
+              **options: Any) -> optax.GradientTransformation:
+  if context.apply_fn is None:
+    raise LabError('path_sgd needs a model to trace')
+  return gn.path_sgd(
+      learning_rate, context.apply_fn, context.example, **options)
 
 
 OPTIMIZERS: dict[str, Optimizer] = {
@@ -58,6 +91,15 @@ OPTIMIZERS: dict[str, Optimizer] = {
     'adagrad': Optimizer('AdaGrad', optax.adagrad),
     'rmsprop': Optimizer('RMSProp', optax.rmsprop),
     'lion': Optimizer('Lion, the sign of a momentum', optax.lion),
+    'softplus_adamw': Optimizer(
+        'AdamW whose denominator is a softplus, as SING\'s authors release it',
+        _softplus_adamw, bare='adamw'),
+    'sing': Optimizer(
+        'SING: standardized gradients, AdamW, decay on matrices alone', _sing,
+        bare='adamw', context=True),
+    'path_sgd': Optimizer(
+        'Path-SGD: steepest descent for the path norm of a ReLU net',
+        _path_sgd, bare='sgd', context=True),
 }
 
 
@@ -81,12 +123,38 @@ def _bng(method: schema.Method,
       unit, gn.scale_by_block_param_norm(blocks, ratio=method.ratio))
 
 
+def _standardize(method: schema.Method,
+                 context: Context) -> optax.GradientTransformation:
+  return gn.standardize(_blocks(method, 'leaf', context))
+
+
+def _centralize(method: schema.Method,
+                context: Context) -> optax.GradientTransformation:
+  return gn.centralize(_blocks(method, 'leaf', context))
+
+
+def _weight_normalized(
+    tx: optax.GradientTransformation, method: schema.Method,
+    context: Context) -> optax.GradientTransformation:
+  del method
+  blocks = gn.Blocks(by='unit', stacked=dict(context.stacked))
+  return gn.weight_normalized(tx, blocks=blocks)
+
+
 NORMALIZERS: dict[str, Part] = {
     'bng': Part('each layer\'s gradient divided by its norm; with `ratio`, '
                 'times ratio x the norm of its weights', _bng),
+    'sing': Part('SING\'s core: each array centralized, then divided by its '
+                 'norm (without centralization: "bng" with blocks = "leaf")',
+                 _standardize),
+    'centralize': Part('the fan-in mean of each unit subtracted', _centralize),
 }
 
-WRAPPERS: dict[str, Part] = {}
+WRAPPERS: dict[str, Part] = {
+    'weight_normalized': Part(
+        'trains length and direction of each unit\'s weights',
+        _weight_normalized),
+}
 
 
 class Built(NamedTuple):
@@ -144,6 +212,8 @@ def _optimizer(method: schema.Method, learning_rate: Rate,
   row = OPTIMIZERS.get(method.optimizer)
   make = row.make if row else target(method.optimizer)
   options = {**(row.defaults if row else {}), **method.options}
+  if row and row.context:
+    options['context'] = context
   try:
     tx = make(learning_rate, **options)
   except (TypeError, ValueError) as error:
@@ -169,10 +239,18 @@ def target(name: str) -> Callable[..., Any]:
                    f'{nearest(function, known)}') from error
 
 
+def bare(method: schema.Method) -> schema.Method:
+  """The method's optimizer with nothing around it."""
+  row = OPTIMIZERS.get(method.optimizer)
+  if row is not None and row.bare is not None:
+    return schema.Method(optimizer=row.bare)
+  return schema.Method(optimizer=method.optimizer, options=method.options)
+
+
 def is_baseline(method: schema.Method) -> bool:
   """Whether a method is an optimizer of optax, alone or with clipping."""
   row = OPTIMIZERS.get(method.optimizer)
-  return (row is not None and row.baseline and not method.normalizers
+  return (row is not None and row.bare is None and not method.normalizers
           and method.wrap is None and method.lookahead is None)
 
 
@@ -195,4 +273,5 @@ def check(method: schema.Method) -> None:
     raise LabError('ratio belongs to normalize = "bng"')
   if method.blocks is not None and not method.normalizers:
     raise LabError('blocks without normalize has nothing to act on')
-  build(method, 1e-3)
+  if method.optimizer != 'path_sgd':  # traces a model, which is not yet there
+    build(method, 1e-3)

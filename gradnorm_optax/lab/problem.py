@@ -63,5 +63,12 @@ class Problem(NamedTuple):
 
 def build(model: schema.Model, dataset: Dataset) -> Problem:
   """Joins a model's table with the data."""
-  built = models.build(model, dataset.classes, dataset.image)
-  return Problem(built.module, dataset, methods.Context(stacked=built.stacked))
+  module, stacked = models.build(model, dataset.classes, dataset.image)
+  x = dataset.train.x
+
+  def apply_fn(params: Any, x: jax.Array) -> jax.Array:
+    out: Any = module.apply({'params': params}, x, train=False)
+    return out
+
+  example = jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
+  return Problem(module, dataset, methods.Context(stacked, apply_fn, example))

@@ -55,7 +55,7 @@ def _cells(row: Row) -> list[str]:
   steps, seconds = '-', '-'
   if math.isfinite(row.steps):
     steps = f'{row.steps:.0f}'
-    seconds = f'{row.seconds:.1f}'
+    seconds = f'{row.seconds:.2g}'
   if row.reached < row.seeds:
     steps += f' ({row.reached}/{row.seeds})'
   accuracy = (f'{100 * row.accuracy.mean:.1f} [{100 * row.accuracy.low:.1f}, '

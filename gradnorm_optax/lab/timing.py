@@ -3,7 +3,7 @@
 import statistics
 from typing import TYPE_CHECKING, NamedTuple
 
-from gradnorm_optax.lab import provenance, results, schema
+from gradnorm_optax.lab import methods, provenance, results, schema
 
 if TYPE_CHECKING:
   from gradnorm_optax.lab.compare import Runner
@@ -23,11 +23,6 @@ class Clock(NamedTuple):
   overhead: tuple[float, float, float] | None
 
 
-def bare(method: schema.Method) -> schema.Method:
-  """The method's optimizer with nothing around it."""
-  return schema.Method(optimizer=method.optimizer, options=method.options)
-
-
 def measure(runner: 'Runner') -> None:
   """Fills `runner.timings`, from the run folder where it is known.
 
@@ -39,13 +34,13 @@ def measure(runner: 'Runner') -> None:
     tables = {name: method.model_copy(update={'learning_rates': None})
               for name, method in runner.config.methods.items()}
     for method in list(tables.values()):
-      base = bare(method)
+      base = methods.bare(method)
       if base not in tables.values():
         tables[base.optimizer + ' alone'] = base
     rounds = _rounds(runner, model, tables)
     names = {table.model_dump_json(): name for name, table in tables.items()}
     for name in runner.config.methods:
-      base = bare(tables[name])
+      base = methods.bare(tables[name])
       base_name = names[base.model_dump_json()]
       ratios = [a / b for a, b in zip(
           rounds[name], rounds[base_name], strict=True)]

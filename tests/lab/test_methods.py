@@ -36,6 +36,26 @@ HAND = {
         {'optimizer': 'sgd', 'normalize': ['bng'],
          'blocks': {'by': 'leaf', 'skip': ['*bias']}},
         lambda: gn.bng(optax.sgd(0.1), gn.Blocks(by='leaf', skip=('*bias',)))),
+    'sing_adamw': ({'optimizer': 'adamw', 'normalize': 'sing'},
+                   lambda: optax.chain(gn.standardize(), optax.adamw(0.1))),
+    'sing_momentum': (
+        {'optimizer': 'momentum', 'normalize': 'sing'}, lambda: optax.chain(
+            gn.standardize(), optax.sgd(0.1, momentum=0.9))),
+    'sing_lion': ({'optimizer': 'lion', 'normalize': 'sing'},
+                  lambda: optax.chain(gn.standardize(), optax.lion(0.1))),
+    'sing_without_centralization': (
+        {'optimizer': 'adamw', 'normalize': 'bng', 'blocks': 'leaf'},
+        lambda: gn.bng(optax.adamw(0.1), 'leaf')),
+    'centralized': ({'optimizer': 'adam', 'normalize': 'centralize'},
+                    lambda: optax.chain(gn.centralize(), optax.adam(0.1))),
+    'sing': ({'optimizer': 'sing', 'options': {'softplus_beta': 50.0}},
+             lambda: gn.sing(0.1, softplus_beta=50.0)),
+    'softplus': (
+        {'optimizer': 'softplus_adamw', 'options': {'weight_decay': 0.0}},
+        lambda: optax.chain(gn.scale_by_softplus_adam(), optax.scale(-0.1))),
+    'weight_normalized': (
+        {'optimizer': 'adam', 'wrap': 'weight_normalized'},
+        lambda: gn.weight_normalized(optax.adam(0.1))),
 }
 
 
