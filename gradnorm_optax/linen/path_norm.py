@@ -24,8 +24,8 @@ def apply_fn(
       `train=False`.
 
   Returns:
-    A function `(params, x, collections=None)`. `params` is `variables['params']`,
-    or all variables at once; `collections` holds the others, such as
+    A function `(params, x, collections=None)`. `params` is
+    `variables['params']`, or all variables; `collections` holds the others, as
     `{'batch_stats': ...}`: pass them as
     `update(..., apply_args=({'batch_stats': ...},))`.
 

@@ -106,9 +106,8 @@ class LiftError(ValueError):
 
 def _power_of_two(exponent: jax.Array) -> jax.Array:
   """Returns 2**exponent exactly (exp2 is not), 0 below the normal range."""
-  bits, integer = (23, np.int32)
-  if exponent.dtype == np.float64:
-    bits, integer = (52, np.int64)
+  wide = exponent.dtype == np.float64
+  bits, integer = (52, 'int64') if wide else (23, 'int32')
   bias = int(jnp.finfo(exponent.dtype).maxexp) - 1
   biased = jnp.clip(exponent + bias, 0, 2 * bias + 1)
   return lax.bitcast_convert_type(

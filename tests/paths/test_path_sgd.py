@@ -4,8 +4,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-from jax import lax
-from jax import numpy as jnp
+from jax import lax, numpy as jnp
 
 import gradnorm_optax as gn
 from gradnorm_optax import paths

@@ -4,8 +4,7 @@ import jax
 import numpy as np
 import path_walk
 import pytest
-from jax import lax
-from jax import numpy as jnp
+from jax import lax, numpy as jnp
 
 from gradnorm_optax import paths
 

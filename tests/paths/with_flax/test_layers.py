@@ -10,8 +10,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
-from jax import lax
-from jax import numpy as jnp
+from jax import lax, numpy as jnp
 
 from gradnorm_optax import linen, paths
 

@@ -4,8 +4,7 @@ import flax.linen as nn
 import jax
 import pytest
 from flax import nnx
-from jax import lax
-from jax import numpy as jnp
+from jax import lax, numpy as jnp
 
 from gradnorm_optax import linen, paths
 from gradnorm_optax.nnx import apply_fn as nnx_apply_fn
