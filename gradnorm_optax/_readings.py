@@ -19,8 +19,7 @@ neither overflows, and neither does (scale x entry) / norm.
 from typing import Any, NamedTuple
 
 import jax
-from jax import lax
-from jax import numpy as jnp
+from jax import lax, numpy as jnp
 
 from gradnorm_optax import _floats, _shards, _stats
 from gradnorm_optax._layout import Layout, LeafSpec
@@ -54,95 +53,122 @@ def read(
     of the multiplied entries.
   """
   specs = [layout.spec(index) for index in layout.active]
-  quick, total = _read_quickly(specs, leaves, axis_name, center)
+  chosen = [n for n, spec in enumerate(specs) if center and spec.centered]
+  quick, total, sums = _read_quickly(specs, leaves, chosen, axis_name)
   scale = jax.tree.map(_floats.safe_scale, _stats.gather(layout, total))
   doubtful = [jnp.any(s != 1) for s in jax.tree.leaves(scale)]
   doubtful += [
-      jnp.any(squares < TRUSTED * whole) for squares, whole, mean in zip(
-          quick.squares, total, quick.means, strict=True) if mean is not None]
+      jnp.any(quick.squares[n] < TRUSTED * total[n]) for n in chosen]
   over = [spec.reduced for spec in specs]
   found = lax.cond(
       _shards.agree(doubtful, specs, leaves, over, axis_name),
-      lambda: _read_carefully(layout, leaves, scale, axis_name, center),
+      lambda: _read_carefully(
+          specs, leaves, _stats.spread(layout, scale), sums, axis_name),
       lambda: quick)
   return scale, found
 
 
 def _read_quickly(
-    specs: list[LeafSpec], leaves: list[Any], axis_name: Any, center: bool
-) -> tuple[Reading, list[jax.Array]]:
-  """Returns a reading, and the sums of squares before centering."""
+    specs: list[LeafSpec], leaves: list[Any], chosen: list[int], axis_name: Any
+) -> tuple[Reading, list[jax.Array], dict[int, jax.Array]]:
+  """Returns a reading, the squares before centering, and fan-in sums."""
   dtype = _floats.accumulator(leaves)
   entries = [_floats.widen(leaf, dtype) for leaf in leaves]
   parts = [_sum(_floats.abs_squared(x), spec)
            for x, spec in zip(entries, specs, strict=True)]
-  axes = [_shards.crossing(spec, x, spec.reduced, axis_name)
-          for x, spec in zip(entries, specs, strict=True)]
-  chosen = [n for n, spec in enumerate(specs) if center and spec.centered]
-  cut = {n: _shards.crossing(specs[n], entries[n], specs[n].fan_in or (),
-                             axis_name) for n in chosen}
-  means: list[Any] = [None] * len(leaves)
+  axes = _block_axes(specs, leaves, axis_name)
+  cut = {n: _fan_in_axes(specs[n], leaves[n], axis_name) for n in chosen}
+  sums = {n: lax.reduce_sum(entries[n], specs[n].fan_in) for n in chosen}
   # The squares of means that are whole here join the sums over devices; those
   # of means that are not follow from their sums over devices.
   for n in chosen:
-    part = lax.reduce_sum(entries[n], specs[n].fan_in)
-    if not cut[n]:
-      means[n] = _divide(part, specs[n], ())
-      part = _squares_of_means(means[n], specs[n], 1)
-    parts.append(part)
+    whole = _squares_of_means(_divide(sums[n], specs[n], ()), specs[n], ())
+    parts.append(sums[n].reshape(-1) if cut[n] else whole)
     axes.append(cut[n] or axes[n])
   parts = _shards.psum(parts, axes, axis_name)
   squares, rest = parts[:len(leaves)], parts[len(leaves):]
   removed = [jnp.zeros_like(s) for s in squares]
+  means: list[Any] = [None] * len(leaves)
   for n, part in zip(chosen, rest, strict=True):
     if cut[n]:
-      means[n] = _divide(part, specs[n], cut[n])
-      part = _squares_of_means(means[n], specs[n], _shards.size(cut[n]))
-    removed[n] = part
+      sums[n] = part.reshape(sums[n].shape)
+    means[n] = _divide(sums[n], specs[n], cut[n])
+    removed[n] = (
+        _squares_of_means(means[n], specs[n], cut[n]) if cut[n] else part)
   left = [s - r for s, r in zip(squares, removed, strict=True)]
-  return Reading(left, removed, means), squares
+  return Reading(left, removed, means), squares, sums
 
 
 def _read_carefully(
-    layout: Layout, leaves: list[Any], scale: Stats, axis_name: Any,
-    center: bool,
+    specs: list[LeafSpec], leaves: list[Any], scale: list[jax.Array],
+    sums: dict[int, jax.Array], axis_name: Any,
 ) -> Reading:
-  specs = [layout.spec(index) for index in layout.active]
+  """Returns the reading of scale x leaf, centered before it is squared."""
   dtype = _floats.accumulator(leaves)
-  entries = [
-      _floats.times(_floats.widen(leaf, dtype), s)
-      for leaf, s in zip(leaves, _stats.spread(layout, scale), strict=True)]
-  chosen = [n for n, spec in enumerate(specs) if center and spec.centered]
+  wide = [_floats.widen(leaf, dtype) for leaf in leaves]
+  entries = [_floats.times(x, s) for x, s in zip(wide, scale, strict=True)]
   means: list[Any] = [None] * len(leaves)
-  for n, mean in zip(chosen, means_of(
-      [specs[n] for n in chosen], [entries[n] for n in chosen], axis_name),
-      strict=True):
-    means[n], entries[n] = mean, entries[n] - mean
+  for n, (total, power) in _finite(specs, wide, sums, axis_name).items():
+    own = _fan_in_axes(specs[n], leaves[n], axis_name)
+    fan_in = specs[n].fan_in or ()
+    ratio = scale[n] / lax.expand_dims(power, fan_in)
+    mean = _floats.times(lax.expand_dims(total, fan_in), ratio)
+    means[n] = mean / _count(specs[n], own, mean.dtype)
+    entries[n] = entries[n] - means[n]
   parts = [_sum(_floats.abs_squared(x), spec)
            for x, spec in zip(entries, specs, strict=True)]
-  parts += [_squares_of_means(means[n], specs[n], 1) for n in chosen]
-  axes = [_shards.crossing(spec, leaf, spec.reduced, axis_name)
-          for spec, leaf in zip(specs, leaves, strict=True)]
-  parts = _shards.psum(parts, axes + [axes[n] for n in chosen], axis_name)
+  parts += [_squares_of_means(means[n], specs[n], ()) for n in sums]
+  axes = _block_axes(specs, leaves, axis_name)
+  parts = _shards.psum(parts, axes + [axes[n] for n in sums], axis_name)
   squares = parts[:len(leaves)]
   removed = [jnp.zeros_like(s) for s in squares]
-  for n, part in zip(chosen, parts[len(leaves):], strict=True):
+  for n, part in zip(sums, parts[len(leaves):], strict=True):
     removed[n] = part
   return Reading(squares, removed, means)
+
+
+def _finite(
+    specs: list[LeafSpec], entries: list[jax.Array], sums: dict[int, jax.Array],
+    axis_name: Any,
+) -> dict[int, tuple[jax.Array, jax.Array]]:
+  """Replaces fan-in sums that overflowed by (power x sum, power)."""
+  if not sums:
+    return {}
+  tiny = {n: 2.0 ** (-jnp.finfo(s.dtype).maxexp * 5 // 8)
+          for n, s in sums.items()}
+
+  def again():
+    # As a product with a constant, so that no rescaled copy is written.
+    parts = [lax.dot_general(
+        jnp.full([entries[n].shape[a] for a in specs[n].fan_in or ()],
+                 tiny[n], entries[n].dtype), entries[n],
+        ((range(len(specs[n].fan_in or ())), specs[n].fan_in), ((), ())),
+        precision=lax.Precision.HIGHEST) for n in sums]
+    parts = _shards.psum(parts, [
+        _fan_in_axes(specs[n], entries[n], axis_name) for n in sums], axis_name)
+    return [jnp.where(jnp.isfinite(sums[n]), sums[n], part)
+            for n, part in zip(sums, parts, strict=True)]
+
+  overflowed = [jnp.any(~jnp.isfinite(s)) for s in sums.values()]
+  totals = lax.cond(
+      _shards.agree(
+          overflowed, [specs[n] for n in sums], [entries[n] for n in sums],
+          [specs[n].fan_in or () for n in sums], axis_name),
+      again, lambda: list(sums.values()))
+  powers = [jnp.where(jnp.isfinite(s), jnp.ones_like(s.real), tiny[n])
+            for n, s in sums.items()]
+  return dict(zip(sums, zip(totals, powers, strict=True), strict=True))
 
 
 def means_of(
     specs: list[LeafSpec], entries: list[jax.Array], axis_name: Any
 ) -> list[jax.Array]:
   """Returns the mean of each output unit, with fan-in axes of size 1."""
-  axes = [_shards.crossing(spec, x, spec.fan_in or (), axis_name)
+  axes = [_fan_in_axes(spec, x, axis_name)
           for spec, x in zip(specs, entries, strict=True)]
   sums = _shards.psum(
       [lax.reduce_sum(x, spec.fan_in)
        for spec, x in zip(specs, entries, strict=True)], axes, axis_name)
-  # Under plain jit on sharded arrays XLA makes the collectives; that none is
-  # used before all are there lets it combine them into one.
-  sums = lax.optimization_barrier(sums)
   return [_divide(total, spec, own)
           for spec, total, own in zip(specs, sums, axes, strict=True)]
 
@@ -151,7 +177,7 @@ def unit_scales(
     specs: list[LeafSpec], entries: list[jax.Array], axis_name: Any
 ) -> list[jax.Array]:
   """Returns powers of two that bring each output unit's entries near 1."""
-  axes = [_shards.crossing(spec, x, spec.fan_in or (), axis_name)
+  axes = [_fan_in_axes(spec, x, axis_name)
           for spec, x in zip(specs, entries, strict=True)]
   largest = _shards.pmax(
       [jnp.max(abs(x), axis=spec.fan_in, keepdims=True)
@@ -159,19 +185,34 @@ def unit_scales(
   return [_floats.inverse_magnitude(top) for top in largest]
 
 
+def _block_axes(
+    specs: list[LeafSpec], leaves: list[Any], axis_name: Any
+) -> list[tuple[Any, ...]]:
+  return [_shards.crossing(spec, leaf, spec.reduced, axis_name)
+          for spec, leaf in zip(specs, leaves, strict=True)]
+
+
+def _fan_in_axes(spec: LeafSpec, leaf: Any, axis_name: Any) -> tuple[Any, ...]:
+  return _shards.crossing(spec, leaf, spec.fan_in or (), axis_name)
+
+
+def _count(spec: LeafSpec, axes: tuple[Any, ...], dtype: Any) -> jax.Array:
+  return jnp.asarray(spec.fan_in_size * _shards.size(axes), dtype)
+
+
 def _divide(
     total: jax.Array, spec: LeafSpec, axes: tuple[Any, ...]
 ) -> jax.Array:
-  count = jnp.asarray(spec.fan_in_size * _shards.size(axes), total.dtype)
-  return lax.expand_dims(total / count, spec.fan_in or ())
+  return lax.expand_dims(
+      total / _count(spec, axes, total.dtype), spec.fan_in or ())
 
 
 def _squares_of_means(
-    means: jax.Array, spec: LeafSpec, devices: int
+    means: jax.Array, spec: LeafSpec, axes: tuple[Any, ...]
 ) -> jax.Array:
   """Returns by block the sum of squares that subtracting the means removes."""
   squares = _floats.abs_squared(means)
-  return _sum(squares * (spec.fan_in_size * devices), spec)
+  return _sum(squares * _count(spec, axes, squares.dtype), spec)
 
 
 def _sum(entries: jax.Array, spec: LeafSpec) -> jax.Array:
