@@ -15,7 +15,9 @@ __all__ = ['WeightNormalizedState', 'weight_normalized']
 
 _NAME = 'weight_normalized'
 # Parameters further than this many unit roundoffs from g v/||v|| were edited
-# from outside; storing and adding an update in their dtype costs two.
+# from outside; adding an update in their dtype costs two. Roundoffs of ||w||
+# before or after that addition: where a unit shrinks a hundredfold in one step
+# (g crosses zero) the rounding of the larger one remains.
 _ROUNDOFFS = 16
 
 
@@ -24,6 +26,7 @@ class WeightNormalizedState(NamedTuple):
 
   v: Any  # like params: directions, at least float32
   g: Any  # like params, but size 1 along fan-in: lengths, at least float32
+  size: Any  # like g: the larger ||w|| before and after the last step
   inner: Any  # the inner optimizer's, on {'v': ..., 'g': ...}
 
 
@@ -54,7 +57,8 @@ def weight_normalized(
 
   Parameters edited from outside (an average swapped in, a checkpoint mended)
   are noticed unit by unit: where |p - w| > 16 u ||w||, u the unit roundoff of
-  the parameter's dtype, v and g restart from p. A zero unit takes inner's step
+  the parameter's dtype and ||w|| the larger of those before and after the last
+  step, v and g restart from p. A zero unit takes inner's step
   as a plain weight, then g = ||v||.
 
   Departs from [1]: a zero unit is defined; the initialization from data needs
@@ -109,13 +113,14 @@ def weight_normalized(
     g = _each(leaves, layout.specs,
               lambda leaf, spec: math.norm(_copy(leaf, spec), spec.reduced),
               _nothing)
+    size = [x if _tree.is_hole(x) else jnp.array(x) for x in g]
     # `inner` may keep what it is given; so it gets copies of its own.
     start = _each(leaves, layout.specs, _copy, lambda leaf: jnp.array(leaf))
     tree = {'v': start, 'g': [x if _tree.is_hole(x) else jnp.array(x)
                               for x in g]}
     tree = {key: jax.tree.unflatten(treedef, x) for key, x in tree.items()}
     return WeightNormalizedState(
-        jax.tree.unflatten(treedef, v), jax.tree.unflatten(treedef, g),
+        *(jax.tree.unflatten(treedef, x) for x in (v, g, size)),
         within.init(tree))
 
   def update(updates, state, params=None, **extra_args):
@@ -126,8 +131,8 @@ def weight_normalized(
     step = _Step(layout.specs, updates, state, params, axis_name)
     moves, inner_state = within.update(
         step.gradients(), state.inner, step.position(), **extra_args)
-    result, v, g = step.move(moves)
-    return result, WeightNormalizedState(v, g, inner_state)
+    result, v, g, size = step.move(moves)
+    return result, WeightNormalizedState(v, g, size, inner_state)
 
   return optax.GradientTransformationExtraArgs(init, update)
 
@@ -176,6 +181,7 @@ class _Point(NamedTuple):
   v: jax.Array
   g: jax.Array
   norm: jax.Array  # ||v||
+  size: jax.Array  # ||w||
 
 
 class _Step:
@@ -186,6 +192,7 @@ class _Step:
     self.params, self.param_def = _tree.flatten(params)
     self.v, self.v_def = _tree.flatten(state.v)
     self.g, self.g_def = _tree.flatten(state.g)
+    self.size = _tree.flatten(state.size)[0]
     at = {path: i for i, path in enumerate(_tree.paths(params))}
     # Matched leaves: their index among the updates and among the parameters.
     self.slots = [
@@ -236,11 +243,11 @@ class _Step:
     self.points = []
     for k, spec in enumerate(self.specs):
       unit = float(jnp.finfo(spec.dtype).eps) / 2
-      bound = jnp.where(norms[k] == 0, 0, jnp.abs(g[k])) * (_ROUNDOFFS * unit)
+      bound = self.size[self.slots[k][1]] * (_ROUNDOFFS * unit)
       edited, length = ~(root(far[k]) <= bound), root(pp[k])
       self.points.append(_Point(
           jnp.where(edited, p[k], v[k]), jnp.where(edited, length, g[k]),
-          jnp.where(edited, length, norms[k])))
+          jnp.where(edited, length, norms[k]), length))
 
   def position(self) -> dict[str, Any]:
     """Returns (g, v) as inner's parameters."""
@@ -268,22 +275,24 @@ class _Step:
     return {'v': jax.tree.unflatten(self.update_def, v),
             'g': jax.tree.unflatten(self.update_def, g)}
 
-  def move(self, moves: dict[str, Any]) -> tuple[Any, Any, Any]:
-    """Returns the updates of w, and the new v and g."""
+  def move(self, moves: dict[str, Any]) -> tuple[Any, Any, Any, Any]:
+    """Returns the updates of w, and the new v, g and size."""
     by_v, by_g = _tree.flatten(moves['v'])[0], _tree.flatten(moves['g'])[0]
     new_v = [
         point.v + _copy(by_v[n], spec) for (n, _), spec, point in zip(
             self.slots, self.specs, self.points, strict=True)]
     squares, = self._dots((new_v, new_v))
-    result, v, g = by_v, list(self.v), list(self.g)
+    result, v, g, size = by_v, list(self.v), list(self.g), list(self.size)
     for k, ((n, i), spec) in enumerate(
         zip(self.slots, self.specs, strict=True)):
       point, norm = self.points[k], root(squares[k])
       v[i] = new_v[k]
       g[i] = jnp.where(point.norm == 0, norm, point.g + _copy(by_g[n], spec))
+      size[i] = jnp.maximum(point.size, jnp.abs(g[i]))
       w = v[i] * math.scale(g[i], norm)
       result[n] = (w - _copy(self.params[i], spec)).astype(
           self.updates[n].dtype)
     return (jax.tree.unflatten(self.update_def, result),
             jax.tree.unflatten(self.v_def, v),
-            jax.tree.unflatten(self.g_def, g))
+            jax.tree.unflatten(self.g_def, g),
+            jax.tree.unflatten(self.g_def, size))

@@ -76,6 +76,14 @@ class WeightNorm(nn.Module):
   param_dtype: Dtype | None = _option(None)
 
   def setup(self):
+    if isinstance(self.layer, WeightNorm):
+      raise ValueError(
+          f'{_NAME}: the layer is weight-normalized already. Wrap it once.')
+    scope, inner = self.scope, self.layer.scope
+    if scope and inner and inner.parent is scope:
+      # The layer is about to live in our scope: the name 'layer' becomes free
+      # for a submodule of its own.
+      scope.reservations.pop(inner.name, None)
     nn.share_scope(self, self.layer)
 
   def __call__(self, *args, **kwargs):
