@@ -278,9 +278,6 @@ def _divide(update: jax.Array, gamma: jax.Array) -> jax.Array:
   update = jnp.asarray(update)
   wide = np.float64 if update.dtype == np.float64 else gamma.dtype
   gamma = gamma.astype(wide)
-  some = gamma != 0
-  # A product with 0 keeps a NaN visible; gamma is NaN only with params.
-  safe = jnp.where(some, gamma, jnp.ones_like(gamma))
-  wide_update = update.astype(wide)
-  scaled = jnp.where(some, wide_update / safe, wide_update * 0)
-  return scaled.astype(update.dtype)
+  # u / inf is 0, and still shows a NaN.
+  divisor = jnp.where(gamma == 0, jnp.full_like(gamma, jnp.inf), gamma)
+  return (update.astype(wide) / divisor).astype(update.dtype)
