@@ -5,6 +5,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
+from matplotlib import rc_context
 
 from gradnorm_optax.lab import provenance, results, schema, summary
 
@@ -27,7 +28,8 @@ def _filled(value: Any) -> Any:
 
 
 def save(comparison: 'Comparison') -> None:
-  """Writes results.json, config.toml and the figures."""
+  """Writes results.json, config.toml, the figures and report.html."""
+  from gradnorm_optax.lab import report
   folder, found = comparison.folder, comparison.summary
   content = {
       'versions': provenance.versions(), 'revision': provenance.revision(),
@@ -37,8 +39,10 @@ def save(comparison: 'Comparison') -> None:
   results.write(folder / 'results.json',
                 json.dumps(content, indent=1, allow_nan=False) + '\n')
   results.write(folder / 'config.toml', resolved(comparison.config))
-  for name, figure in comparison.plot().items():
-    for suffix in ('svg', 'png'):
-      picture = io.BytesIO()
-      figure.savefig(picture, format=suffix, dpi=150)
-      results.write(folder / f'{name}.{suffix}', picture.getvalue())
+  with rc_context({'svg.fonttype': 'none', 'svg.hashsalt': 'gradnorm'}):
+    for name, figure in comparison.plot().items():
+      for suffix in ('svg', 'png'):
+        picture = io.BytesIO()
+        figure.savefig(picture, format=suffix, dpi=150)
+        results.write(folder / f'{name}.{suffix}', picture.getvalue())
+    results.write(folder / 'report.html', report.build(comparison))

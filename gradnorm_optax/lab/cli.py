@@ -46,8 +46,8 @@ def _app() -> Any:
     done = lib.run(config_lib.load(config, set_), out, fresh=fresh)
     console = _console()
     console.print(done.table())
-    console.print(f'\nEverything is in {done.folder}/ (results.json, '
-                  'config.toml, curves.svg, sensitivity.svg)')
+    console.print(f'\nReport: {done.folder}/report.html (beside it '
+                  'results.json, config.toml and the figures)')
 
   @app.command()
   def methods() -> None:

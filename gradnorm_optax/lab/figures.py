@@ -3,22 +3,23 @@
 from typing import Any
 
 import numpy as np
-from matplotlib import figure as mpl, rcParams
+from matplotlib import figure as mpl, rc_context
 
 from gradnorm_optax.lab.summary import Row, Summary
 
 # Okabe and Ito's colours: told apart by colour-blind readers too.
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9',
-           '#000000', '#8C564B')
+           '#8C8C8C', '#8C564B')
 MARKS = ('o', 's', '^', 'D', 'v', 'P', 'X', '*')
-rcParams['svg.fonttype'] = 'none'
-rcParams['svg.hashsalt'] = 'gradnorm'
 
 
-def draw(found: Summary) -> dict[str, Any]:
+def draw(found: Summary, ink: str = 'black') -> dict[str, Any]:
   """Draws learning curves and the sensitivity to the learning rate."""
-  return {'curves': _panels(found, _curve, 'step'),
-          'sensitivity': _panels(found, _sensitivity, 'learning rate')}
+  with rc_context(dict.fromkeys((
+      'text.color', 'axes.labelcolor', 'axes.edgecolor', 'axes.titlecolor',
+      'xtick.color', 'ytick.color'), ink)):
+    return {'curves': _panels(found, _curve, 'step'),
+            'sensitivity': _panels(found, _sensitivity, 'learning rate')}
 
 
 def _panels(found: Summary, plot: Any, label: str) -> mpl.Figure:
@@ -37,6 +38,11 @@ def _panels(found: Summary, plot: Any, label: str) -> mpl.Figure:
             'marker': MARKS[index % len(MARKS)], 'label': row.method})
     axis.axhline(100 * found.chance, color='0.6', linewidth=1, linestyle=':')
     axis.set(title=model, xlabel=label, ylim=(0, 100))
+    if plot is _sensitivity:
+      rates = sorted({point.rate for row in found.rows if row.model == model
+                      for point in row.sensitivity})
+      axis.set_xticks(rates, [f'{rate:g}' for rate in rates])
+      axis.minorticks_off()
     axis.spines[['top', 'right']].set_visible(False)
   axes[0].set_ylabel('validation accuracy, %')
   handles, labels = axes[0].get_legend_handles_labels()

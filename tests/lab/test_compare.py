@@ -8,15 +8,6 @@ import pytest
 from gradnorm_optax.lab import compare, config, results
 
 
-@pytest.fixture(scope='module')
-def finished(tmp_path_factory, tiny_text):
-  """A finished run folder and its configuration."""
-  folder = tmp_path_factory.mktemp('finished')
-  path = folder / 'tiny.toml'
-  path.write_text(tiny_text)
-  return path, compare.run(config.load(path), folder / 'run', quiet=True)
-
-
 def lines(folder):
   return (folder / 'trials.jsonl').read_text().splitlines()
 
@@ -25,7 +16,8 @@ def test_folder(finished):
   _, done = finished
   names = {path.name for path in done.folder.iterdir()}
   assert names >= {'results.json', 'config.toml', 'trials.jsonl', 'curves.svg',
-                   'curves.png', 'sensitivity.svg', 'sensitivity.png'}
+                   'curves.png', 'sensitivity.svg', 'sensitivity.png',
+                   'report.html'}
   content = json.loads((done.folder / 'results.json').read_text())
   assert content['versions']['jax'] and content['machine']['cores']
   rows = content['summary']['rows']
