@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import optax
 import pytest
+import weight_norm_reference as reference
 from jax import numpy as jnp
 from jax.sharding import Mesh, PartitionSpec as P
 
-import weight_norm_reference as reference
 from gradnorm_optax.blocks import Blocks
 from gradnorm_optax.weight_norm import weight_normalized
 
@@ -147,7 +147,8 @@ def test_unmatched_leaves_reach_inner_as_they_are():
   assert extra == {'value': 3}
   for which in (start, position, got):
     assert jax.tree.map(jnp.shape, which['g']) == {
-        'dense': {'kernel': (1, 3), 'bias': (0,)}, 'conv': {'kernel': (0,)}}
+        'dense': {'kernel': (1, 3), 'bias': (1,)},
+        'conv': {'kernel': (1, 1, 1, 1)}}
   np.testing.assert_array_equal(got['v']['conv']['kernel'],
                                 grads['conv']['kernel'])
   np.testing.assert_array_equal(position['v']['dense']['bias'],
