@@ -6,6 +6,7 @@ from XLA's cost analysis and should be close to 1 + 1/B.
 
 from __future__ import annotations
 
+import functools
 import json
 import pathlib
 import subprocess
@@ -138,7 +139,7 @@ def step_costs(model: nn.Module, shape: tuple[int, ...], batch: int) -> dict:
   steps = {name: build(tx) for name, tx in txs.items()}
   states = {name: tx.init(params) for name, tx in txs.items()}
   times = interleaved({
-      name: lambda name=name: steps[name](params, states[name], x)
+      name: functools.partial(steps[name], params, states[name], x)
       for name in txs
   })
   flops = {name: step.cost_analysis()['flops'] for name, step in steps.items()}
@@ -183,7 +184,10 @@ def norm_costs(model: nn.Module, size: int = 224) -> dict:
     if name.startswith('phi'):
       result[name] = float(value)
   times = interleaved(
-      {name: lambda c=call: c(params, stats) for name, call in calls.items()},
+      {
+          name: functools.partial(call, params, stats)
+          for name, call in calls.items()
+      },
       rounds=5,
   )
   base = np.median(times['forward_backward'])

@@ -100,13 +100,12 @@ def unbalance(
   total = sum(sizes)
   unit_key, factor_key = jax.random.split(key)
   draws = max(total // 4, 1) if draws is None else draws
-  chosen = np.asarray(jax.random.randint(unit_key, (draws,), 0, total))
-  normal = np.asarray(jax.random.normal(factor_key, (draws,)), np.float64)
-  logs = np.zeros(total)
-  np.add.at(logs, chosen, np.log(scale) + normal)
+  chosen = jax.random.randint(unit_key, (draws,), 0, total)
+  logs = jnp.log(scale) + jax.random.normal(factor_key, (draws,))
   # Repeated draws may multiply beyond float32's squares; the paper does not
   # say, and rescaling is exact at any size.
-  factors = np.split(np.exp(np.clip(logs, -30, 30)), np.cumsum(sizes)[:-1])
+  logs = jnp.clip(jnp.zeros(total).at[chosen].add(logs), -30, 30)
+  factors = jnp.split(jnp.exp(logs), np.cumsum(sizes)[:-1])
   result = [dict(layer) for layer in layers]
   for i, factor in enumerate(factors):
     after = {'kernel': result[i + 1]['kernel']}

@@ -280,3 +280,22 @@ def test_unbalanced_start_computes_the_same():
       forward(start, x), forward(layers, x), rtol=1e-4, atol=1e-4)
   with pytest.raises(ValueError, match='does not have 4 units'):
     paths.rescale_units(jnp.ones((3, 2)), jnp.ones((2, 1)), jnp.ones(4))
+
+
+def test_cost_of_a_step_in_flops():
+  batch = 32
+  shapes = [(64, 256), (256, 256), (256, 256), (256, 10)]
+  w = [jnp.full(s, 0.1) for s in shapes]
+  x = jnp.zeros((batch, 64))
+
+  def flops(tx):
+    def step(w, state, x):
+      grads = jax.grad(lambda w: (deep(w, x) ** 2).mean())(w)
+      updates, state = tx.update(grads, state, w)
+      return optax.apply_updates(w, updates), state
+
+    compiled = jax.jit(step).lower(w, tx.init(w), x).compile()
+    return compiled.cost_analysis()['flops']
+
+  ratio = flops(gn.path_sgd(0.1, deep, x[:1])) / flops(optax.sgd(0.1))
+  assert abs(ratio / (1 + 1 / batch) - 1) < 0.02
