@@ -1,0 +1,223 @@
+"""Sampling-based gradient regularization as a gradient transformation."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from jax import lax, numpy as jnp
+
+from gradnorm_optax import _floats, _tree
+from gradnorm_optax.sgr import norms
+from gradnorm_optax.sgr.selection import (
+    check_pool,
+    check_range,
+    check_size,
+    select,
+)
+
+_NAME = 'regularize_by_sampling'
+
+
+class RegularizeBySamplingState(NamedTuple):
+  """Counts the modes and keeps the last long-term log norm."""
+
+  raised_count: jax.Array  # shape=(), dtype=int32: steps with Q < low
+  safe_count: jax.Array  # shape=(), dtype=int32: at random, Q in range
+  lowered_count: jax.Array  # shape=(), dtype=int32: steps with Q > high
+  blind_count: jax.Array  # shape=(), dtype=int32: at random, nothing known
+  log_norm: jax.Array  # shape=(), float32 or float64: the last Q
+
+
+def regularize_by_sampling(
+    size: int, *, low: Any, high: Any
+) -> optax.GradientTransformationExtraArgs:
+  r"""Averages the per-example gradients that hold the long-term norm in range.
+
+  With :math:`g_i` the gradient of example i and Q the long-term log norm,
+
+  .. math:: s_i = -\langle \nabla_w Q, g_i \rangle, \qquad
+            u = \frac{1}{m} \sum_{i \in S} g_i
+
+  where S holds the m = `size` largest scores if Q < low, the smallest if
+  Q > high, m examples at random between them (see `gn.sgr.select`).
+
+  Must come first in the chain, on the whole tree: `updates` are per-example
+  gradients with a leading axis B on every leaf, as in
+  `optax.contrib.differentially_private_aggregate`; what comes out is shaped
+  like the parameters. Under `optax.masked` and `optax.partition` each part
+  would choose for itself by a part of the scores. Wrong under
+  `optax.MultiSteps` and `optax.apply_every`, which add up its input over steps
+  whose examples are not the same.
+
+  It needs pool x parameters of memory. Where that is too much, use
+  `gn.sgr.contributions` and `gn.sgr.select`, and take the gradient of the
+  selected examples alone.
+
+  `update` takes three extra arguments: `long_term_log_norm=` Q and
+  `long_term_grad=` its gradient (both from `gn.sgr.long_term_gradient`), and
+  `key=`, a fresh random key. Scores are taken in float32 (float64 where a leaf
+  is), scaled by powers of two so that none overflows; one that is not finite
+  counts as 0. Where Q or its gradient is not finite the choice is random and
+  `blind_count` rises. A non-finite gradient of an example that is not chosen
+  does no harm. Under `optax.inject_hyperparams`, `size` belongs in
+  `static_args`.
+
+  Args:
+    size: Number of examples to average, m.
+    low: Lower end of the safe range of Q.
+    high: Upper end.
+
+  Returns:
+    A transformation; each output leaf keeps its dtype. `init` and `update`
+    raise a TypeError that names a leaf that is not real floating-point.
+
+  Raises:
+    TypeError: `size` is no integer.
+    ValueError: `size` is less than 1, or low > high.
+
+  Examples:
+    >>> import gradnorm_optax as gn, jax, jax.numpy as jnp
+    >>> tx = gn.sgr.regularize_by_sampling(2, low=-1., high=1.)
+    >>> w, per_example = jnp.zeros(2), jnp.array([[1., 0], [3., 1], [-1., 5]])
+    >>> updates, state = tx.update(
+    ...     per_example, tx.init(w), w, long_term_log_norm=-4.,
+    ...     long_term_grad=jnp.array([-1., 0.]), key=jax.random.key(0))
+    >>> print(updates, state.raised_count)
+    [2.  0.5] 1
+
+  References:
+    Chernodub, Nowicki, `Sampling-based Gradient Regularization for Capturing
+    Long-Term Dependencies in Recurrent Neural Networks
+    <https://arxiv.org/abs/1606.07767>`_, 2016
+  """
+  size = check_size(_NAME, size)
+  check_range(_NAME, low, high)
+
+  def init_fn(params: Any) -> RegularizeBySamplingState:
+    wide = norms.widest(params, _NAME)
+    wide = _floats.accumulator([jnp.zeros([], wide)])
+    raised, safe, lowered, blind = (
+        jnp.zeros([], jnp.int32) for _ in range(4))
+    return RegularizeBySamplingState(
+        raised, safe, lowered, blind, jnp.zeros([], wide))
+
+  def update_fn(
+      updates: Any, state: RegularizeBySamplingState, params: Any = None, *,
+      long_term_log_norm: Any = None, long_term_grad: Any = None,
+      key: Any = None, **extra_args: Any,
+  ) -> tuple[Any, RegularizeBySamplingState]:
+    del extra_args
+    _require_extra(long_term_log_norm=long_term_log_norm,
+                   long_term_grad=long_term_grad, key=key)
+    leaves, treedef, pool = _examples(updates)
+    if params is not None:
+      _tree.require_same(_NAME, _one(updates), params, 'parameters')
+    _tree.require_same(_NAME, _one(updates), long_term_grad, 'long_term_grad')
+    if pool is None:  # a tree without leaves
+      return updates, state
+    check_pool(_NAME, pool, size)
+    dtype = state.log_norm.dtype
+    value = jnp.asarray(long_term_log_norm).astype(dtype)
+    slopes = dict(zip(_tree.paths(long_term_grad),
+                      _tree.flatten(long_term_grad)[0], strict=True))
+    pairs = [(leaf, jnp.asarray(slopes[path])) for path, leaf in zip(
+        _tree.paths(updates), leaves, strict=True) if not _tree.is_hole(leaf)]
+    scores, known = _scores(pairs, pool)
+    known &= jnp.isfinite(value)
+    scores = jnp.where(known, scores, jnp.zeros_like(scores))
+    chosen = select(scores, value, key, size=size, low=low, high=high)
+    new = [leaf if _tree.is_hole(leaf) else _mean(leaf[chosen.indices])
+           for leaf in leaves]
+    inside = ((value >= jnp.asarray(low).astype(dtype))
+              & (value <= jnp.asarray(high).astype(dtype)))
+    return jax.tree.unflatten(treedef, new), _count(
+        state, chosen.mode, inside & known, value)
+
+  return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _require_extra(**given: Any) -> None:
+  missing = [name + '=' for name, value in given.items() if value is None]
+  if missing:
+    raise ValueError(
+        f'{_NAME}: update needs {", ".join(missing)}. Call update(updates,'
+        ' state, params, long_term_log_norm=Q, long_term_grad=grad_Q, key=key)'
+        ' with Q, grad_Q = gn.sgr.long_term_gradient(...) and a fresh random'
+        ' key.')
+
+
+def _examples(updates: Any) -> tuple[list[Any], Any, int | None]:
+  """Returns leaves, structure and the size of the leading axis, checked."""
+  leaves, treedef = _tree.flatten(updates)
+  pool, first = None, ''
+  for i, path in enumerate(_tree.paths(updates)):
+    if _tree.is_hole(leaves[i]):
+      continue
+    norms.require_real(leaves[i], path, _NAME)
+    shape = np.shape(leaves[i])
+    if not shape or (pool is not None and shape[0] != pool):
+      other = '' if pool is None else f' {pool} as in {first!r}'
+      raise ValueError(
+          f'{_NAME}: leaf {path or _tree.ROOT!r} has shape {shape}; its leading'
+          f' axis must run over the examples{other}. Give per-example gradients'
+          ' (jax.vmap(jax.grad(loss), (None, 0))(params, batch)) and put this'
+          ' transformation first in the chain.')
+    leaves[i], pool, first = jnp.asarray(leaves[i]), shape[0], path
+  return leaves, treedef, pool
+
+
+def _one(updates: Any) -> Any:
+  """Returns the tree with leaves as one example's, shapes alone."""
+  return jax.tree.map(
+      lambda leaf: leaf if _tree.is_hole(leaf) else jax.ShapeDtypeStruct(
+          np.shape(leaf)[1:], jnp.result_type(leaf)),
+      updates, is_leaf=_tree.is_hole)
+
+
+def _scores(
+    pairs: list[tuple[jax.Array, jax.Array]], pool: int
+) -> tuple[jax.Array, jax.Array]:
+  """Returns scores up to a common factor, and whether the slopes are finite."""
+  dtype = _floats.accumulator([leaf for pair in pairs for leaf in pair])
+  # The order of scores is all that counts, so one factor may scale them all.
+  by, by_slope = (
+      _floats.inverse_magnitude(_largest(leaves, dtype))
+      for leaves in zip(*pairs, strict=True))
+  total, known = jnp.zeros((pool,), dtype), jnp.array(True)
+  for leaf, slope in pairs:
+    known &= jnp.isfinite(slope).all()
+    rows = leaf.reshape(pool, -1).astype(dtype) * by
+    total -= jnp.matmul(rows, slope.reshape(-1).astype(dtype) * by_slope,
+                        precision=lax.Precision.HIGHEST)
+  return total, known
+
+
+def _largest(leaves: Any, dtype: Any) -> jax.Array:
+  """Returns the largest finite magnitude."""
+  result = jnp.zeros([], dtype)
+  for leaf in leaves:
+    size = jnp.abs(leaf).astype(dtype)
+    finite = jnp.where(jnp.isfinite(size), size, jnp.zeros_like(size))
+    result = jnp.maximum(result, jnp.max(finite, initial=0))
+  return result
+
+
+def _mean(rows: jax.Array) -> jax.Array:
+  """Averages over the first axis in at least float32."""
+  wide = rows.astype(_floats.accumulator([rows]))
+  return wide.mean(axis=0).astype(rows.dtype)
+
+
+def _count(
+    state: RegularizeBySamplingState, mode: jax.Array, safe: jax.Array,
+    value: jax.Array,
+) -> RegularizeBySamplingState:
+  def add(count: jax.Array, hit: jax.Array) -> jax.Array:
+    return jnp.where(hit, optax.safe_increment(count), count)
+
+  return RegularizeBySamplingState(
+      add(state.raised_count, mode > 0),
+      add(state.safe_count, (mode == 0) & safe),
+      add(state.lowered_count, mode < 0),
+      add(state.blind_count, (mode == 0) & ~safe), value)

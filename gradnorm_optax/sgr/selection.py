@@ -1,0 +1,108 @@
+"""The mini-batch that moves the long-term norm into its safe range."""
+
+import operator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import lax, numpy as jnp
+
+from gradnorm_optax import _floats
+
+
+class Selection(NamedTuple):
+  """Examples chosen from a pool."""
+
+  indices: jax.Array  # shape=(size,), dtype=int32
+  mode: jax.Array  # shape=(), dtype=int32: -1 lowers, 0 random, +1 raises
+
+
+def select(
+    s: jax.Array, Q: Any, key: jax.Array, *, size: int, low: Any, high: Any
+) -> Selection:
+  """Chooses the examples of a mini-batch by their scores.
+
+  Q < low: the `size` largest scores (mode 1, Q rises). Q > high: the smallest
+  (mode -1). Between them: `size` at random (mode 0). Equal scores are ordered
+  at random. A score that is not finite counts as 0; where Q is NaN or infinite,
+  or every score is 0, nothing is known and the choice is random (mode 0).
+
+  Departs from the paper in naming the thresholds: its values are not published.
+
+  Args:
+    s: Scores (B,).
+    Q: The long-term log norm.
+    key: A random key; used in every mode.
+    size: Number of examples to choose, at most B.
+    low: Lower end of the safe range; may be traced, may be -inf.
+    high: Upper end; may be traced, may be inf.
+
+  Returns:
+    Indices without repetition, and the mode.
+
+  Raises:
+    TypeError: `size` is no integer.
+    ValueError: `size` is not from 1 to B, or low > high.
+
+  Examples:
+    >>> import gradnorm_optax as gn, jax, jax.numpy as jnp
+    >>> s = jnp.array([.1, -2., 3., 1.])
+    >>> chosen = gn.sgr.select(
+    ...     s, -5., jax.random.key(0), size=2, low=-1., high=1.)
+    >>> print(chosen.indices, chosen.mode)
+    [2 3] 1
+
+  References:
+    Chernodub, Nowicki, `Sampling-based Gradient Regularization for Capturing
+    Long-Term Dependencies in Recurrent Neural Networks
+    <https://arxiv.org/abs/1606.07767>`_, 2016
+  """
+  size = check_size('select', size)
+  check_range('select', low, high)
+  s = jnp.asarray(s)
+  Q, low, high = (
+      jnp.asarray(v).astype(_floats.accumulator([s])) for v in (Q, low, high))
+  check_pool('select', s.shape[0] if s.ndim == 1 else 0, size)
+  s = jnp.where(jnp.isfinite(s), s, jnp.zeros_like(s))
+  direction = jnp.where(Q < low, 1, jnp.where(Q > high, -1, 0))
+  informed = jnp.isfinite(Q) & (s != 0).any()
+  mode = jnp.where(informed, direction, 0).astype(jnp.int32)
+  # Examples are shuffled and those of equal rank taken as they come. Zeros lose
+  # their sign: sorting would tell -0 from 0.
+  order = jax.random.permutation(key, jnp.arange(len(s), dtype=jnp.int32))
+  ranked = s[order] * mode.astype(s.dtype)
+  ranked = jnp.where(ranked == 0, jnp.zeros_like(ranked), ranked)
+  return Selection(order[lax.top_k(ranked, size)[1]], mode)
+
+
+def check_size(name: str, size: Any) -> int:
+  """Returns the size as an integer; it shapes the result."""
+  if isinstance(size, jax.core.Tracer):
+    raise TypeError(
+        f'{name}: size is a traced value, but it shapes the result. Under'
+        " optax.inject_hyperparams add 'size' to static_args.")
+  try:
+    number = operator.index(size)
+  except TypeError:
+    raise TypeError(f'{name}(size={size!r}): must be an integer.') from None
+  if number < 1:
+    raise ValueError(f'{name}(size={number}): must be at least 1.')
+  return number
+
+
+def check_range(name: str, low: Any, high: Any) -> None:
+  """Raises `ValueError` where concrete bounds are NaN or crossed."""
+  values = [np.asarray(v, np.float64) for v in (low, high)
+            if not isinstance(v, jax.core.Tracer)]
+  if any(np.isnan(v) for v in values) or (
+      len(values) == 2 and values[0] > values[1]):
+    raise ValueError(
+        f'{name}(low={low}, high={high}): low must not exceed high.')
+
+
+def check_pool(name: str, pool: int, size: int) -> None:
+  """Raises `ValueError` where the pool has fewer examples than are taken."""
+  if pool < size:
+    raise ValueError(
+        f'{name}: size={size} examples of a pool of {pool} cannot be taken.'
+        ' Enlarge the pool or take fewer.')

@@ -1,0 +1,88 @@
+"""The lab's recurrent nets against loops in NumPy, and their starts."""
+
+import jax
+import numpy as np
+import pytest
+import srn
+from jax import numpy as jnp
+
+from gradnorm_optax import sgr
+from gradnorm_optax.lab import recurrent, tasks
+
+KEY = jax.random.key(3)
+
+
+def sigmoid(a):
+  return 1 / (1 + np.exp(-a))
+
+
+def reference(model, p, x):
+  """Returns the state after every step, (T, B, H)."""
+  h, rec = model.width, p['recurrent']['kernel']
+  z = c = np.zeros((len(x), h))
+  seen = []
+  for k in range(x.shape[1]):
+    a = x[:, k] @ p['input']['kernel'] + p['recurrent']['bias']
+    if model.cell == 'srn':
+      z = srn.F[model.activation][0](a + z @ rec)
+    elif model.cell == 'lstm':
+      i, f, g, o = np.split(a + z @ rec, 4, axis=1)
+      c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+      z = sigmoid(o) * np.tanh(c)
+    else:
+      r = sigmoid(a[:, :h] + z @ rec[:, :h])
+      u = sigmoid(a[:, h:2 * h] + z @ rec[:, h:2 * h])
+      new = np.tanh(a[:, 2 * h:] + (r * z) @ rec[:, 2 * h:])
+      z = u * z + (1 - u) * new
+    seen.append(z)
+  return np.stack(seen)
+
+
+@pytest.mark.parametrize(('cell', 'activation'), [
+    ('srn', 'tanh'), ('srn', 'relu'), ('srn', 'linear'), ('lstm', 'tanh'),
+    ('gru', 'tanh')])
+def test_cells(cell, activation):
+  model = recurrent.Recurrent(5, 2, 4, cell, activation)
+  p = model.init_params(KEY)
+  x = jax.random.randint(KEY, (3, 6), 0, 5)
+  p64 = jax.tree.map(lambda a: np.asarray(a, np.float64), p)
+  states = reference(model, p64, np.eye(5)[x])[-2:]
+  want = states @ p64['output']['kernel'] + p64['output']['bias']
+  for inputs in (x, jax.nn.one_hot(x, 5)):  # symbols are one-hot vectors
+    got = model.apply(p, inputs, readout=2)
+    np.testing.assert_allclose(got, want.swapaxes(0, 1), rtol=1e-5, atol=1e-6)
+  np.testing.assert_array_equal(model.apply(p, x)[:, 0], model.apply(
+      p, x, jnp.zeros(model.shape(6, 3)))[:, 0])
+
+
+@pytest.mark.parametrize('cell', recurrent.GATES)
+def test_perturb_reaches_every_gate(cell):
+  task = tasks.make('memorization', 4)
+  model = recurrent.Recurrent.of(task, width=6, cell=cell)
+  d = sgr.deltas(recurrent.losses(model, task), model.init_params(KEY),
+                 task.sample(KEY, 3), model.shape(task.steps, 3))
+  norms = np.linalg.norm(np.asarray(d).reshape(24, 3, -1, 6), axis=-1)
+  # An LSTM and a GRU forget nothing before there is something to forget.
+  assert (norms[1:] > 0).all() and (norms[0] > 0).any()
+
+
+def test_starts():
+  task = tasks.make('temporal_order', 20)
+  def kernel(**options):
+    model = recurrent.Recurrent.of(task, width=50, **options)
+    p = model.init_params(KEY)
+    return np.asarray(p['recurrent']['kernel'], np.float64), p
+  w, _ = kernel()
+  limit = np.sqrt(6 / 100)
+  assert abs(w).max() <= limit and w.std() == pytest.approx(
+      limit / np.sqrt(3), rel=0.05)
+  w, _ = kernel(init='orthogonal', scale=1.5)
+  np.testing.assert_allclose(w.T @ w, 2.25 * np.eye(50), atol=1e-5)
+  w, p = kernel(init='irnn', scale=0.5)
+  np.testing.assert_array_equal(w, 0.5 * np.eye(50))
+  assert np.asarray(p['input']['kernel']).std() < 2e-3
+  w, _ = kernel(init='radius', scale=0.7)
+  assert abs(np.linalg.eigvals(w)).max() == pytest.approx(0.7, rel=1e-5)
+  _, p = kernel(cell='lstm')
+  bias = np.asarray(p['recurrent']['bias'])
+  np.testing.assert_array_equal(bias.nonzero()[0], np.arange(50, 100))
