@@ -36,7 +36,7 @@ class Bench:
   def __init__(self, model: schema.Model, dataset: Dataset,
                train: schema.Train, batch: int):
     """Places the data; `batch` trials share a call where it exceeds 1."""
-    self.problem = problem_lib.build(model, dataset)
+    self.problem = problem_lib.build(model, dataset, train.dtype)
     self.train, self.batch = train, batch
     self._programs: dict[str, Program] = {}
     devices = jax.devices()

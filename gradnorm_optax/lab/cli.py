@@ -50,6 +50,27 @@ def _app() -> Any:
                   'results.json, config.toml and the figures)')
 
   @app.command()
+  def train(config: Config, set_: Set = [],  # noqa: B006
+            out: Out = None, fresh: Fresh = False) -> int:
+    """Train one model with one method, as [run] names them.
+
+    Interrupted, even killed? The same command goes on from the last checkpoint.
+
+    Example: gradnorm train configs/digits_depth.toml --set run.method=bng_adam
+    """
+    from gradnorm_optax.lab import config as config_lib, train as lib
+    done = lib.run(config_lib.load(config, set_), out, fresh=fresh)
+    console = _console()
+    console.print(done.table())
+    if done.test is not None:
+      console.print(f'test accuracy {100 * done.test["accuracy"]:.1f}%')
+      console.print(f'Run: {done.folder}')
+      return 0
+    console.print(f'stopped and saved in {done.folder}; the same command goes '
+                  'on from there')
+    return 128 + (done.stopped or 0)
+
+  @app.command()
   def methods() -> None:
     """List the methods that a configuration can name."""
     from gradnorm_optax.lab import methods as lib
@@ -105,7 +126,7 @@ def main(args: list[str] | None = None) -> int:
     code = result if isinstance(result, int) else 0
   except LabError as error:
     print(f'gradnorm: {error}', file=sys.stderr)
-    code = 2
+    code = error.code
   except ModuleNotFoundError as error:
     if error.name and error.name.startswith('gradnorm_optax'):
       raise

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 class LabError(Exception):
   """A mistake in what the lab was given: one line, no traceback, exit 2."""
 
+  code = 2
+
 
 def nearest(name: str, known: Iterable[str]) -> str:
   """Says which known names come nearest to `name`.

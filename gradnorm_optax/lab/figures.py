@@ -74,3 +74,17 @@ def _sensitivity(axis: Any, found: Summary, row: Row,
             [100 * point.accuracy for point in row.sensitivity],
             markersize=4, linewidth=1.5, **style)
   axis.set_xscale('log')
+
+
+def training(rows: list[dict[str, Any]]) -> mpl.Figure:
+  """Loss, accuracy and gradient norm of one run."""
+  picture = mpl.Figure(figsize=(11, 3), layout='constrained')
+  axes = picture.subplots(1, 3)
+  for axis, name in zip(
+      axes, ('loss', 'validation_accuracy', 'gradient_norm'), strict=True):
+    axis.plot([row['step'] for row in rows],
+              [np.nan if row[name] is None else row[name] for row in rows],
+              color=COLOURS[0])
+    axis.set(xlabel='step', title=name.replace('_', ' '))
+    axis.spines[['top', 'right']].set_visible(False)
+  return picture

@@ -38,6 +38,7 @@ class Problem(NamedTuple):
     """Mean cross-entropy of a training batch and the new variables."""
     logits, extra = self.module.apply(
         {'params': params, **extra}, x, train=True, mutable=list(extra))
+    logits = logits.astype(jnp.float32)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
     return losses.mean(), extra
 
@@ -46,7 +47,8 @@ class Problem(NamedTuple):
     """Mean loss and accuracy over a part of the data."""
     def batch(xy: Any) -> tuple[jax.Array, jax.Array]:
       x, y = xy
-      logits = self.module.apply({'params': params, **extra}, x, train=False)
+      logits = self.module.apply(
+          {'params': params, **extra}, x, train=False).astype(jnp.float32)
       loss = optax.softmax_cross_entropy_with_integer_labels(logits, y)
       return loss, (logits.argmax(-1) == y).astype(jnp.float32)
 
@@ -61,9 +63,11 @@ class Problem(NamedTuple):
     return {'loss': loss, 'accuracy': right}
 
 
-def build(model: schema.Model, dataset: Dataset) -> Problem:
-  """Joins a model's table with the data."""
-  module, stacked = models.build(model, dataset.classes, dataset.image)
+def build(model: schema.Model, dataset: Dataset,
+          dtype: str = 'float32') -> Problem:
+  """Joins a model's table with the data; `dtype` is the computation's."""
+  module, stacked = models.build(
+      model, dataset.classes, dataset.image, jnp.dtype(dtype))
   x = dataset.train.x
 
   def apply_fn(params: Any, x: jax.Array) -> jax.Array:

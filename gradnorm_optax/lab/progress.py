@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -28,3 +29,30 @@ def bar(total: int, quiet: bool) -> Iterator[Callable[[str, int], None]]:
         shown.update(task, advance=finished, description=what)
 
     yield tick
+
+
+@contextlib.contextmanager
+def training(steps: int, done: int,
+             quiet: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
+  """Shows a run's figures; yields `show(row)`."""
+  if quiet:
+    yield lambda row: None
+    return
+  from rich import console, progress
+  screen = console.Console(stderr=True)
+  shown = progress.Progress(
+      progress.BarColumn(), progress.MofNCompleteColumn(),
+      progress.TextColumn('steps'), progress.TimeRemainingColumn(),
+      progress.TextColumn('{task.description}'), console=screen,
+      transient=True, disable=not screen.is_terminal)
+  with shown:
+    task = shown.add_task('', total=steps, completed=done)
+
+    def show(row: dict[str, Any]) -> None:
+      text = ' '.join(
+          f'{label} {row[name]:.3g}' for label, name in (
+              ('loss', 'loss'), ('accuracy', 'validation_accuracy'),
+              ('gradient', 'gradient_norm')) if row[name] is not None)
+      shown.update(task, completed=row['step'], description=text)
+
+    yield show

@@ -140,6 +140,8 @@ class Train(Table):
 
   steps: PositiveInt = 1000
   batch_size: PositiveInt = 100
+  accumulate: PositiveInt = 1  # parts of a batch, averaged before the method
+  dtype: Literal['float32', 'bfloat16'] = 'float32'  # of the computation
   eval_every: PositiveInt = 50
   schedule: Literal['constant', 'step', 'cosine'] = 'constant'
   warmup: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0  # share of the steps
@@ -151,7 +153,23 @@ class Train(Table):
     if self.steps % self.eval_every:
       raise complaint(f'steps ({self.steps}) must be a multiple of eval_every '
                       f'({self.eval_every})')
+    if self.batch_size % self.accumulate:
+      raise complaint(f'batch_size ({self.batch_size}) must be a multiple of '
+                      f'accumulate ({self.accumulate})')
     return self
+
+
+class Run(Table):
+  """The one run that `gradnorm train` makes."""
+
+  model: str | None = None  # None: the first
+  method: str | None = None
+  learning_rate: PositiveFloat = 0.01
+  seed: NonNegativeInt = 0
+  checkpoint_every: PositiveInt = 1  # evaluations
+  keep: PositiveInt = 3  # checkpoints, besides the best
+  non_finite: Literal['stop', 'skip'] = 'stop'
+  max_skips: PositiveInt = 10  # in a row
 
 
 class Compare(Table):
@@ -176,6 +194,7 @@ class Config(Table):
   models: Annotated[dict[str, Model], Field(min_length=1)]
   methods: Annotated[dict[str, Method], Field(min_length=1)]
   train: Train = Train()
+  run: Run = Run()
   compare: Compare = Compare()
 
   @pydantic.model_validator(mode='after')

@@ -55,29 +55,56 @@ def start(problem: Problem, built: methods.Built, params: Any,
                built.tx.init(params), order)
 
 
-def step(problem: Problem, built: methods.Built, batch_size: int,
-         train: Split, seed: jax.Array,
-         state: State) -> tuple[State, jax.Array]:
-  """Takes one training step; returns the new state and the batch's loss.
+class Figures(NamedTuple):
+  """What a step shows: the batch's loss and its gradient's norm."""
+
+  loss: jax.Array
+  gradient: jax.Array
+
+
+def step(problem: Problem, built: methods.Built, train: schema.Train,
+         examples: Split, seed: jax.Array,
+         state: State) -> tuple[State, Figures]:
+  """Takes one training step; returns the new state and its figures.
 
   The order of the examples depends on the seed and the epoch alone, so that
   all methods see the same batches.
   """
-  examples = len(state.order)
-  size = min(batch_size, examples)
-  epoch, index = jnp.divmod(state.step, examples // size)
+  count = len(state.order)
+  size = min(train.batch_size, count // train.accumulate * train.accumulate)
+  epoch, index = jnp.divmod(state.step, count // size)
   key = jax.random.fold_in(
       jax.random.fold_in(jax.random.key(seed), 1), epoch)
   order = lax.cond(
-      index == 0, lambda: jax.random.permutation(key, examples),
+      index == 0, lambda: jax.random.permutation(key, count),
       lambda: state.order)
   rows = lax.dynamic_slice(order, (index * size,), (size,))
-  x, y = train.x[rows], train.y[rows]
-  (loss, extra), gradient = jax.value_and_grad(problem.loss, has_aux=True)(
-      built.unwrap(state.params), state.extra, x, y)
+  x, y = examples.x[rows], examples.y[rows]
+  loss, extra, gradient = _gradient(
+      problem, built.unwrap(state.params), state.extra, x, y, train.accumulate)
   updates, opt_state = built.tx.update(gradient, state.opt_state, state.params)
   params = optax.apply_updates(state.params, updates)
-  return State(state.step + 1, params, extra, opt_state, order), loss
+  return (State(state.step + 1, params, extra, opt_state, order),
+          Figures(loss, optax.tree.norm(gradient)))
+
+
+def _gradient(problem: Problem, params: Any, extra: Any, x: jax.Array,
+              y: jax.Array, parts: int) -> tuple[jax.Array, Any, Any]:
+  """Loss, new variables and gradient of a batch, in equal parts."""
+  take = jax.value_and_grad(problem.loss, has_aux=True)
+  if parts == 1:
+    (loss, extra), gradient = take(params, extra, x, y)
+    return loss, extra, gradient
+
+  def part(carry: Any, xy: Any) -> tuple[Any, None]:
+    loss, extra, total = carry
+    (more, extra), gradient = take(params, extra, *xy)
+    return (loss + more, extra, optax.tree.add(total, gradient)), None
+
+  start = jnp.float32(0), extra, optax.tree.zeros_like(params)
+  (loss, extra, total), _ = lax.scan(part, start, tuple(
+      a.reshape(parts, -1, *a.shape[1:]) for a in (x, y)))
+  return loss / parts, extra, optax.tree.scale(1 / parts, total)
 
 
 class Program:
@@ -103,8 +130,9 @@ class Program:
     train, validation = data
 
     def one(state: State, _: None) -> tuple[State, jax.Array]:
-      return step(self.problem, built, self.train.batch_size, train, seed,
-                  state)
+      state, figures = step(
+          self.problem, built, self.train, train, seed, state)
+      return state, figures.loss
 
     def evaluate(state: State) -> dict[str, jax.Array]:
       return self.problem.evaluate(

@@ -32,8 +32,9 @@ def test_one_step(digits, name):
   built = methods.build(schema.Method(optimizer='sgd'), 0.1)
   state = trial.start(made, built, params, extra)
   after, loss = jax.jit(lambda s: trial.step(
-      made, built, 20, jax.tree.map(jnp.asarray, digits.train), 0, s))(state)
-  assert np.isfinite(loss) and after.step == 1
+      made, built, schema.Train(batch_size=20),
+      jax.tree.map(jnp.asarray, digits.train), 0, s))(state)
+  assert np.isfinite(loss.loss) and after.step == 1
   assert bool(after.extra) == (name == 'resnet')
   for before, now in zip(jax.tree.leaves((params, extra)),
                          jax.tree.leaves((after.params, after.extra)),
@@ -72,7 +73,8 @@ def test_order_of_data_depends_on_seed_and_epoch_alone(digits):
   def orders(optimizer, seed, steps):
     built = methods.build(schema.Method(optimizer=optimizer), 0.1)
     state = trial.start(made, built, *made.init(0))
-    one = jax.jit(lambda s: trial.step(made, built, 600, train, seed, s)[0])
+    how = schema.Train(batch_size=600)
+    one = jax.jit(lambda s: trial.step(made, built, how, train, seed, s)[0])
     found = []
     for _ in range(steps):
       state = one(state)

@@ -21,19 +21,20 @@ class Built(NamedTuple):
 
 
 def build(model: Any, classes: int,
-          image: tuple[int, int, int] | None) -> Built:
-  """Builds the Flax module of a model's table."""
+          image: tuple[int, int, int] | None,
+          dtype: Any = None) -> Built:
+  """Builds the Flax module of a model's table, computing in `dtype`."""
   if isinstance(model, schema.MLP):
     return Built(perceptron.MLP(
-        model.depth, model.width, model.activation, classes), {})
+        model.depth, model.width, model.activation, classes, dtype), {})
   if isinstance(model, schema.CNN):
     return Built(convolutional.CNN(
-        model.depth, model.width, model.activation, classes, image), {})
+        model.depth, model.width, model.activation, classes, image, dtype), {})
   if isinstance(model, schema.ResNet):
     return Built(convolutional.ResNet(
-        model.blocks, model.width, model.batch_norm, classes, image), {})
+        model.blocks, model.width, model.batch_norm, classes, image, dtype), {})
   if isinstance(model, schema.Transformer):
     return Built(transformer.Transformer(
         model.depth, model.width, model.heads, classes, model.scan,
-        model.axis), {'layers/*': model.axis} if model.scan else {})
+        model.axis, dtype), {'layers/*': model.axis} if model.scan else {})
   raise TypeError(type(model))

@@ -1,6 +1,7 @@
 """A plain convolutional net and a residual one, for small pictures."""
 
 import functools
+from typing import Any
 
 import jax
 from flax import linen as nn
@@ -16,6 +17,7 @@ class CNN(nn.Module):
   activation: str
   outputs: int
   image: tuple[int, int, int] | None
+  dtype: Any = None
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -26,8 +28,11 @@ class CNN(nn.Module):
       if i in marks:
         x = nn.max_pool(x, (2, 2), (2, 2))
       x = ACTIVATIONS[self.activation](
-          nn.Conv(self.width, (3, 3), name=f'layer{i + 1:02d}')(x))
-    return nn.Dense(self.outputs, name='output')(x.mean((1, 2)))
+          nn.Conv(
+              self.width, (3, 3), dtype=self.dtype,
+              name=f'layer{i + 1:02d}')(x))
+    return nn.Dense(
+        self.outputs, dtype=self.dtype, name='output')(x.mean((1, 2)))
 
 
 class ResNet(nn.Module):
@@ -38,17 +43,20 @@ class ResNet(nn.Module):
   batch_norm: bool
   outputs: int
   image: tuple[int, int, int] | None
+  dtype: Any = None
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
     x = _pictures(x, self.image)
-    conv = functools.partial(nn.Conv, use_bias=not self.batch_norm)
+    conv = functools.partial(
+        nn.Conv, use_bias=not self.batch_norm, dtype=self.dtype)
 
     def norm(x: jax.Array, name: str) -> jax.Array:
       if not self.batch_norm:
         return x
       return nn.BatchNorm(
-          use_running_average=not train, momentum=0.9, name=name)(x)
+          use_running_average=not train, momentum=0.9, dtype=self.dtype,
+          name=name)(x)
 
     x = nn.relu(norm(conv(self.width, (3, 3), name='stem')(x), 'stem_norm'))
     for stage in range(3):
@@ -63,7 +71,8 @@ class ResNet(nn.Module):
         if x.shape != y.shape:
           x = conv(width, (1, 1), strides, name=f'{name}_shortcut')(x)
         x = nn.relu(x + y)
-    return nn.Dense(self.outputs, name='output')(x.mean((1, 2)))
+    return nn.Dense(
+        self.outputs, dtype=self.dtype, name='output')(x.mean((1, 2)))
 
 
 def _pictures(x: jax.Array, image: tuple[int, int, int] | None) -> jax.Array:

@@ -1,5 +1,7 @@
 """A plain multilayer perceptron."""
 
+from typing import Any
+
 import jax
 from flax import linen as nn
 
@@ -14,6 +16,7 @@ class MLP(nn.Module):
   width: int
   activation: str
   outputs: int
+  dtype: Any = None
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -21,5 +24,6 @@ class MLP(nn.Module):
     x = x.reshape(x.shape[0], -1)
     for i in range(self.depth):
       x = ACTIVATIONS[self.activation](
-          nn.Dense(self.width, name=f'layer{i + 1:02d}')(x))
-    return nn.Dense(self.outputs, name='output')(x)
+          nn.Dense(
+              self.width, dtype=self.dtype, name=f'layer{i + 1:02d}')(x))
+    return nn.Dense(self.outputs, dtype=self.dtype, name='output')(x)

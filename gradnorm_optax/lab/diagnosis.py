@@ -1,0 +1,99 @@
+"""Finds out which step and which block went bad first."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import gradnorm_optax as gn
+from gradnorm_optax.lab import methods, trial
+from gradnorm_optax.lab.errors import LabError
+from gradnorm_optax.lab.problem import Problem
+
+
+class Diverged(LabError):
+  """A run whose loss or gradient is no number; exit code 3."""
+
+  code = 3
+
+
+def block_norms(problem: Problem, tree: Any) -> dict[str, Any]:
+  """The norm of every layer in a tree like the parameters.
+
+  Returns:
+    {layer: norm}, or an array of norms where layers are stacked.
+  """
+  blocks = gn.Blocks(by='layer', stacked=dict(problem.context.stacked))
+  recorder = gn.record_block_norms('block', blocks)
+  _, state = recorder.update(tree, recorder.init(tree))
+  return gn.block_norms(state, 'block')
+
+
+def diagnose(problem: Problem, built: methods.Built, runner: Any,
+             state: trial.State, steps: int) -> Diverged:
+  """Walks again from the last good state, one step at a time.
+
+  Args:
+    problem: What is trained.
+    built: How.
+    runner: `runner(state) -> (state, figures)`, one training step.
+    state: The state before the bad stretch.
+    steps: How long the stretch is.
+
+  Returns:
+    An error that names the first bad step and block, and the mend.
+  """
+  @jax.jit
+  def look(state: trial.State, after: trial.State) -> Any:
+    moved = optax.tree.sub(
+        built.unwrap(after.params), built.unwrap(state.params))
+    return (block_norms(problem, built.unwrap(after.params)),
+            block_norms(problem, moved))
+
+  one = jax.jit(runner)
+  last = ''
+  for _ in range(steps):
+    after, figures = one(state)
+    sizes, moves = look(state, after)
+    bad = _first_bad(sizes)
+    if bad or not jnp.isfinite(figures.loss):
+      where = f'block {bad}' if bad else 'the loss'
+      return Diverged(
+          f'step {int(after.step)}: {where} is not finite any more (loss '
+          f'{float(figures.loss):.3g}, gradient norm '
+          f'{float(figures.gradient):.3g}){last}. Lower the learning rate, '
+          'set clip, normalize, or run.non_finite = "skip"')
+    name, size = max(_flat(moves), key=lambda item: item[1])
+    last = f'; the step before moved {name} most, by {size:.3g}'
+    state = after
+  return Diverged(f'a loss near step {int(state.step)} was not finite, but '
+                  'not when its steps were taken again')
+
+
+def check_skips(state: trial.State, most: int) -> None:
+  """Raises `Diverged` where too many steps in a row had to be skipped."""
+  count = int(optax.tree.get(state.opt_state, 'notfinite_count'))
+  if count >= most:
+    raise Diverged(
+        f'step {int(state.step)}: the last {count} gradients were not finite '
+        f'and were skipped (run.max_skips = {most}). Lower the learning rate, '
+        'set clip or normalize')
+
+
+def _flat(norms: dict[str, Any]) -> list[tuple[str, float]]:
+  """All norms with the names of their blocks, stacks by index."""
+  found = []
+  for name, norm in norms.items():
+    values = jnp.ravel(norm)
+    for index, value in enumerate(values):
+      label = f'{name}[{index}]' if len(values) > 1 else name
+      found.append((label, float(value)))
+  return found
+
+
+def _first_bad(norms: dict[str, Any]) -> str | None:
+  """The first block whose norm is not finite."""
+  return next((name for name, value in _flat(norms)
+               if not math.isfinite(value)), None)

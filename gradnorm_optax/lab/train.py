@@ -1,0 +1,250 @@
+"""One run: checkpoints, figures, and going on after any interruption."""
+
+import dataclasses
+import json
+import pathlib
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from gradnorm_optax.lab import (
+    artifacts,
+    data,
+    diagnosis,
+    methods,
+    problem as problem_lib,
+    provenance,
+    results,
+    schema,
+    trial,
+)
+from gradnorm_optax.lab.checkpoints import Checkpoints
+from gradnorm_optax.lab.errors import LabError, nearest
+from gradnorm_optax.lab.metrics import Metrics, finite
+from gradnorm_optax.lab.schedules import schedule
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+  """A run that ended or was stopped.
+
+  Attributes:
+    folder: Where everything was written.
+    rows: The figures, as in metrics.jsonl.
+    stopped: The signal that stopped it; None if it went to its end.
+    test: Loss and accuracy on the test part, read once at the end.
+    params: The final parameters.
+  """
+
+  folder: pathlib.Path
+  rows: list[dict[str, Any]]
+  stopped: int | None
+  test: dict[str, float] | None
+  params: Any
+
+  def table(self) -> Any:
+    """The last figures, as rich shows them on a terminal."""
+    from rich import table
+    shown = table.Table(box=None, pad_edge=False)
+    for name in self.rows[-1] if self.rows else ():
+      shown.add_column(name.replace('_', ' '), justify='right')
+    for row in self.rows[-10:]:
+      shown.add_row(*('-' if v is None else f'{v:.4g}' for v in row.values()))
+    return shown
+
+  def plot(self) -> dict[str, Any]:
+    """The figures: {name: matplotlib figure}."""
+    from gradnorm_optax.lab import figures
+    return {'training': figures.training(self.rows)}
+
+
+class Trainer:
+  """The compiled pieces of one run."""
+
+  def __init__(self, config: schema.Config):
+    """Builds model and optimizer as `[run]` names them."""
+    run, self.train = config.run, config.train
+    model = _named(config.models, run.model, 'run.model')
+    method = _named(config.methods, run.method, 'run.method')
+    self.dataset = data.load(config.data)
+    self.problem = problem_lib.build(
+        config.models[model], self.dataset, config.train.dtype)
+    self.rate = schedule(config.train, run.learning_rate)
+    built = methods.build(
+        config.methods[method], self.rate, self.problem.context)
+    if run.non_finite == 'skip':
+      built = built._replace(
+          tx=optax.apply_if_finite(built.tx, run.max_skips))
+    self.built = built
+    self.seed = run.seed
+    self.parts = jax.device_put(self.dataset[:3])
+    self.evaluate = jax.jit(self.problem.evaluate)
+    self.chunk: Any = jax.jit(self._chunk)
+
+  def compile(self, state: trial.State) -> None:
+    """Compiles a chunk, so that the first one is timed like the others."""
+    self.chunk = self.chunk.lower(state).compile()
+
+  def one(self, state: trial.State) -> tuple[trial.State, trial.Figures]:
+    """Takes one step."""
+    return trial.step(self.problem, self.built, self.train, self.parts[0],
+                      jnp.int32(self.seed), state)
+
+  def _chunk(self, state: trial.State) -> tuple[trial.State, trial.Figures]:
+    return lax.scan(lambda state, _: self.one(state), state,
+                    length=self.train.eval_every)
+
+  def start(self) -> trial.State:
+    """The state before the first step."""
+    return jax.jit(lambda seed: trial.start(
+        self.problem, self.built, *self.problem.init(seed)))(self.seed)
+
+  def row(self, state: trial.State, figures: trial.Figures,
+          seconds: float) -> dict[str, Any]:
+    """The figures of a chunk."""
+    score = self.evaluate(
+        self.built.unwrap(state.params), state.extra, self.parts[1])
+    step = int(state.step)
+    rate = self.rate(step - 1) if callable(self.rate) else self.rate
+    row = {'step': step, 'loss': finite(figures.loss.mean()),
+           'validation_loss': finite(score['loss']),
+           'validation_accuracy': finite(score['accuracy']),
+           'gradient_norm': finite(figures.gradient.mean()),
+           'learning_rate': float(rate),
+           'seconds_per_step': round(seconds / self.train.eval_every, 6)}
+    skipped = optax.tree.get(state.opt_state, 'total_notfinite', None)
+    if skipped is not None:
+      row['skipped'] = int(skipped)
+    return row
+
+
+def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
+        fresh: bool = False, quiet: bool = False) -> Trained:
+  """Trains one model with one method, going on where it stopped.
+
+  Args:
+    config: Its `[run]` names the model, the method and the learning rate.
+    out: The run folder; `runs/NAME-train` if None.
+    fresh: Begin again, forgetting checkpoints and figures.
+    quiet: No progress bar.
+
+  Returns:
+    The figures and the final parameters, with `.table()` and `.plot()`.
+
+  Raises:
+    LabError: A folder of another configuration, or a disk that is full.
+    diagnosis.Diverged: A loss that is no number, with the first bad block.
+  """
+  from gradnorm_optax.lab import progress
+  folder = pathlib.Path(out or pathlib.Path('runs') / f'{config.name}-train')
+  _open(folder, config, fresh)
+  trainer = Trainer(config)
+  checkpoints = Checkpoints(folder / 'checkpoints', config.run.keep)
+  state = trainer.start()
+  latest = checkpoints.latest()
+  if latest is not None:
+    state = checkpoints.restore(latest, state)
+  trainer.compile(state)
+  metrics = Metrics(folder, latest or 0)
+  try:
+    with progress.training(config.train.steps, latest or 0, quiet) as show, \
+        _signals() as caught:
+      state = _loop(config, trainer, checkpoints, metrics, state, show, caught)
+  finally:
+    metrics.close()
+    checkpoints.close()
+  stopped = caught[0] if caught else None
+  test = None
+  params = trainer.built.unwrap(state.params)
+  if stopped is None:
+    test = {name: float(value) for name, value in trainer.evaluate(
+        params, state.extra, trainer.parts[2]).items()}
+    results.write(folder / 'results.json', json.dumps({
+        'test': test, 'last': metrics.rows[-1],
+        'best_checkpoint': checkpoints.best(),
+        'versions': provenance.versions(),
+        'revision': provenance.revision(),
+        'machine': provenance.machine()}, indent=1) + '\n')
+  return Trained(folder, metrics.rows, stopped, test, params)
+
+
+def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
+          metrics: Metrics, state: trial.State, show: Any,
+          caught: list[int]) -> trial.State:
+  """Trains to the end or to the first signal."""
+  every = config.train.eval_every
+  chunks = 0
+  while int(state.step) < config.train.steps and not caught:
+    before = state
+    began = time.perf_counter()
+    state, figures = jax.block_until_ready(trainer.chunk(state))
+    seconds = time.perf_counter() - began
+    row = trainer.row(state, figures, seconds)
+    if config.run.non_finite == 'skip':
+      diagnosis.check_skips(state, config.run.max_skips)
+    elif not np.isfinite(figures.loss).all() or row['validation_loss'] is None:
+      raise diagnosis.diagnose(
+          trainer.problem, trainer.built, trainer.one, before, every)
+    metrics.add(row)
+    show(row)
+    chunks += 1
+    last = row['step'] == config.train.steps
+    if last or caught or chunks % config.run.checkpoint_every == 0:
+      checkpoints.save(row['step'], state, row['validation_accuracy'] or 0.0)
+  return state
+
+
+def _open(folder: pathlib.Path, config: schema.Config, fresh: bool) -> None:
+  """Makes the folder, or makes sure that it holds the same run."""
+  import shutil
+  if fresh:
+    for name in ('checkpoints', 'tensorboard'):
+      shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ('metrics.jsonl', 'config.toml', 'results.json'):
+      (folder / name).unlink(missing_ok=True)
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise LabError(f'{folder}: cannot write ({error.strerror})') from error
+  text = artifacts.resolved(config.model_copy(
+      update={'compare': schema.Compare()}))
+  path = folder / 'config.toml'
+  if path.exists() and path.read_text() != text:
+    raise LabError(f'{folder}: holds a run of another configuration '
+                   '(config.toml differs); use --fresh or another --out')
+  results.write(path, text)
+
+
+def _named(tables: dict[str, Any], name: str | None, key: str) -> str:
+  """The named table, or the first."""
+  if name is None:
+    return next(iter(tables))
+  if name not in tables:
+    raise LabError(f'{key}: unknown name {name!r}{nearest(name, tables)}')
+  return name
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+  """Notes SIGINT and SIGTERM instead of dying; the loop then saves."""
+  caught: list[int] = []
+  kinds = (signal.SIGINT, signal.SIGTERM)
+  try:
+    old = [signal.signal(kind, lambda number, _: caught.append(number))
+           for kind in kinds]
+  except ValueError:  # not the main thread: leave signals to others
+    yield caught
+    return
+  try:
+    yield caught
+  finally:
+    for kind, handler in zip(kinds, old, strict=True):
+      signal.signal(kind, handler)

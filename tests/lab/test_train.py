@@ -1,0 +1,186 @@
+"""A run survives being killed, a bad rate and a full disk."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from gradnorm_optax.lab import config, metrics, train
+from gradnorm_optax.lab.checkpoints import Checkpoints
+from gradnorm_optax.lab.errors import LabError
+
+RUN = """
+[models.small]
+kind = "mlp"
+depth = 2
+width = 16
+[train]
+steps = 60
+batch_size = 32
+eval_every = 10
+schedule = "cosine"
+[methods.sing]
+optimizer = "sing"
+lookahead = 5
+[methods.adam]
+optimizer = "adam"
+[run]
+method = "sing"
+keep = 2
+"""
+
+
+@pytest.fixture(scope='module')
+def file(tmp_path_factory):
+  path = tmp_path_factory.mktemp('train') / 'run.toml'
+  path.write_text(RUN)
+  return path
+
+
+@pytest.fixture(scope='module')
+def whole(file):
+  """A run that nobody interrupted."""
+  with jax.numpy_dtype_promotion('standard'), jax.numpy_rank_promotion('allow'):
+    return train.run(config.load(file), file.parent / 'whole', quiet=True)
+
+
+def same(rows):
+  return [{k: v for k, v in row.items() if 'seconds' not in k} for row in rows]
+
+
+def test_figures_and_files(whole):
+  assert [row['step'] for row in whole.rows] == [10, 20, 30, 40, 50, 60]
+  assert whole.rows[-1]['loss'] < whole.rows[0]['loss']
+  assert whole.rows[-1]['validation_accuracy'] > 0.5
+  assert all(row['gradient_norm'] > 0 for row in whole.rows)
+  assert whole.rows[0]['learning_rate'] > whole.rows[-1]['learning_rate']
+  content = json.loads((whole.folder / 'results.json').read_text())
+  assert content['test'] == whole.test and whole.test['accuracy'] > 0.5
+  kept = {int(p.name) for p in (whole.folder / 'checkpoints').iterdir()}
+  accuracies = {row['step']: row['validation_accuracy'] for row in whole.rows}
+  best = max(accuracies, key=lambda step: (accuracies[step], step))
+  assert kept == {50, 60, best} and content['best_checkpoint'] == best
+  assert any((whole.folder / 'tensorboard').iterdir())
+  assert whole.plot()['training'].axes
+
+
+def test_killed_and_started_again_it_ends_bit_equal(file, whole, tmp_path):
+  def start():
+    # The same device count as in this process: part of what decides bits.
+    return subprocess.Popen(
+        [sys.executable, '-m', 'gradnorm_optax.lab.cli', 'train', str(file),
+         '--out', str(tmp_path)], stdout=subprocess.DEVNULL,
+        env=dict(os.environ))
+
+  for lines in (1, 4):
+    process = start()
+    deadline = time.monotonic() + 120
+    while (len(metrics.read(tmp_path / 'metrics.jsonl')) < lines
+           and process.poll() is None and time.monotonic() < deadline):
+      time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+  assert start().wait(timeout=120) == 0
+  assert same(metrics.read(tmp_path / 'metrics.jsonl')) == same(whole.rows)
+  leaves = jax.tree.leaves(
+      train.run(config.load(file), tmp_path, quiet=True).params)
+  for a, b in zip(leaves, jax.tree.leaves(whole.params), strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_a_signal_saves_and_leaves(file, tmp_path, monkeypatch):
+  trainer = train.Trainer
+  taken = []
+
+  def row(self, *args):
+    if len(taken) == 1:
+      os.kill(os.getpid(), signal.SIGTERM)
+    taken.append(1)
+    return original(self, *args)
+  original = trainer.row
+  monkeypatch.setattr(trainer, 'row', row)
+  done = train.run(config.load(file, ['run.checkpoint_every=100']), tmp_path,
+                   quiet=True)
+  assert done.stopped == signal.SIGTERM and done.test is None
+  assert [row['step'] for row in done.rows] == [10, 20]
+  assert os.path.exists(tmp_path / 'checkpoints' / '20')
+
+
+def test_a_rate_that_explodes_is_diagnosed(file, gradnorm, tmp_path):
+  code, _, err = gradnorm(
+      'train', file, '--out', tmp_path, '--set', 'run.method=adam', '--set',
+      'run.learning_rate=1e37', '--set', 'train.schedule=constant')
+  assert code == 3 and err.count('\n') == 1
+  assert 'step 2: block layer01 is not finite any more' in err
+  assert 'the step before moved layer01 most' in err
+  assert 'Lower the learning rate' in err
+
+
+def test_bad_updates_can_be_skipped_and_are_counted(file, tmp_path):
+  done = train.run(config.load(file, [
+      'run.method=adam', 'run.learning_rate=1e37', 'run.non_finite=skip',
+      'run.max_skips=100', 'train.steps=20']), tmp_path, quiet=True)
+  # The first step is finite and ruins the parameters.
+  assert [row['skipped'] for row in done.rows] == [9, 19]
+  assert done.rows[0]['loss'] is None
+
+
+def test_too_many_skips_stop_the_run(file, gradnorm, tmp_path):
+  code, _, err = gradnorm(
+      'train', file, '--out', tmp_path, '--set', 'run.method=adam', '--set',
+      'run.learning_rate=1e37', '--set', 'run.non_finite=skip', '--set',
+      'run.max_skips=9')
+  assert code == 3
+  assert 'step 10: the last 9 gradients were not finite' in err
+
+
+def test_another_configuration_is_refused(file, whole):
+  with pytest.raises(LabError, match='another configuration'):
+    train.run(config.load(file, ['run.seed=1']), whole.folder, quiet=True)
+  with pytest.raises(LabError, match="run.method: unknown name 'adan'.*'adam'"):
+    train.run(config.load(file, ['run.method=adan']),
+              file.parent / 'nothing', quiet=True)
+
+
+def test_full_disk_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch):
+  store = Checkpoints(tmp_path, 2)
+  state = {'a': np.arange(3.0), 'none': np.zeros((0, 2))}
+  store.save(1, state, 0.5)
+
+  def full(*_, **__):
+    raise OSError(28, 'No space left on device')
+  monkeypatch.setattr(store._manager, 'save', full)
+  with pytest.raises(LabError, match='step 2 .*No space.*before it is whole'):
+    store.save(2, state, 0.6)
+  store.close()
+  again = Checkpoints(tmp_path, 2)
+  assert again.latest() == 1
+  found = again.restore(1, jax.tree.map(np.zeros_like, state))
+  np.testing.assert_array_equal(found['a'], state['a'])
+  assert found['none'].shape == (0, 2)
+  again.close()
+
+
+def test_accumulated_parts_give_the_whole_batch_gradient(file, tmp_path):
+  one = train.run(config.load(file, ['train.steps=10']), tmp_path / 'one',
+                  quiet=True)
+  four = train.run(
+      config.load(file, ['train.steps=10', 'train.accumulate=4']),
+      tmp_path / 'four', quiet=True)
+  assert one.rows[0]['loss'] == pytest.approx(four.rows[0]['loss'], rel=1e-4)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4),
+               one.params, four.params)
+
+
+def test_bfloat16_computes_and_keeps_float32_parameters(file, tmp_path):
+  done = train.run(config.load(file, ['train.dtype=bfloat16']), tmp_path,
+                   quiet=True)
+  assert {leaf.dtype for leaf in jax.tree.leaves(done.params)} == {
+      np.dtype('float32')}
+  assert done.rows[-1]['validation_accuracy'] > 0.5
