@@ -10,6 +10,7 @@ from gradnorm_optax.lab import methods, models, schema
 from gradnorm_optax.lab.data import Dataset, Split
 
 EVALUATION_BATCH = 1024
+FIRST_BATCH = 128  # what a model that starts from data is shown
 
 
 class Problem(NamedTuple):
@@ -29,7 +30,7 @@ class Problem(NamedTuple):
     """Draws the parameters and the other variables of one seed."""
     # A stream of its own: data order and initialization share the seed only.
     key = jax.random.fold_in(jax.random.key(seed), 0)
-    x = jnp.asarray(self.dataset.train.x[:1])
+    x = jnp.asarray(self.dataset.train.x[:FIRST_BATCH])
     variables = dict(self.module.init(key, x, train=False))
     return variables.pop('params'), variables
 

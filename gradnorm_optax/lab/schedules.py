@@ -12,7 +12,8 @@ def schedule(train: schema.Train, peak: Any) -> Any:
 
   Args:
     train: Gives `schedule`, `warmup` (a share of the steps, linear from 0),
-      `decay_at` and `decay_factor` ("step") and the number of steps.
+      `decay_at` and `decay_factor` ("step"; "linear" falls to 0 from the first
+      of `decay_at` on) and the number of steps.
     peak: The highest rate, a number or a traced scalar.
 
   Returns:
@@ -35,6 +36,9 @@ def schedule(train: schema.Train, peak: Any) -> Any:
     if train.schedule == 'step':
       for mark in marks:
         shape *= jnp.where(step >= mark, train.decay_factor, 1.0)
+    elif train.schedule == 'linear':
+      left = (train.steps - step) / max(train.steps - marks[0], 1)
+      shape = jnp.clip(left, 0.0, 1.0)
     elif train.schedule == 'cosine':
       part = (step - warm) / max(train.steps - warm, 1)
       shape = 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(part, 0.0, 1.0)))

@@ -98,7 +98,24 @@ class Transformer(Table):
     return self
 
 
-Model = Annotated[MLP | CNN | ResNet | Transformer,
+class WeightNormNet(Table):
+  """A convolutional net whose layers are normalized in one of several ways."""
+
+  kind: Literal['weight_norm_paper', 'weight_norm_small']
+  norm: Literal[
+      'none', 'weight', 'mean_only', 'weight_mean_only', 'batch'] = 'none'
+  data_init: bool = False  # g and b from the first examples
+  depth: PositiveInt = 4  # of the small one
+  width: PositiveInt | None = None  # None: 96 in the paper's, 16 in the small
+
+  @pydantic.model_validator(mode='after')
+  def _has_lengths(self) -> 'WeightNormNet':
+    if self.data_init and 'weight' not in self.norm:
+      raise complaint(f'data_init sets g, and norm = {self.norm!r} has none')
+    return self
+
+
+Model = Annotated[MLP | CNN | ResNet | Transformer | WeightNormNet,
                   Field(discriminator='kind')]
 
 
@@ -143,7 +160,7 @@ class Train(Table):
   accumulate: PositiveInt = 1  # parts of a batch, averaged before the method
   dtype: Literal['float32', 'bfloat16'] = 'float32'  # of the computation
   eval_every: PositiveInt = 50
-  schedule: Literal['constant', 'step', 'cosine'] = 'constant'
+  schedule: Literal['constant', 'step', 'cosine', 'linear'] = 'constant'
   warmup: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0  # share of the steps
   decay_at: tuple[Share, ...] = (0.5, 0.75)  # shares of the steps
   decay_factor: PositiveFloat = 0.1

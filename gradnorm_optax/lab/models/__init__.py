@@ -1,11 +1,17 @@
 """Small Flax models of any depth, built from a `[models.NAME]` table."""
 
+import functools
 from typing import Any, NamedTuple
 
 from flax import linen as nn
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.models import convolutional, perceptron, transformer
+from gradnorm_optax.lab.models import (
+  convolutional,
+  perceptron,
+  transformer,
+  weight_norm,
+)
 
 
 class Built(NamedTuple):
@@ -37,4 +43,10 @@ def build(model: Any, classes: int,
     return Built(transformer.Transformer(
         model.depth, model.width, model.heads, classes, model.scan,
         model.axis, dtype), {'layers/*': model.axis} if model.scan else {})
+  if isinstance(model, schema.WeightNormNet):
+    kind: Any = weight_norm.PaperNet if model.kind == 'weight_norm_paper' else (
+        functools.partial(weight_norm.SmallNet, depth=model.depth))
+    options: Any = {} if model.width is None else {'width': model.width}
+    return Built(kind(
+        classes, model.norm, model.data_init, image, dtype, **options), {})
   raise TypeError(type(model))

@@ -1,0 +1,111 @@
+"""The lab's nets: shapes, two steps of training, initialization from data."""
+
+import pathlib
+import tomllib
+
+import jax
+import numpy as np
+import optax
+import pytest
+from jax import numpy as jnp
+from twins import batch
+
+from gradnorm_optax.lab.models.weight_norm import (
+  NORMS,
+  PaperNet,
+  RecurrentNet,
+  SmallNet,
+)
+from gradnorm_optax.weight_norm import weight_normalized
+
+CONFIGS = pathlib.Path(__file__).parents[3] / 'configs'
+
+
+def train(module, tx, x, y, steps=2):
+  variables = dict(jax.jit(module.init)(jax.random.key(0), x))
+  params, extra = variables.pop('params'), variables
+
+  @jax.jit
+  def step(params, extra, state):
+    def loss(params):
+      logits, new = module.apply(
+          {'params': params, **extra}, x, train=True, mutable=list(extra))
+      return optax.softmax_cross_entropy_with_integer_labels(
+          logits, y).mean(), new
+
+    (value, extra), grads = jax.value_and_grad(loss, has_aux=True)(params)
+    updates, state = tx.update(grads, state, params)
+    return optax.apply_updates(params, updates), extra, state, value
+
+  state, losses = tx.init(params), []
+  for _ in range(steps):
+    params, extra, state, value = step(params, extra, state)
+    losses.append(float(value))
+  return params, extra, losses, variables
+
+
+@pytest.mark.parametrize('norm', NORMS)
+def test_small_net_learns_with_every_norm(norm):
+  x, y = batch((32, 64)), jnp.arange(32) % 10
+  module = SmallNet(10, norm, 'weight' in norm, (8, 8, 1), depth=2, width=8)
+  params, extra, losses, _ = train(module, optax.adam(0.02), x, y, 20)
+  assert losses[-1] < losses[0] - 0.1
+  names = set(params['layer01'])
+  assert ('kernel_g' in names) == ('weight' in norm)
+  assert ('bias' in names) == (norm in ('none', 'weight'))
+  assert ('batch_stats' in extra) == (norm not in ('none', 'weight'))
+  y1, y2 = (module.apply({'params': params, **extra}, x) for _ in range(2))
+  np.testing.assert_array_equal(y1, y2)
+
+
+def test_two_steps_with_the_papers_settings():
+  config = tomllib.loads((CONFIGS / 'cifar10_weight_norm.toml').read_text())
+  assert config['train']['batch_size'] == 100
+  models = {name: {key: value for key, value in table.items()
+                   if key not in ('kind',)}
+            for name, table in config['models'].items()}
+  assert {table.get('norm', 'none') for table in models.values()} == set(NORMS)
+  # The right shapes, with few channels and examples: two cores.
+  x, y = batch((4, 32, 32, 3)) / 4, jnp.arange(4)
+  module = PaperNet(10, width=4, **models['weight_mean_only'])
+  params, extra, losses, start = train(module, optax.adam(1e-3), x, y)
+  assert np.isfinite(losses).all() and losses[0] != losses[1]
+  assert params['layer07']['kernel'].shape == (3, 3, 8, 8)
+  assert params['layer09']['kernel_g'].shape == (1, 1, 1, 8)
+  assert module.apply({'params': params, **extra}, x).shape == (4, 10)
+  assert (extra['random']['key'] != start['random']['key']).any()
+
+
+def test_the_papers_net_has_the_papers_sizes():
+  shapes = jax.eval_shape(
+      lambda: PaperNet(10, image=(32, 32, 3)).init(
+          jax.random.key(0), jnp.zeros((1, 3072))))['params']
+  sizes = [shapes[f'layer{i:02d}']['kernel'].shape for i in range(1, 10)]
+  assert sizes == [
+      (3, 3, 3, 96), (3, 3, 96, 96), (3, 3, 96, 96), (3, 3, 96, 192),
+      (3, 3, 192, 192), (3, 3, 192, 192), (3, 3, 192, 192), (1, 1, 192, 192),
+      (1, 1, 192, 192)]
+  assert shapes['output']['kernel'].shape == (192, 10)
+
+
+@pytest.mark.parametrize('cell', ['srn', 'lstm', 'gru'])
+def test_recurrent_nets_agree_with_the_plain_ones_at_first(cell):
+  x = batch((4, 6, 3))
+  plain, normalized = (RecurrentNet(2, cell, 8, norm)
+                       for norm in ('none', 'weight'))
+  variables = plain.init(jax.random.key(0), x)
+  other = normalized.init(jax.random.key(0), x)
+  assert any('kernel_g' in str(path) for path, _ in
+             jax.tree_util.tree_flatten_with_path(other)[0])
+  np.testing.assert_allclose(
+      normalized.apply(other, x), plain.apply(variables, x), rtol=0, atol=1e-6)
+  tx = weight_normalized(optax.sgd(0.1))
+  state = tx.init(variables['params'])
+  assert jax.tree.structure(state.g) == jax.tree.structure(variables['params'])
+
+
+def test_mistakes_are_named():
+  with pytest.raises(ValueError, match="norm='layer'"):
+    SmallNet(10, 'layer')
+  with pytest.raises(ValueError, match='data_init sets g'):
+    SmallNet(10, 'batch', True)
