@@ -71,6 +71,22 @@ def _app() -> Any:
     return 128 + (done.stopped or 0)
 
   @app.command()
+  def inspect(config: Config, set_: Set = [],  # noqa: B006
+              out: Out = None, batches: Annotated[int, typer.Option(
+                  min=1, help='Training steps to look at.')] = 10) -> None:
+    """Show every block's gradient norm before and after each method.
+
+    CONFIG may also be the folder of a `gradnorm train` run.
+
+    Example: gradnorm inspect configs/digits_depth.toml
+    """
+    from gradnorm_optax.lab import inspection
+    done = inspection.at(config, set_, out, batches)
+    console = _console()
+    console.print(done.table())
+    console.print(f'\nHeat maps and inspect.json: {done.folder}')
+
+  @app.command()
   def methods() -> None:
     """List the methods that a configuration can name."""
     from gradnorm_optax.lab import methods as lib
@@ -102,7 +118,7 @@ def _console() -> Any:
   from rich import console
   screen = console.Console(highlight=False)
   if not screen.is_terminal and 'COLUMNS' not in os.environ:
-    screen.width = 110
+    screen.width = 120
   return screen
 
 

@@ -190,12 +190,8 @@ def build(method: schema.Method, learning_rate: Rate,
   >>> isinstance(built.tx, optax.GradientTransformation)
   True
   """
-  parts = []
-  if method.clip is not None:
-    parts.append(optax.clip_by_global_norm(method.clip))
-  parts += [NORMALIZERS[name].make(method, context)
-            for name in method.normalizers]
-  parts.append(_optimizer(method, learning_rate, context))
+  parts = [*_front(method, context),
+           _optimizer(method, learning_rate, context)]
   tx = optax.chain(*parts) if len(parts) > 1 else parts[0]
   if method.wrap is not None:
     tx = WRAPPERS[method.wrap].make(tx, method, context)
@@ -204,6 +200,20 @@ def build(method: schema.Method, learning_rate: Rate,
   tx = optax.lookahead(tx, method.lookahead, method.lookahead_alpha)
   return Built(tx, optax.LookaheadParams.init_synced,
                lambda params: params.fast)
+
+
+def front(method: schema.Method,
+          context: Context) -> optax.GradientTransformation:
+  """What stands before the optimizer: clipping and normalization."""
+  return optax.chain(optax.identity(), *_front(method, context))
+
+
+def _front(method: schema.Method,
+           context: Context) -> list[optax.GradientTransformation]:
+  clip = [] if method.clip is None else [
+      optax.clip_by_global_norm(method.clip)]
+  return [*clip, *(NORMALIZERS[name].make(method, context)
+                   for name in method.normalizers)]
 
 
 def _optimizer(method: schema.Method, learning_rate: Rate,

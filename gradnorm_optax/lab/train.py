@@ -176,6 +176,19 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
   return Trained(folder, metrics.rows, stopped, test, params)
 
 
+def newest(folder: pathlib.Path, config: schema.Config) -> tuple[str, Any]:
+  """The model and the parameters of a run's newest checkpoint."""
+  trainer = Trainer(config)
+  checkpoints = Checkpoints(folder / 'checkpoints', config.run.keep)
+  step = checkpoints.latest()
+  if step is None:
+    raise LabError(f'{folder}: no checkpoint here; gradnorm train writes them')
+  state = checkpoints.restore(step, trainer.start())
+  checkpoints.close()
+  return (_named(config.models, config.run.model, 'run.model'),
+          trainer.built.unwrap(state.params))
+
+
 def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
           metrics: Metrics, state: trial.State, show: Any,
           caught: list[int]) -> trial.State:

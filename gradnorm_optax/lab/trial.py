@@ -63,13 +63,33 @@ class Figures(NamedTuple):
 
 
 def step(problem: Problem, built: methods.Built, train: schema.Train,
-         examples: Split, seed: jax.Array,
+         examples: Split, seed: jax.Array | int,
          state: State) -> tuple[State, Figures]:
   """Takes one training step; returns the new state and its figures.
 
   The order of the examples depends on the seed and the epoch alone, so that
   all methods see the same batches.
   """
+  order, x, y = _batch(train, examples, seed, state)
+  loss, extra, gradient = _gradient(
+      problem, built.unwrap(state.params), state.extra, x, y, train.accumulate)
+  updates, opt_state = built.tx.update(gradient, state.opt_state, state.params)
+  params = optax.apply_updates(state.params, updates)
+  return (State(state.step + 1, params, extra, opt_state, order),
+          Figures(loss, optax.tree.norm(gradient)))
+
+
+def gradient(problem: Problem, built: methods.Built, train: schema.Train,
+             examples: Split, seed: jax.Array | int, state: State) -> Any:
+  """The gradient that `step` would take next."""
+  _, x, y = _batch(train, examples, seed, state)
+  return _gradient(problem, built.unwrap(state.params), state.extra, x, y,
+                   train.accumulate)[2]
+
+
+def _batch(train: schema.Train, examples: Split, seed: jax.Array | int,
+           state: State) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """The epoch's order and the batch of the next step."""
   count = len(state.order)
   size = min(train.batch_size, count // train.accumulate * train.accumulate)
   epoch, index = jnp.divmod(state.step, count // size)
@@ -79,13 +99,7 @@ def step(problem: Problem, built: methods.Built, train: schema.Train,
       index == 0, lambda: jax.random.permutation(key, count),
       lambda: state.order)
   rows = lax.dynamic_slice(order, (index * size,), (size,))
-  x, y = examples.x[rows], examples.y[rows]
-  loss, extra, gradient = _gradient(
-      problem, built.unwrap(state.params), state.extra, x, y, train.accumulate)
-  updates, opt_state = built.tx.update(gradient, state.opt_state, state.params)
-  params = optax.apply_updates(state.params, updates)
-  return (State(state.step + 1, params, extra, opt_state, order),
-          Figures(loss, optax.tree.norm(gradient)))
+  return order, examples.x[rows], examples.y[rows]
 
 
 def _gradient(problem: Problem, params: Any, extra: Any, x: jax.Array,

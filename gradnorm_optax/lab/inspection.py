@@ -1,0 +1,202 @@
+"""The norm of every block's gradient before and after every method."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+import gradnorm_optax as gn
+from gradnorm_optax.lab import (
+    advice,
+    data,
+    diagnosis,
+    methods,
+    problem as problem_lib,
+    results,
+    schema,
+    trial,
+)
+from gradnorm_optax.lab.schedules import schedule
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+  """A method's first batches on a model.
+
+  Attributes:
+    model, method: Their names.
+    blocks: The blocks' names; a scanned layer has an index.
+    gradient: Norms before the method; shape (batches, blocks).
+    after: Norms after clipping and normalization.
+    ratio: Norm of the step over the norm of the parameters.
+    flags: {block: what is wrong and what may help}.
+  """
+
+  model: str
+  method: str
+  blocks: list[str]
+  gradient: np.ndarray
+  after: np.ndarray
+  ratio: np.ndarray
+  flags: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+  """What `inspect` found.
+
+  Attributes:
+    folder: Where it was written.
+    explained: {model: the table of `gn.explain`}.
+    looks: One for each method on each model.
+  """
+
+  folder: pathlib.Path
+  explained: dict[str, str]
+  looks: list[Look]
+
+  def table(self) -> Any:
+    """The blocks and their norms, as rich shows them on a terminal."""
+    from rich import console, text
+    parts: list[Any] = []
+    for model, explained in self.explained.items():
+      parts += [text.Text(f'\n{model}', style='bold'), text.Text(explained)]
+    return console.Group(*parts, *(_table(look) for look in self.looks))
+
+  def plot(self) -> dict[str, Any]:
+    """Heat maps: {model: matplotlib figure}."""
+    from gradnorm_optax.lab import heatmap
+    return {model: heatmap.draw(
+        [look for look in self.looks if look.model == model])
+            for model in self.explained}
+
+
+def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
+        batches: int = 10, params: Any = None) -> Inspection:
+  """Looks at the first batches of every method on every model.
+
+  Args:
+    config: What to look at; `[run]` gives seed and learning rate.
+    out: The folder; `runs/NAME-inspect` if None.
+    batches: How many training steps to look at.
+    params: Parameters to start from, of the only model; drawn if None.
+
+  Returns:
+    The norms, with `.table()` and `.plot()`.
+  """
+  folder = pathlib.Path(out or pathlib.Path('runs') / f'{config.name}-inspect')
+  dataset = data.load(config.data)
+  explained, looks = {}, []
+  for name, model in config.models.items():
+    made = problem_lib.build(model, dataset, config.train.dtype)
+    drawn, extra = jax.jit(made.init)(config.run.seed)
+    start = drawn if params is None else params
+    explained[name] = str(gn.explain(
+        start, gn.Blocks(stacked=dict(made.context.stacked))))
+    for key, method in config.methods.items():
+      looks.append(_look(config, made, name, key, method, start, extra,
+                         batches))
+  found = Inspection(folder, explained, looks)
+  _save(found)
+  return found
+
+
+def at(path: pathlib.Path, overrides: Sequence[str] = (),
+       out: pathlib.Path | None = None, batches: int = 10) -> Inspection:
+  """Inspects a configuration, or the newest checkpoint of a run folder."""
+  from gradnorm_optax.lab import config as config_lib, train
+  if not path.is_dir():
+    return run(config_lib.load(path, overrides), out, batches=batches)
+  config = config_lib.load(path / 'config.toml', overrides)
+  model, params = train.newest(path, config)
+  one = config.model_copy(update={'models': {model: config.models[model]}})
+  return run(one, out or path / 'inspect', batches=batches, params=params)
+
+
+def _look(config: schema.Config, made: problem_lib.Problem, model: str,
+          key: str, method: schema.Method, params: Any, extra: Any,
+          batches: int) -> Look:
+  """Trains a few steps and keeps every block's norms."""
+  rate = schedule(config.train, config.run.learning_rate)
+  built = methods.build(method, rate, made.context)
+  front = methods.front(method, made.context)
+  examples = jax.device_put(made.dataset.train)
+
+  def one(state: trial.State, _: None) -> Any:
+    before = built.unwrap(state.params)
+    gradient = trial.gradient(
+        made, built, config.train, examples, config.run.seed, state)
+    after, _ = front.update(gradient, front.init(before), before)
+    new, _figures = trial.step(
+        made, built, config.train, examples, config.run.seed, state)
+    moved = optax.tree.sub(built.unwrap(new.params), before)
+    return new, [diagnosis.block_norms(made, tree)
+                 for tree in (gradient, after, moved, before)]
+
+  state = trial.start(made, built, params, extra)
+  _, norms = jax.jit(lambda s: lax.scan(one, s, length=batches))(state)
+  gradient, after, moved, size = (_columns(norm) for norm in norms)
+  names = [name for name, values in norms[0].items()
+           for name in _names(name, values)]
+  with np.errstate(all='ignore'):
+    ratio = np.where(size > 0, moved / np.where(size > 0, size, 1), np.nan)
+  return Look(model, key, names, gradient, after, ratio,
+              advice.flags(names, gradient, after, ratio))
+
+
+def _names(name: str, values: jax.Array) -> list[str]:
+  """A block's name, or those of a stack of blocks."""
+  if values.ndim == 1:
+    return [name]
+  return [f'{name}[{i}]' for i in range(values[0].size)]
+
+
+def _columns(norms: dict[str, Any]) -> np.ndarray:
+  """Norms of all blocks side by side; shape (batches, blocks)."""
+  return np.concatenate([
+      np.asarray(jnp.reshape(v, (len(v), -1)), np.float64)
+      for v in norms.values()], axis=1)
+
+
+def _table(look: Look) -> Any:
+  """The norms of one method on one model."""
+  from rich import table
+  shown = table.Table(
+      title=f'\n{look.model}, {look.method}: median norms over '
+            f'{len(look.gradient)} batches', title_justify='left',
+      box=None, pad_edge=False)
+  shown.add_column('block', no_wrap=True)
+  for name in ('gradient', 'after', 'step / params'):
+    shown.add_column(name, justify='right')
+  shown.add_column('')
+  for i, name in enumerate(look.blocks):
+    shown.add_row(name, *(f'{np.median(part[:, i]):.3g}' for part in (
+        look.gradient, look.after, look.ratio)), look.flags.get(name, ''))
+  return shown
+
+
+def _save(found: Inspection) -> None:
+  """Writes inspect.json and the heat maps."""
+  import io
+
+  from gradnorm_optax.lab import summary
+  found.folder.mkdir(parents=True, exist_ok=True)
+  content = [{'model': look.model, 'method': look.method,
+              'blocks': look.blocks, 'flags': look.flags,
+              **{name: getattr(look, name).tolist()
+                 for name in ('gradient', 'after', 'ratio')}}
+             for look in found.looks]
+  results.write(found.folder / 'inspect.json', json.dumps(
+      summary.plain({'blocks': found.explained, 'looks': content})) + '\n')
+  for name, picture in found.plot().items():
+    for suffix in ('svg', 'png'):
+      out = io.BytesIO()
+      picture.savefig(out, format=suffix, dpi=150)
+      results.write(found.folder / f'{name}.{suffix}', out.getvalue())
