@@ -41,8 +41,8 @@ def flags(names: list[str], gradient: np.ndarray, after: np.ndarray,
       found[name] = (f'vanishing: {usual[i] / usually:.1g} of the usual norm; '
                      'try normalize = "bng"')
     elif usually and usual[i] > usually * 10 ** APART:
-      found[name] = (f'exploding: {usual[i] / usually:.1g} times the usual norm; '
-                     'try clip or normalize')
+      found[name] = (f'exploding: {usual[i] / usually:.1g} times the usual '
+                     'norm; try clip or normalize')
     elif np.nanmax(ratio[:, i], initial=0.0) > 1:
       found[name] = ('one step moved it by more than its own size; lower the '
                      'learning rate')

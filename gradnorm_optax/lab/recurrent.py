@@ -99,23 +99,22 @@ class Recurrent:
     Returns:
       Array of shape (B, readout, outputs).
     """
-    kernel = params['input']['kernel']
-    x = jnp.swapaxes(x, 0, 1)
-    drive = (kernel[x] if jnp.issubdtype(x.dtype, jnp.integer) else x @ kernel)
-    drive = drive + lax.broadcast(params['recurrent']['bias'], drive.shape[:2])
-    if perturb is not None:
-      drive = drive + perturb
-    start = jnp.zeros((drive.shape[1], self.width), drive.dtype)
+    kernel, recurrent = params['input']['kernel'], params['recurrent']['kernel']
+    start = jnp.zeros((len(x), self.width), kernel.dtype)
     carry = (start, start) if self.cell == 'lstm' else start
-    recurrent = params['recurrent']['kernel']
     step = {'srn': self._srn, 'lstm': self._lstm, 'gru': self._gru}[self.cell]
+    state = (lambda carry: carry[0]) if self.cell == 'lstm' else (lambda c: c)
+    symbols = jnp.issubdtype(x.dtype, jnp.integer)
 
-    def body(carry: Any, inputs: jax.Array) -> tuple[Any, Any]:
-      carry = step(recurrent, carry, inputs)
+    def body(carry: Any, inputs: Any) -> tuple[Any, Any]:
+      # Inputs are projected here: (T, B, H) of them would cost more to store.
+      u, extra = inputs
+      a = kernel[u] if symbols else u @ kernel
+      a = a + lax.broadcast(params['recurrent']['bias'], (len(u),))
+      carry = step(recurrent, carry, a if extra is None else a + extra)
       return carry, (state(carry) if readout > 1 else None)
 
-    state = (lambda carry: carry[0]) if self.cell == 'lstm' else (lambda c: c)
-    carry, states = lax.scan(body, carry, drive)
+    carry, states = lax.scan(body, carry, (jnp.swapaxes(x, 0, 1), perturb))
     last = states[-readout:] if readout > 1 else state(carry)[None]
     out = params['output']
     result = last @ out['kernel']
