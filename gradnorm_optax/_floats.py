@@ -3,8 +3,7 @@
 from typing import Any
 
 import jax
-from jax import lax
-from jax import numpy as jnp
+from jax import lax, numpy as jnp
 
 
 def accumulator(leaves: list[Any]) -> Any:
@@ -21,8 +20,10 @@ def widen(leaf: Any, dtype: Any) -> jax.Array:
 
 
 def times(entries: jax.Array, factor: jax.Array) -> jax.Array:
-  """Multiplies real or complex entries by a real factor."""
-  return entries * factor.astype(entries.dtype)
+  """Multiplies real or complex entries by a real factor, broadcast."""
+  if factor.dtype != entries.dtype:
+    factor = lax.convert_element_type(factor, entries.dtype)
+  return entries * factor
 
 
 def abs_squared(entries: jax.Array) -> jax.Array:
@@ -34,8 +35,9 @@ def abs_squared(entries: jax.Array) -> jax.Array:
 
 def root(squares: jax.Array) -> jax.Array:
   """Returns the square root, with derivative 0 at 0."""
-  empty = squares == 0
-  return jnp.where(empty, squares, jnp.sqrt(jnp.where(empty, 1, squares)))
+  empty = lax.eq(squares, lax.full_like(squares, 0))
+  safe = lax.select(empty, lax.full_like(squares, 1), squares)
+  return lax.select(empty, squares, lax.sqrt(safe))
 
 
 def low(dtype: Any) -> float:
@@ -48,14 +50,24 @@ def high(dtype: Any) -> float:
   return 2.0 ** (jnp.finfo(dtype).maxexp * 15 // 16)
 
 
+def is_safe(total: jax.Array) -> jax.Array:
+  """Tells whether a sum of squares is finite and lost nothing to underflow."""
+  return lax.bitwise_and(
+      lax.ge(total, lax.full_like(total, low(total.dtype))),
+      lax.lt(total, lax.full_like(total, high(total.dtype))))
+
+
 def safe_scale(total: jax.Array) -> jax.Array:
   """Returns the power of two that brings a sum of squares into range."""
   exponent = jnp.finfo(total.dtype).maxexp
-  up = jnp.full_like(total, 2.0 ** (exponent // 2))
-  down = jnp.full_like(total, 2.0 ** (-exponent * 5 // 8))
+  constant = lambda value: lax.full_like(total, value)  # noqa: E731
   # An infinite or NaN sum compares false twice and is scaled down.
-  return jnp.where(total < low(total.dtype), up, jnp.where(
-      total < high(total.dtype), jnp.ones_like(total), down))
+  return lax.select(
+      lax.lt(total, constant(low(total.dtype))),
+      constant(2.0 ** (exponent // 2)),
+      lax.select(
+          lax.lt(total, constant(high(total.dtype))), constant(1),
+          constant(2.0 ** (-exponent * 5 // 8))))
 
 
 def inverse_magnitude(largest: jax.Array) -> jax.Array:
@@ -78,7 +90,12 @@ def reciprocal(eps: Any, squares: jax.Array, scale: jax.Array) -> jax.Array:
     a non-finite entry.
   """
   norm = root(squares)
-  divisor = norm + jnp.asarray(eps).astype(norm.dtype) * scale
-  empty = norm == 0
-  factor = jnp.where(empty, norm, 1 / jnp.where(empty, 1, divisor))
-  return jnp.where(jnp.isfinite(norm), factor, jnp.nan)
+  divisor = norm
+  if not (isinstance(eps, float) and eps == 0):
+    divisor = norm + jnp.asarray(eps).astype(norm.dtype) * scale
+  empty = lax.eq(norm, lax.full_like(norm, 0))
+  one = lax.full_like(norm, 1)
+  factor = lax.select(
+      empty, norm, lax.div(one, lax.select(empty, one, divisor)))
+  return lax.select(
+      lax.is_finite(norm), factor, lax.full_like(norm, float('nan')))

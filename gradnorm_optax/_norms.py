@@ -4,12 +4,11 @@ import functools
 from typing import Any
 
 import jax
-from jax import lax
-from jax import numpy as jnp
+from jax import lax, numpy as jnp
 
 from gradnorm_optax import _floats, _shards, _stats
 from gradnorm_optax._layout import Layout
-from gradnorm_optax._readings import means_of, read, unit_scales
+from gradnorm_optax._readings import Reading, means_of, read, unit_scales
 from gradnorm_optax._stats import Stats
 
 # A leaf whose centered norm is at most this many unit roundoffs of its norm is
@@ -17,7 +16,6 @@ from gradnorm_optax._stats import Stats
 ROUNDOFFS = 8
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3, 4), inline=True)
 def normalize(
     layout: Layout, leaves: list[Any], eps: Any, axis_name: Any, center: bool
 ) -> list[Any]:
@@ -35,26 +33,44 @@ def normalize(
     Leaves of the same dtypes. A zero block gives zeros, a block with a
     non-finite entry NaN.
   """
-  scale, found = read(layout, leaves, axis_name, center)
-  alive = [None if mean is None else _alive(leaf, squares, removed)
-           for leaf, squares, removed, mean in zip(leaves, *found, strict=True)]
-  squares = [s if a is None else jnp.where(a, s, jnp.zeros_like(s))
-             for s, a in zip(found.squares, alive, strict=True)]
-  factor = jax.tree.map(
-      functools.partial(_floats.reciprocal, eps),
-      _stats.gather(layout, squares), scale)
+  if isinstance(eps, (int, float)):  # An eps of 0 then costs nothing.
+    return _normalize_static(layout, leaves, eps, axis_name, center)
+  return _normalize_traced(layout, leaves, eps, axis_name, center)
+
+
+def _normalize(
+    layout: Layout, leaves: list[Any], eps: Any, axis_name: Any, center: bool
+) -> list[Any]:
+
+  def finish(reading: Reading, scale: Stats) -> Any:
+    squares = list(reading.squares)
+    alive: list[Any] = [None] * len(leaves)
+    for n, mean in enumerate(reading.means):
+      if mean is not None:
+        alive[n] = _alive(leaves[n], squares[n], reading.removed[n])
+        squares[n] = lax.select(
+            alive[n], squares[n], lax.full_like(squares[n], 0))
+    factor = [_floats.reciprocal(eps, total, s) for total, s in zip(
+        _stats.gather(layout, squares), scale, strict=True)]
+    return scale, factor, alive, reading.means
+
+  scale, factor, alive, means = read(layout, leaves, axis_name, center, finish)
   result = []
-  for n, (leaf, s, f) in enumerate(zip(
-      leaves, _stats.spread(layout, scale), _stats.spread(layout, factor),
-      strict=True)):
-    mean, live = found.means[n], alive[n]
-    if live is not None:
-      live = _stats.expand(live, layout.spec(layout.active[n]))
-      f = jnp.where(live, f, jnp.zeros_like(f))
+  for leaf, index, s, f, live, mean in zip(
+      leaves, layout.active, _stats.spread(layout, scale),
+      _stats.spread(layout, factor), alive, means, strict=True):
     entries = _floats.times(_floats.widen(leaf, s.dtype), s)
-    entries = entries if mean is None else entries - mean
+    if mean is not None:
+      entries = entries - mean
+      live = _stats.expand(live, layout.spec(index))
+      f = lax.select(live, f, lax.full_like(f, 0))
     result.append(_floats.times(entries, f).astype(leaf.dtype))
   return result
+
+
+_normalize_static = jax.jit(
+    _normalize, static_argnums=(0, 2, 3, 4), inline=True)
+_normalize_traced = jax.jit(_normalize, static_argnums=(0, 3, 4), inline=True)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2), inline=True)
@@ -65,8 +81,7 @@ def block_norms(
 
   An array of norms where a label stands for several blocks.
   """
-  norms = _norms(layout, leaves, axis_name)
-  return list(_stats.by_label(layout, norms).values())
+  return _norms(layout, leaves, axis_name)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 5), inline=True)
@@ -84,10 +99,10 @@ def scale_by_norms(
     min_norm: The floor of the norms.
     axis_name: Mesh axes over which leaves are sharded.
   """
-  factor = jax.tree.map(
-      lambda v: jnp.asarray(ratio).astype(v.dtype)
-      * jnp.maximum(v, jnp.asarray(min_norm).astype(v.dtype)),
-      _norms(layout, others, axis_name))
+  factor = [
+      jnp.asarray(ratio).astype(v.dtype)
+      * jnp.maximum(v, jnp.asarray(min_norm).astype(v.dtype))
+      for v in _norms(layout, others, axis_name)]
   return [
       _floats.times(_floats.widen(leaf, f.dtype), f).astype(leaf.dtype)
       for leaf, f in zip(leaves, _stats.spread(layout, factor), strict=True)]
@@ -109,7 +124,7 @@ def centralize(
   common = means_of(specs, wide, axis_name)
   # A sum that overflowed, or that may have lost entries to underflow.
   unsafe = [
-      jnp.any(~((abs(m) > _floats.low(dtype)) & (abs(m) < _floats.high(dtype))))
+      ~((abs(m) > _floats.low(dtype)) & (abs(m) < _floats.high(dtype)))
       for m in common]
 
   def rescaled():
@@ -128,10 +143,12 @@ def centralize(
 
 
 def _norms(layout: Layout, leaves: list[Any], axis_name: Any) -> Stats:
-  scale, found = read(layout, leaves, axis_name, center=False)
-  return jax.tree.map(
-      lambda v, s: _floats.root(v) / s,
-      _stats.gather(layout, found.squares), scale)
+
+  def finish(reading: Reading, scale: Stats) -> Stats:
+    return [lax.div(_floats.root(v), s) for v, s in zip(
+        _stats.gather(layout, reading.squares), scale, strict=True)]
+
+  return read(layout, leaves, axis_name, False, finish)
 
 
 def _alive(leaf: Any, squares: jax.Array, removed: jax.Array) -> jax.Array:

@@ -16,6 +16,7 @@ A norm is held as a pair (scale, norm of scale x entries), scale a power of two:
 neither overflows, and neither does (scale x entry) / norm.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -38,8 +39,9 @@ class Reading(NamedTuple):
 
 
 def read(
-    layout: Layout, leaves: list[Any], axis_name: Any, center: bool
-) -> tuple[Stats, Reading]:
+    layout: Layout, leaves: list[Any], axis_name: Any, center: bool,
+    finish: Callable[[Reading, Stats], Any],
+) -> Any:
   """Reads the leaves once, and once more with care where that is not enough.
 
   Args:
@@ -47,25 +49,30 @@ def read(
     leaves: The active leaves, in the order of `layout.active`.
     axis_name: Mesh axes over which leaves are sharded.
     center: Whether to subtract fan-in means.
+    finish: Computes from a reading and the powers of two by which the entries
+      of each block were multiplied for it. It runs inside the `lax.cond`, so
+      that XLA does not repeat its arithmetic wherever the result is used.
 
   Returns:
-    By block the power of two by which entries were multiplied, and the reading
-    of the multiplied entries.
+    What `finish` returns.
   """
   specs = [layout.spec(index) for index in layout.active]
   chosen = [n for n, spec in enumerate(specs) if center and spec.centered]
   quick, total, sums = _read_quickly(specs, leaves, chosen, axis_name)
-  scale = jax.tree.map(_floats.safe_scale, _stats.gather(layout, total))
-  doubtful = [jnp.any(s != 1) for s in jax.tree.leaves(scale)]
-  doubtful += [
-      jnp.any(quick.squares[n] < TRUSTED * total[n]) for n in chosen]
-  over = [spec.reduced for spec in specs]
-  found = lax.cond(
-      _shards.agree(doubtful, specs, leaves, over, axis_name),
-      lambda: _read_carefully(
-          specs, leaves, _stats.spread(layout, scale), sums, axis_name),
-      lambda: quick)
-  return scale, found
+  by_block = _stats.gather(layout, total)
+  safe = [_floats.is_safe(v) for v in by_block]
+  doubtful = [lax.bitwise_not(s) for s in safe]
+  doubtful += [lax.lt(quick.squares[n], TRUSTED * total[n]) for n in chosen]
+
+  def carefully():
+    scale = [_floats.safe_scale(v) for v in by_block]
+    return finish(_read_carefully(
+        specs, leaves, _stats.spread(layout, scale), sums, axis_name), scale)
+
+  return lax.cond(
+      _shards.agree(
+          doubtful, specs, leaves, [spec.reduced for spec in specs], axis_name),
+      carefully, lambda: finish(quick, [lax.full_like(v, 1) for v in by_block]))
 
 
 def _read_quickly(
@@ -87,7 +94,7 @@ def _read_quickly(
     axes.append(cut[n] or axes[n])
   parts = _shards.psum(parts, axes, axis_name)
   squares, rest = parts[:len(leaves)], parts[len(leaves):]
-  removed = [jnp.zeros_like(s) for s in squares]
+  removed = [lax.full_like(s, 0) for s in squares]
   means: list[Any] = [None] * len(leaves)
   for n, part in zip(chosen, rest, strict=True):
     if cut[n]:
@@ -95,7 +102,9 @@ def _read_quickly(
     means[n] = _divide(sums[n], specs[n], cut[n])
     removed[n] = (
         _squares_of_means(means[n], specs[n], cut[n]) if cut[n] else part)
-  left = [s - r for s, r in zip(squares, removed, strict=True)]
+  left = list(squares)
+  for n in chosen:
+    left[n] = squares[n] - removed[n]
   return Reading(left, removed, means), squares, sums
 
 
@@ -121,7 +130,7 @@ def _read_carefully(
   axes = _block_axes(specs, leaves, axis_name)
   parts = _shards.psum(parts, axes + [axes[n] for n in sums], axis_name)
   squares = parts[:len(leaves)]
-  removed = [jnp.zeros_like(s) for s in squares]
+  removed = [lax.full_like(s, 0) for s in squares]
   for n, part in zip(sums, parts[len(leaves):], strict=True):
     removed[n] = part
   return Reading(squares, removed, means)
@@ -149,7 +158,7 @@ def _finite(
     return [jnp.where(jnp.isfinite(sums[n]), sums[n], part)
             for n, part in zip(sums, parts, strict=True)]
 
-  overflowed = [jnp.any(~jnp.isfinite(s)) for s in sums.values()]
+  overflowed = [~jnp.isfinite(s) for s in sums.values()]
   totals = lax.cond(
       _shards.agree(
           overflowed, [specs[n] for n in sums], [entries[n] for n in sums],

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax import lax
-from jax import numpy as jnp
+from jax import lax, numpy as jnp
 
 from gradnorm_optax import _tree
 from gradnorm_optax._layout import LeafSpec
@@ -135,7 +134,8 @@ def agree(
   come from sums over all devices agree already; only where such leaves stand
   beside leaves whose sums stay local does the flag need a collective itself.
   """
-  flag = functools.reduce(jnp.logical_or, flags)
+  flag = functools.reduce(
+      lax.bitwise_or, [f if f.ndim == 0 else jnp.any(f) for f in flags])
   if axis_name is None:
     return flag
   cut = [sharded_over(s, x, axis_name)
