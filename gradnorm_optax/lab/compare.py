@@ -68,6 +68,7 @@ class Runner:
     self.config, self.store, self.tick = config, store, tick
     self.timings: dict[tuple[str, str], timing_lib.Clock] = {}
     self.dataset = data.load(config.data)
+    self.digest = provenance.data_digest(self.dataset[:3])
     per_method = (len(config.compare.learning_rates)
                   * config.compare.tune_seeds)
     self.workers, self.batch = bench_lib.placement(config.compare, per_method)
@@ -84,9 +85,11 @@ class Runner:
           seed: int) -> str:
     """The fingerprint of a trial."""
     table = self.config.methods[method].model_dump(exclude={'learning_rates'})
+    shape = self.config.models[model].model_dump()
+    own = [provenance.target_digest(name) for name in (
+        table['optimizer'], shape.get('target', '')) if ':' in name]
     return results.fingerprint(
-        phase=phase, data=self.config.data.model_dump(),
-        model=self.config.models[model].model_dump(), method=table,
+        phase=phase, data=self.digest, own=own, model=shape, method=table,
         train=self.config.train.model_dump(), rate=rate, seed=seed,
         versions=provenance.versions(), code=provenance.source_digest())
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradnorm_optax.lab import characters, schema
+from gradnorm_optax.lab import characters, schema, tables
 
 
 class Split(NamedTuple):
@@ -40,7 +40,8 @@ class Dataset(NamedTuple):
 
 def load(config: schema.Data) -> Dataset:
   """Loads what `[data]` names; the same seed gives the same division."""
-  return {'digits': _digits, 'characters': _characters}[config.source](config)
+  return {'digits': _digits, 'characters': _characters, 'file': _own,
+          'function': _own}[config.source](config)
 
 
 def _digits(config: schema.Data) -> Dataset:
@@ -56,6 +57,43 @@ def _digits(config: schema.Data) -> Dataset:
   return Dataset(
       parts[0], parts[1], parts[2], classes=10, image=(8, 8, 1),
       description=f'scikit-learn digits, 8x8 pixels, {sizes} examples')
+
+
+def _own(config: schema.Data) -> Dataset:
+  """The user's table or arrays; imputed and scaled on the training part."""
+  x, y, notes = tables.read(config)
+  if y.ndim == 1:
+    train, validation, test = divide(y, config)
+  else:  # one class for each position: nothing to stratify by
+    train, validation, test = divide(np.zeros(len(y), np.int32), config)
+  if x.dtype.kind == 'f':
+    x = _scaled(x, train, config)
+  else:
+    x = x.astype(np.int32)
+  parts = [Split(x[part], y[part]) for part in (train, validation, test)]
+  sizes = ' + '.join(str(len(part.y)) for part in parts)
+  where = config.path or config.target
+  return Dataset(
+      parts[0], parts[1], parts[2],
+      classes=int(max(y.max(), x.max() if config.symbols else 0)) + 1,
+      image=None, description='; '.join([f'{where}, {sizes} examples', *notes]))
+
+
+def _scaled(x: np.ndarray, train: np.ndarray,
+            config: schema.Data) -> np.ndarray:
+  """Fills missing cells, then standardizes every feature (or channel)."""
+  from sklearn.impute import SimpleImputer
+  from sklearn.preprocessing import StandardScaler
+  flat = x.reshape(-1, x.shape[-1]) if x.ndim == 4 else x.reshape(len(x), -1)
+  known = (x[train].reshape(-1, x.shape[-1]) if x.ndim == 4
+           else x[train].reshape(len(train), -1))
+  if np.isnan(flat).any():
+    imputer = SimpleImputer(
+        strategy='median' if config.missing == 'median' else 'mean',
+        keep_empty_features=True).fit(known)
+    flat, known = imputer.transform(flat), imputer.transform(known)
+  scaled = StandardScaler().fit(known).transform(flat)
+  return scaled.reshape(x.shape).astype(np.float32)
 
 
 def _characters(config: schema.Data) -> Dataset:

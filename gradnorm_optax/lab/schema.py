@@ -39,12 +39,30 @@ class Table(pydantic.BaseModel):
 class Data(Table):
   """Where the examples come from and how they are divided."""
 
-  source: Literal['digits', 'characters'] = 'digits'
+  source: Literal['digits', 'characters', 'file', 'function'] = 'digits'
   validation: Share = 0.15
   test: Share = 0.15
   seed: NonNegativeInt = 0
   length: PositiveInt = 64  # symbols in one example of characters
   size: PositiveInt = 1200  # examples of characters
+
+  path: str | None = None  # .csv, .parquet or .npz, for source = "file"
+  target: str | None = None  # "module:function", for source = "function"
+  label: str = 'y'  # the column or array of the classes
+  inputs: str = 'x'  # the array of the inputs, in an .npz
+  ignore: tuple[str, ...] = ()  # columns to leave out
+  categorical: tuple[str, ...] = ()  # columns of names, not numbers
+  symbols: bool = False  # integer inputs are symbols, not numbers
+  missing: Literal['error', 'drop', 'mean', 'median'] = 'error'
+  unlabeled: Literal['error', 'drop'] = 'error'
+
+  @pydantic.model_validator(mode='after')
+  def _where_from(self) -> 'Data':
+    for source, key in (('file', 'path'), ('function', 'target')):
+      given = getattr(self, key) is not None
+      if (self.source == source) != given:
+        raise complaint(f'{key} and source = "{source}" belong together')
+    return self
 
   @pydantic.model_validator(mode='after')
   def _room_for_training(self) -> 'Data':
@@ -98,6 +116,14 @@ class Transformer(Table):
     return self
 
 
+class Own(Table):
+  """The user's model: `target(outputs=n, **options)` makes a Linen module."""
+
+  kind: Literal['target']
+  target: str
+  options: dict[str, Any] = {}
+
+
 class WeightNormNet(Table):
   """A convolutional net whose layers are normalized in one of several ways."""
 
@@ -115,7 +141,7 @@ class WeightNormNet(Table):
     return self
 
 
-Model = Annotated[MLP | CNN | ResNet | Transformer | WeightNormNet,
+Model = Annotated[MLP | CNN | ResNet | Transformer | WeightNormNet | Own,
                   Field(discriminator='kind')]
 
 

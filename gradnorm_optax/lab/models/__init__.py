@@ -8,6 +8,7 @@ from flax import linen as nn
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.models import (
   convolutional,
+  own,
   perceptron,
   transformer,
   weight_norm,
@@ -49,4 +50,6 @@ def build(model: Any, classes: int,
     options: Any = {} if model.width is None else {'width': model.width}
     return Built(kind(
         classes, model.norm, model.data_init, image, dtype, **options), {})
+  if isinstance(model, schema.Own):
+    return Built(own.make(model, classes), {})
   raise TypeError(type(model))

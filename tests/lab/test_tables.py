@@ -1,0 +1,118 @@
+"""A stranger's table: a clear error or a correct run, nothing in silence."""
+
+import numpy as np
+import pytest
+
+from gradnorm_optax.lab import config, data, schema
+from gradnorm_optax.lab.errors import LabError
+
+ROWS = 600
+
+
+@pytest.fixture(scope='module')
+def stranger(tmp_path_factory):
+  """8% empty cells, text, a constant, 1e9-scale numbers, an unlabeled row."""
+  rng = np.random.default_rng(0)
+  kind = rng.integers(3, size=ROWS)
+  cells = np.stack([kind + rng.normal(0, .3, ROWS),
+                    1e9 * (kind == 1) + 1e8 * rng.normal(size=ROWS)], 1)
+  missing = rng.random(cells.shape) < 0.08
+  missing[:5] = False
+  missing[5, 1] = True
+  path = tmp_path_factory.mktemp('data') / 'stranger.csv'
+  lines = ['age,income,city,unit,kind']
+  for i in range(ROWS):
+    age, income = ('' if m else repr(float(c))
+                   for c, m in zip(cells[i], missing[i], strict=True))
+    label = '' if i == 9 else 'abc'[kind[i]]
+    lines.append(f'{age},{income},{"Rome" if i % 2 else "Oslo"},7,{label}')
+  path.write_text('\n'.join(lines) + '\n')
+  return path, cells, missing, kind
+
+
+def table(path, **keys):
+  return schema.Data(source='file', path=str(path), **{
+      'label': 'kind', 'unlabeled': 'drop', 'categorical': ('city',),
+      'missing': 'mean', **keys})
+
+
+@pytest.mark.parametrize('keys, words', [
+    ({'unlabeled': 'error'}, r"row 11, column 'kind': no label \(1 such"),
+    ({'categorical': ()}, r"row 2, column 'city': 'Oslo' is no number; name"),
+    ({'missing': 'error'}, r"row \d+, column '(age|income)': missing .*set"),
+    ({'label': 'kinds'}, r"no column 'kinds'; the nearest known name is 'kind'"),
+    ({'ignore': ('unitt',)}, r"no column 'unitt'.*'unit'"),
+])
+def test_errors_name_row_and_column(stranger, keys, words):
+  with pytest.raises(LabError, match=words):
+    data.load(table(stranger[0], **keys))
+
+
+def test_filled_with_training_means_and_scaled(stranger):
+  path, cells, missing, kind = stranger
+  found = data.load(table(path))
+  keep = np.arange(ROWS) != 9
+  cells, missing, kind = cells[keep], missing[keep], kind[keep]
+  train, validation, test = data.divide(kind, table(path))
+  holes = np.where(missing, np.nan, cells)
+  mean = np.nanmean(holes[train], 0)
+  filled = np.where(missing, mean, cells)
+  want = (filled - filled[train].mean(0)) / filled[train].std(0)
+  for part, rows in zip(found[:3], (train, validation, test), strict=True):
+    np.testing.assert_allclose(part.x[:, :2], want[rows], atol=1e-4)
+    np.testing.assert_array_equal(part.y, kind[rows])
+    assert part.x.shape[1] == 2 + 2 + 1 and part.x.dtype == np.float32
+  assert found.classes == 3
+  for note in ('1 unlabeled rows left out', f'{missing.sum()} missing cells',
+               'constant columns, which teach nothing: unit', '3 classes'):
+    assert note in found.description
+
+
+def test_dropped_rows_are_counted(stranger):
+  path, _, missing, _ = stranger
+  found = data.load(table(path, missing='drop', ignore=('unit',)))
+  bad = np.delete(missing, 9, 0).any(1).sum()
+  assert f'{bad} of {ROWS - 1} rows with missing cells' in found.description
+  assert sum(len(part.y) for part in found[:3]) == ROWS - 1 - bad
+
+
+def test_parquet_is_the_same_table(stranger, tmp_path):
+  import pandas
+  path = tmp_path / 'stranger.parquet'
+  pandas.read_csv(stranger[0]).to_parquet(path)
+  found, same = data.load(table(path)), data.load(table(stranger[0]))
+  np.testing.assert_array_equal(found.test.x, same.test.x)
+
+
+def test_archive_and_function(tmp_path, monkeypatch):
+  rng = np.random.default_rng(1)
+  x, y = rng.normal(size=(90, 4, 4, 2)), np.arange(90) % 3
+  np.savez(tmp_path / 'arrays.npz', x=x, kind=y)
+  found = data.load(schema.Data(
+      source='file', path=str(tmp_path / 'arrays.npz'), label='kind'))
+  np.testing.assert_allclose(found.train.x.mean((0, 1, 2)), 0, atol=1e-5)
+  (tmp_path / 'own_data_for_test.py').write_text(
+      'import numpy as np\n'
+      'def make(): return np.load("arrays.npz")["x"], np.arange(90) % 3\n'
+      'def wrong(): return 3\n')
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.syspath_prepend(tmp_path)
+  same = data.load(schema.Data(
+      source='function', target='own_data_for_test:make'))
+  np.testing.assert_array_equal(found.test.x, same.test.x)
+  with pytest.raises(LabError, match='must return .inputs, classes., not int'):
+    data.load(schema.Data(
+        source='function', target='own_data_for_test:wrong'))
+  with pytest.raises(LabError, match="no array 'labels'; known names"):
+    data.load(schema.Data(source='file', label='labels',
+                          path=str(tmp_path / 'arrays.npz')))
+
+
+def test_source_and_path_belong_together(tmp_path):
+  path = tmp_path / 'c.toml'
+  path.write_text('[data]\nsource = "file"\n[models.m]\nkind = "mlp"\n'
+                  '[methods.a]\noptimizer = "adam"\n')
+  with pytest.raises(LabError, match='path and source = "file" belong'):
+    config.load(path)
+  with pytest.raises(LabError, match='nothing.csv does not exist'):
+    data.load(table(tmp_path / 'nothing.csv'))
