@@ -83,7 +83,7 @@ class WeightNorm(nn.Module):
     if scope and inner and inner.parent is scope:
       # The layer is about to live in our scope: the name 'layer' becomes free
       # for a submodule of its own.
-      scope.reservations.pop(inner.name, None)
+      scope.reservations.pop(str(inner.name), None)
     nn.share_scope(self, self.layer)
 
   def __call__(self, *args, **kwargs):
