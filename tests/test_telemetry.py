@@ -1,0 +1,122 @@
+"""Norms recorded inside a chain, wherever the chain is."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from flax.training.train_state import TrainState
+from jax import numpy as jnp
+
+import gradnorm_optax as gn
+
+
+@pytest.fixture(autouse=True)
+def _foreign_code():
+  with (jax.numpy_dtype_promotion('standard'),
+        jax.numpy_rank_promotion('allow')):
+    yield
+
+
+def tree(scale=1.0):
+  return {'Dense_0': {'kernel': jnp.full((2, 2), 2.0) * scale,
+                      'bias': jnp.full((2,), 0.0)},
+          'Dense_1': {'kernel': jnp.full((2, 1), 3.0) * scale,
+                      'bias': jnp.full((1,), 3.0) * scale}}
+
+
+NORMS = {'Dense_0': 4.0, 'Dense_1': np.sqrt(27.0)}
+
+
+def chain():
+  return optax.chain(
+      gn.record_block_norms('before'), gn.normalize_by_block_norm(),
+      gn.record_block_norms('after'), optax.sgd(0.1))
+
+
+def assert_norms(found, want):
+  assert found.keys() == want.keys()
+  for label, value in want.items():
+    np.testing.assert_allclose(found[label], value, rtol=1e-6)
+
+
+def test_before_and_after_in_a_scan():
+  tx = chain()
+
+  def step(state, scale):
+    _, state = tx.update(tree(scale), state, tree())
+    return state, gn.block_norms(state, 'before')
+
+  state, history = jax.lax.scan(step, tx.init(tree()), jnp.arange(1.0, 4.0))
+  assert_norms(gn.block_norms(state, 'before'),
+               {k: 3 * v for k, v in NORMS.items()})
+  assert_norms(gn.block_norms(state, 'after'), dict.fromkeys(NORMS, 1.0))
+  assert_norms(history, {k: v * np.arange(1, 4) for k, v in NORMS.items()})
+
+
+def test_zero_before_the_first_update():
+  assert_norms(gn.block_norms(chain().init(tree()), 'before'),
+               dict.fromkeys(NORMS, 0.0))
+
+
+def test_stacked_and_unit_blocks_are_arrays():
+  g = {'mlp': {'kernel': jnp.ones((3, 4, 2))}}
+  tx = optax.chain(
+      gn.record_block_norms('layers', gn.Blocks(stacked={'*': 0})),
+      gn.record_block_norms('units', gn.Blocks('unit', stacked={'*': 0})))
+  _, state = tx.update(g, tx.init(g))
+  norms = gn.block_norms(state)
+  assert_norms(norms['layers'], {'mlp': np.full(3, np.sqrt(8))})
+  assert_norms(norms['units'], {'mlp/kernel': np.full((3, 2), 2.0)})
+
+
+def test_masked_and_partition():
+  g = tree()
+  tx = optax.masked(gn.record_block_norms('part'), {
+      'Dense_0': True, 'Dense_1': False})
+  _, state = tx.update(g, tx.init(g))
+  assert_norms(gn.block_norms(state, 'part'), {'Dense_0': 4.0})
+  tx = optax.partition(
+      {'a': gn.record_block_norms('all'), 'b': gn.record_block_norms('all')},
+      {'Dense_0': 'a', 'Dense_1': 'b'})
+  _, state = tx.update(g, tx.init(g))
+  assert_norms(gn.block_norms(state, 'all'), NORMS)
+
+
+def test_multi_steps_records_the_accumulated_gradient():
+  tx = optax.MultiSteps(chain(), every_k_schedule=2)
+  state = tx.init(tree())
+  for scale in (1.0, 3.0):
+    _, state = tx.update(tree(scale), state, tree())
+  assert_norms(gn.block_norms(state, 'before'),
+               {k: 2 * v for k, v in NORMS.items()})
+
+
+def test_linen_and_nnx_states():
+  state = TrainState.create(apply_fn=None, params=tree(), tx=chain())
+  state = state.apply_gradients(grads=tree())
+  assert_norms(gn.block_norms(state, 'before'), NORMS)
+
+  model = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
+  optimizer = nnx.Optimizer(model, chain(), wrt=nnx.Param)
+  grads = nnx.grad(lambda m: m(jnp.ones((1, 2))).sum())(model)
+  optimizer.update(model, grads)
+  found = gn.block_norms(optimizer.opt_state, 'before')
+  assert_norms(found, {'(root)': np.sqrt(6.0)})
+  assert all(isinstance(norm, jax.Array) for norm in found.values())
+
+
+def test_mistakes():
+  state = chain().init(tree())
+  with pytest.raises(KeyError, match="'befor'.*Did you mean 'before'"):
+    gn.block_norms(state, 'befor')
+  with pytest.raises(TypeError, match='a string'):
+    gn.record_block_norms(3)
+  twice = optax.chain(gn.record_block_norms('n'), gn.record_block_norms('n'))
+  with pytest.raises(ValueError, match="two recorders called 'n'.*Dense_0"):
+    gn.block_norms(twice.init(tree()), 'n')
+  labels = gn.record_block_norms('n', lambda path, leaf:
+                                 1 if 'Dense_0' in path else '1')
+  with pytest.raises(ValueError, match="two blocks are called '1'"):
+    labels.init(tree())
+  assert gn.block_norms(optax.EmptyState()) == {}
