@@ -1,7 +1,83 @@
 """The lab: the `gradnorm` command and the same functions from Python.
 
 A configuration (TOML) names the data, the models and the methods; the lab
-trains every method at every learning rate over several seeds and prints how
-they compare. The library itself never imports this package, and this package
-imports JAX, Flax and the rest only when a command needs them.
+trains every method at every learning rate over several seeds and says how they
+compare. The library itself never imports this package, and this package
+imports Flax and the rest only when a function needs them.
+
+In a notebook, `compare`, `train` and `inspect` take the path of a configuration
+or a nested dictionary, and return results with `.table()` and `.plot()`:
+
+>>> from gradnorm_optax import lab
+>>> config = lab.load({
+...     'models': {'mlp': {'kind': 'mlp', 'depth': 2}},
+...     'methods': {'adam': {'optimizer': 'adam'}}}, ['train.steps=100'])
+>>> config.train.steps
+100
 """
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  from gradnorm_optax.lab.comparison import Comparison
+  from gradnorm_optax.lab.inspection import Inspection
+  from gradnorm_optax.lab.schema import Config
+  from gradnorm_optax.lab.training import Trained
+
+
+def load(config: Any, overrides: Sequence[str] = ()) -> 'Config':
+  """Reads a configuration: a path, a nested dictionary, or a `Config`."""
+  from gradnorm_optax.lab import config as lib, schema
+  if isinstance(config, schema.Config):
+    config = config.model_dump(exclude_none=True)
+  if isinstance(config, Mapping):
+    return lib.parse(
+        lib.overridden({'name': 'comparison', **config}, overrides),
+        overrides=overrides)
+  return lib.load(config, overrides)
+
+
+def compare(config: Any, overrides: Sequence[str] = (), *,
+            out: str | pathlib.Path | None = None, fresh: bool = False,
+            quiet: bool = False) -> 'Comparison':
+  """Compares methods over learning rates and seeds: `gradnorm compare`.
+
+  Args:
+    config: A path, a nested dictionary, or what `load` returned.
+    overrides: Assignments such as `'train.steps=500'`.
+    out: The run folder; `runs/NAME` if None.
+    fresh: Forget the trials that are finished.
+    quiet: No progress bar.
+
+  Returns:
+    The comparison, with `.table()`, `.plot()` and `.summary`.
+  """
+  from gradnorm_optax.lab import comparison
+  return comparison.run(
+      load(config, overrides), out, fresh=fresh, quiet=quiet)
+
+
+def train(config: Any, overrides: Sequence[str] = (), *,
+          out: str | pathlib.Path | None = None, fresh: bool = False,
+          quiet: bool = False) -> 'Trained':
+  """Trains one model with one method: `gradnorm train`.
+
+  Takes what `compare` takes; returns figures and final parameters, with
+  `.table()` and `.plot()`.
+  """
+  from gradnorm_optax.lab import training
+  return training.run(load(config, overrides), out, fresh=fresh, quiet=quiet)
+
+
+def inspect(config: Any, overrides: Sequence[str] = (), *,
+            out: str | pathlib.Path | None = None,
+            batches: int = 10) -> 'Inspection':
+  """Looks at every block's gradient norm: `gradnorm inspect`.
+
+  Takes what `compare` takes; returns the norms before and after each method
+  over the first `batches`, with `.table()` and `.plot()`.
+  """
+  from gradnorm_optax.lab import inspection
+  return inspection.run(load(config, overrides), out, batches=batches)

@@ -10,7 +10,7 @@ from matplotlib import rc_context
 from gradnorm_optax.lab import provenance, results, schema, summary
 
 if TYPE_CHECKING:
-  from gradnorm_optax.lab.compare import Comparison
+  from gradnorm_optax.lab.comparison import Comparison
 
 
 def resolved(config: schema.Config) -> str:

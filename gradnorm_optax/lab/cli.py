@@ -42,7 +42,7 @@ def _app() -> Any:
     Example: gradnorm compare configs/digits_depth.toml --set train.steps=500
     """
     _one_thread_per_trial()
-    from gradnorm_optax.lab import compare as lib, config as config_lib
+    from gradnorm_optax.lab import comparison as lib, config as config_lib
     done = lib.run(config_lib.load(config, set_), out, fresh=fresh)
     console = _console()
     console.print(done.table())
@@ -58,7 +58,7 @@ def _app() -> Any:
 
     Example: gradnorm train configs/digits_depth.toml --set run.method=bng_adam
     """
-    from gradnorm_optax.lab import config as config_lib, train as lib
+    from gradnorm_optax.lab import config as config_lib, training as lib
     done = lib.run(config_lib.load(config, set_), out, fresh=fresh)
     console = _console()
     console.print(done.table())
@@ -85,6 +85,17 @@ def _app() -> Any:
     console = _console()
     console.print(done.table())
     console.print(f'\nHeat maps and inspect.json: {done.folder}')
+
+  @app.command()
+  def init(folder: Annotated[pathlib.Path, typer.Argument(
+      metavar='DIR', help='A new folder.')]) -> None:
+    """Write an example with its own data and model, to start from.
+
+    Example: gradnorm init demo && cd demo && gradnorm compare config.toml
+    """
+    from gradnorm_optax.lab import starter
+    for path in starter.write(folder):
+      print(path)
 
   @app.command()
   def methods() -> None:

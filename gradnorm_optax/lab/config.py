@@ -1,5 +1,6 @@
 """Reads a configuration: TOML file, overrides, one clear error."""
 
+import copy
 import pathlib
 import sys
 import tomllib
@@ -39,8 +40,7 @@ def load(path: str | pathlib.Path,
     raw = tomllib.loads(text)
   except tomllib.TOMLDecodeError as error:
     raise LabError(f'{path}: not valid TOML: {error}') from error
-  for item in overrides:
-    _assign(raw, item)
+  raw = overridden(raw, overrides)
   for folder in (str(path.parent.resolve()), str(pathlib.Path.cwd())):
     if folder not in sys.path:
       sys.path.insert(0, folder)
@@ -62,6 +62,15 @@ def parse(raw: dict[str, Any], origin: str = 'configuration',
     except LabError as error:
       raise LabError(f'{origin}: [methods.{name}] {error}') from None
   return config
+
+
+def overridden(raw: dict[str, Any],
+               overrides: Sequence[str]) -> dict[str, Any]:
+  """A copy of the raw tables with `--set` assignments written into it."""
+  raw = copy.deepcopy(raw)
+  for item in overrides:
+    _assign(raw, item)
+  return raw
 
 
 def _assign(raw: dict[str, Any], item: str) -> None:

@@ -111,11 +111,11 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
 def at(path: pathlib.Path, overrides: Sequence[str] = (),
        out: pathlib.Path | None = None, batches: int = 10) -> Inspection:
   """Inspects a configuration, or the newest checkpoint of a run folder."""
-  from gradnorm_optax.lab import config as config_lib, train
+  from gradnorm_optax.lab import config as config_lib, training
   if not path.is_dir():
     return run(config_lib.load(path, overrides), out, batches=batches)
   config = config_lib.load(path / 'config.toml', overrides)
-  model, params = train.newest(path, config)
+  model, params = training.newest(path, config)
   one = config.model_copy(update={'models': {model: config.models[model]}})
   return run(one, out or path / 'inspect', batches=batches, params=params)
 

@@ -82,7 +82,7 @@ def source_digest() -> str:
   digest = hashlib.sha256()
   # Files that only show results do not shape them.
   shown = {'cli.py', 'table.py', 'figures.py', 'stats.py', 'results.py',
-           'compare.py', 'summary.py', 'provenance.py', 'verdict.py',
+           'comparison.py', 'summary.py', 'provenance.py', 'verdict.py',
            'artifacts.py', 'progress.py'}
   for path in sorted(root.rglob('*.py')):
     inside = path.relative_to(root).as_posix()

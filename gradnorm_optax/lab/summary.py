@@ -9,7 +9,7 @@ import numpy as np
 from gradnorm_optax.lab import methods, stats, verdict
 
 if TYPE_CHECKING:
-  from gradnorm_optax.lab.compare import Runner
+  from gradnorm_optax.lab.comparison import Runner
 
 
 class Run(NamedTuple):

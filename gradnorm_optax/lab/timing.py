@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gradnorm_optax.lab import methods, provenance, results, schema
 
 if TYPE_CHECKING:
-  from gradnorm_optax.lab.compare import Runner
+  from gradnorm_optax.lab.comparison import Runner
 
 
 class Clock(NamedTuple):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from gradnorm_optax.lab import compare, config, results
+from gradnorm_optax.lab import comparison, config, results
 
 
 def lines(folder):
@@ -56,7 +56,7 @@ def test_an_interrupted_comparison_goes_on(finished, tmp_path):
   folder = tmp_path / 'cut'
   folder.mkdir()
   (folder / 'trials.jsonl').write_bytes(b''.join(cut[:4]) + cut[4][:37])
-  again = compare.run(config.load(path), folder, quiet=True)
+  again = comparison.run(config.load(path), folder, quiet=True)
   assert lines(folder)[:4] == [line.decode().rstrip('\n') for line in cut[:4]]
   assert len(lines(folder)) == len(cut)
 
@@ -67,7 +67,7 @@ def test_an_interrupted_comparison_goes_on(finished, tmp_path):
 
 
 def test_diverged_trials_stop_and_are_counted(tiny, tmp_path):
-  found = compare.run(config.load(tiny, [
+  found = comparison.run(config.load(tiny, [
       'compare.learning_rates=[1e30]', 'compare.seeds=1',
       'methods.clip_momentum.optimizer=sgd']), tmp_path / 'run', quiet=True)
   for row in found.summary.rows:
@@ -80,7 +80,7 @@ def test_diverged_trials_stop_and_are_counted(tiny, tmp_path):
 
 def test_vmapped_trials_agree_and_share_a_call(finished, tmp_path):
   path, done = finished
-  found = compare.run(config.load(path, ['compare.trials_per_call=3']),
+  found = comparison.run(config.load(path, ['compare.trials_per_call=3']),
                       tmp_path / 'run', quiet=True)
   for a, b in zip(found.summary.rows, done.summary.rows, strict=True):
     for one, other in zip(a.runs, b.runs, strict=True):
@@ -91,7 +91,7 @@ def test_two_writers_are_refused(finished):
   path, done = finished
   with results.Store(done.folder):
     with pytest.raises(results.LabError, match='another comparison'):
-      compare.run(config.load(path), done.folder, quiet=True)
+      comparison.run(config.load(path), done.folder, quiet=True)
 
 
 def test_damaged_line_is_named(tmp_path):

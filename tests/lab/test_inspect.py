@@ -6,7 +6,14 @@ import jax
 import numpy as np
 import pytest
 
-from gradnorm_optax.lab import advice, config, data, inspection, problem, train
+from gradnorm_optax.lab import (
+    advice,
+    config,
+    data,
+    inspection,
+    problem,
+    training,
+)
 
 CONFIG = """
 [data]
@@ -67,7 +74,7 @@ def test_norms_of_scanned_layers(file, gradnorm):
 
 
 def test_the_folder_of_a_run(file, gradnorm):
-  done = train.run(config.load(file), file.parent / 'run', quiet=True)
+  done = training.run(config.load(file), file.parent / 'run', quiet=True)
   found = inspection.at(done.folder, batches=2)
   assert found.folder == done.folder / 'inspect'
   fresh = inspection.run(config.load(file), file.parent / 'fresh', batches=2)

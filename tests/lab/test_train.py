@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from gradnorm_optax.lab import config, metrics, train
+from gradnorm_optax.lab import config, metrics, training
 from gradnorm_optax.lab.checkpoints import Checkpoints
 from gradnorm_optax.lab.errors import LabError
 
@@ -47,7 +47,7 @@ def file(tmp_path_factory):
 def whole(file):
   """A run that nobody interrupted."""
   with jax.numpy_dtype_promotion('standard'), jax.numpy_rank_promotion('allow'):
-    return train.run(config.load(file), file.parent / 'whole', quiet=True)
+    return training.run(config.load(file), file.parent / 'whole', quiet=True)
 
 
 def same(rows):
@@ -89,13 +89,13 @@ def test_killed_and_started_again_it_ends_bit_equal(file, whole, tmp_path):
   assert start().wait(timeout=120) == 0
   assert same(metrics.read(tmp_path / 'metrics.jsonl')) == same(whole.rows)
   leaves = jax.tree.leaves(
-      train.run(config.load(file), tmp_path, quiet=True).params)
+      training.run(config.load(file), tmp_path, quiet=True).params)
   for a, b in zip(leaves, jax.tree.leaves(whole.params), strict=True):
     np.testing.assert_array_equal(a, b)
 
 
 def test_a_signal_saves_and_leaves(file, tmp_path, monkeypatch):
-  trainer = train.Trainer
+  trainer = training.Trainer
   taken = []
 
   def row(self, *args):
@@ -105,7 +105,7 @@ def test_a_signal_saves_and_leaves(file, tmp_path, monkeypatch):
     return original(self, *args)
   original = trainer.row
   monkeypatch.setattr(trainer, 'row', row)
-  done = train.run(config.load(file, ['run.checkpoint_every=100']), tmp_path,
+  done = training.run(config.load(file, ['run.checkpoint_every=100']), tmp_path,
                    quiet=True)
   assert done.stopped == signal.SIGTERM and done.test is None
   assert [row['step'] for row in done.rows] == [10, 20]
@@ -123,7 +123,7 @@ def test_a_rate_that_explodes_is_diagnosed(file, gradnorm, tmp_path):
 
 
 def test_bad_updates_can_be_skipped_and_are_counted(file, tmp_path):
-  done = train.run(config.load(file, [
+  done = training.run(config.load(file, [
       'run.method=adam', 'run.learning_rate=1e37', 'run.non_finite=skip',
       'run.max_skips=100', 'train.steps=20']), tmp_path, quiet=True)
   # The first step is finite and ruins the parameters.
@@ -142,9 +142,9 @@ def test_too_many_skips_stop_the_run(file, gradnorm, tmp_path):
 
 def test_another_configuration_is_refused(file, whole):
   with pytest.raises(LabError, match='another configuration'):
-    train.run(config.load(file, ['run.seed=1']), whole.folder, quiet=True)
+    training.run(config.load(file, ['run.seed=1']), whole.folder, quiet=True)
   with pytest.raises(LabError, match="run.method: unknown name 'adan'.*'adam'"):
-    train.run(config.load(file, ['run.method=adan']),
+    training.run(config.load(file, ['run.method=adan']),
               file.parent / 'nothing', quiet=True)
 
 
@@ -168,9 +168,9 @@ def test_full_disk_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch):
 
 
 def test_accumulated_parts_give_the_whole_batch_gradient(file, tmp_path):
-  one = train.run(config.load(file, ['train.steps=10']), tmp_path / 'one',
+  one = training.run(config.load(file, ['train.steps=10']), tmp_path / 'one',
                   quiet=True)
-  four = train.run(
+  four = training.run(
       config.load(file, ['train.steps=10', 'train.accumulate=4']),
       tmp_path / 'four', quiet=True)
   assert one.rows[0]['loss'] == pytest.approx(four.rows[0]['loss'], rel=1e-4)
@@ -179,7 +179,7 @@ def test_accumulated_parts_give_the_whole_batch_gradient(file, tmp_path):
 
 
 def test_bfloat16_computes_and_keeps_float32_parameters(file, tmp_path):
-  done = train.run(config.load(file, ['train.dtype=bfloat16']), tmp_path,
+  done = training.run(config.load(file, ['train.dtype=bfloat16']), tmp_path,
                    quiet=True)
   assert {leaf.dtype for leaf in jax.tree.leaves(done.params)} == {
       np.dtype('float32')}

@@ -13,7 +13,7 @@ from gradnorm_optax.lab import artifacts, figures, provenance
 from gradnorm_optax.lab.summary import Row
 
 if TYPE_CHECKING:
-  from gradnorm_optax.lab.compare import Comparison
+  from gradnorm_optax.lab.comparison import Comparison
 
 # Figures are drawn in this ink and the page puts its own text colour there.
 INK = '#010203'
