@@ -33,7 +33,7 @@ class _Point(NamedTuple):
 class Step:
   """One update: leaves by path, and the arithmetic of the matched ones."""
 
-  def __init__(self, specs, empty, updates, state, params, axis_name):
+  def __init__(self, specs, updates, state, params, axis_name):
     self.updates, self.update_def = _tree.flatten(updates)
     self.params, self.param_def = _tree.flatten(params)
     self.v, self.v_def = _tree.flatten(state.v)
@@ -47,7 +47,6 @@ class Step:
         if not _tree.is_hole(self.updates[n]) and specs[at[path]] is not None]
     self.specs = [specs[i] for _, i in self.slots]
     self.all_specs, self.axis_name = specs, axis_name
-    self.empty = dict(zip(_tree.paths(params), empty, strict=True))
     self._resynchronize()
 
   def _sums(self, parts: list[jax.Array]) -> list[jax.Array]:
@@ -100,8 +99,11 @@ class Step:
   def position(self) -> dict[str, Any]:
     """Returns (g, v) as inner's parameters."""
     # A matched leaf without an update (a hole) keeps the v and g of the state.
-    v, g = [leaf if spec is None else held for leaf, held, spec in zip(
-        self.params, self.v, self.all_specs, strict=True)], list(self.g)
+    v, g = list(self.v), list(self.g)
+    for n, (leaf, spec) in enumerate(
+        zip(self.params, self.all_specs, strict=True)):
+      if spec is None and not _tree.is_hole(leaf):
+        v[n], g[n] = leaf, jnp.zeros(0, jnp.float32)
     for (_, i), point in zip(self.slots, self.points, strict=True):
       v[i], g[i] = point.v, point.g
     return {'v': jax.tree.unflatten(self.param_def, v),
@@ -110,8 +112,8 @@ class Step:
   def gradients(self) -> dict[str, Any]:
     """Returns the gradients of (g, v) as inner's updates."""
     v = list(self.updates)
-    g = [leaf if _tree.is_hole(leaf) else self.empty[path]
-         for path, leaf in zip(self.paths, v, strict=True)]
+    g = [leaf if _tree.is_hole(leaf) else jnp.zeros(0, jnp.float32)
+         for leaf in v]
     slopes = [wide(self.updates[n], spec)
               for (n, _), spec in zip(self.slots, self.specs, strict=True)]
     dots, = self._dots((slopes, [point.v for point in self.points]))

@@ -162,7 +162,10 @@ def as_blocks(blocks: Any, name: str) -> Blocks:
 CONVENTIONS: dict[str, dict[str, str]] = {
     'flax': {
         'kernel': 'kernel', 'embedding': 'last', 'bias': 'vector',
-        'scale': 'vector'},
+        'scale': 'vector',
+        # lengths that `gradnorm_optax.linen` and `nnx` keep beside a weight
+        'kernel_g': 'vector', 'kernel_log_g': 'vector',
+        'embedding_g': 'vector', 'embedding_log_g': 'vector'},
     'haiku': {
         'w': 'all but last', 'w_i': 'all but last', 'w_h': 'all but last',
         'embeddings': 'last', 'b': 'vector', 'scale': 'vector',

@@ -8,9 +8,8 @@ import optax
 from jax import numpy as jnp
 
 from gradnorm_optax import _tree, _weight_norm_math as math
-from gradnorm_optax._layout import LeafSpec, resolve
+from gradnorm_optax._layout import LeafSpec
 from gradnorm_optax._weight_norm_step import Step, wide
-from gradnorm_optax.blocks import Blocks
 
 __all__ = ['WeightNormalizedState', 'weight_normalized']
 
@@ -20,8 +19,8 @@ _NAME = 'weight_normalized'
 class WeightNormalizedState(NamedTuple):
   """State of `weight_normalized`.
 
-  A leaf that `where` does not match is a zero of its rank, with size 1 along
-  all but layer axes. (Not an array of size 0: orbax refuses to save those.)
+  Where `where` does not match a leaf, and where `inner` holds an array of size
+  0, a zero of shape (1,) stands in its place: orbax saves no empty arrays.
   """
 
   v: Any  # like params: directions, at least float32
@@ -52,9 +51,8 @@ def weight_normalized(
   clipping and weight decay belong inside `inner`; behind this, a factor on the
   update would leave parameters that are not g v/||v||. `inner` sees the tree
   `{'v': like params, 'g': like params}`: leaves that `where` does not match
-  stand under 'v' as they are, and under 'g' as a zero with size 1 along all but
-  layer axes. So a decay mask for g and v is a tree (or a function of a tree) of
-  that form.
+  stand under 'v' as they are, and under 'g' as an array of size 0. So a decay
+  mask for g and v is a tree (or a function of a tree) of that form.
 
   Parameters edited from outside (an average swapped in, a checkpoint mended)
   are noticed unit by unit: where |p - w| > 16 u ||w||, u the unit roundoff of
@@ -109,48 +107,54 @@ def weight_normalized(
 
   def init(params):
     leaves, treedef = _tree.flatten(params)
-    specs, empty = _resolve(globs, found, params)
-    v, g, position = list(leaves), list(leaves), list(leaves)
+    specs = math.select(globs, found, params, _NAME).specs
+    v, g = list(leaves), list(leaves)
+    position, lengths = list(leaves), list(leaves)
     for n, (leaf, spec) in enumerate(zip(leaves, specs, strict=True)):
       if _tree.is_hole(leaf):
         continue
-      position[n] = jnp.array(leaf) if spec is None else wide(leaf, spec)
-      v[n] = empty[n] if spec is None else position[n]
-      g[n] = empty[n] if spec is None else math.norm(v[n], spec.reduced)
+      if spec is None:
+        v[n] = g[n] = jnp.zeros(1, jnp.float32)
+        position[n], lengths[n] = leaf, jnp.zeros(0, jnp.float32)
+      else:
+        v[n] = position[n] = wide(leaf, spec)
+        g[n] = lengths[n] = math.norm(v[n], spec.reduced)
     # `inner` may keep what it is given, and state and parameters may be donated
     # together: so no two of these share an array.
     v, g, size, position, lengths = (
         jax.tree.unflatten(treedef, [
             x if _tree.is_hole(x) else jnp.array(x) for x in part])
-        for part in (v, g, g, position, g))
+        for part in (v, g, g, position, lengths))
     return WeightNormalizedState(
-        v, g, size, within.init({'v': position, 'g': lengths}))
+        v, g, size, _fill(within.init({'v': position, 'g': lengths})))
 
   def update(updates, state, params=None, **extra_args):
     _tree.require_params(params, _NAME)
     _tree.require_same(_NAME, updates, params, 'parameters')
-    specs, empty = _resolve(globs, found, params)
+    specs = math.select(globs, found, params, _NAME).specs
     _require_state(state, params, specs)
-    step = Step(specs, empty, updates, state, params, axis_name)
+    step = Step(specs, updates, state, params, axis_name)
+    position = step.position()
+    inner_state = _empty(state.inner, jax.eval_shape(within.init, position))
     moves, inner_state = within.update(
-        step.gradients(), state.inner, step.position(), **extra_args)
+        step.gradients(), inner_state, position, **extra_args)
     result, v, g, size = step.move(moves)
-    return result, WeightNormalizedState(v, g, size, inner_state)
+    return result, WeightNormalizedState(v, g, size, _fill(inner_state))
 
   return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _resolve(globs: Any, blocks: Blocks, params: Any) -> tuple[Any, Any]:
-  """Returns by leaf the spec if it is normalized, and a zero in its place."""
-  specs = math.select(globs, blocks, params, _NAME).specs
-  layers = resolve(Blocks('leaf', stacked=blocks.stacked), params, _NAME).specs
-  empty = []
-  for leaf, spec in zip(_tree.flatten(params)[0], layers, strict=True):
-    stack = () if spec is None else spec.stack
-    empty.append(leaf if _tree.is_hole(leaf) else jnp.zeros([
-        n if axis in stack else 1 for axis, n in enumerate(leaf.shape)],
-        jnp.float32))
-  return specs, empty
+def _fill(state: Any) -> Any:
+  """Puts a zero in place of each empty array of inner's state."""
+  return jax.tree.map(
+      lambda x: jnp.zeros(1, x.dtype) if jnp.size(x) == 0 else x, state)
+
+
+def _empty(state: Any, shapes: Any) -> Any:
+  """Undoes `_fill`."""
+  return jax.tree.map(
+      lambda x, shape: jnp.zeros(shape.shape, shape.dtype)
+      if 0 in shape.shape else x, state, shapes)
 
 
 def _require_state(
