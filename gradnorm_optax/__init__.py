@@ -17,6 +17,9 @@ from gradnorm_optax.paths import (
     path_norm as path_norm,
     path_scale as path_scale,
 )
+from gradnorm_optax.sgr import (
+    regularize_by_sampling as regularize_by_sampling,
+)
 from gradnorm_optax.sing import (
     centralize as centralize,
     scale_by_softplus_adam as scale_by_softplus_adam,

@@ -1,0 +1,14 @@
+"""`python -m benchmarks NAME`: measures again what the documentation claims."""
+
+import importlib
+import pathlib
+import sys
+
+NAMES = sorted(
+    path.stem for path in pathlib.Path(__file__).parent.glob('*.py')
+    if path.stem not in ('__init__', '__main__', 'common'))
+
+if len(sys.argv) < 2 or sys.argv[1] not in NAMES:
+  sys.exit(f'usage: python -m benchmarks NAME [OPTIONS]; NAME: {NAMES}')
+name = sys.argv.pop(1)
+importlib.import_module(f'benchmarks.{name}').main()

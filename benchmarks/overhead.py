@@ -1,0 +1,178 @@
+"""Cost of each transformation in an optimizer's step, next to optax's own.
+
+Every chain ends in AdamW; times are ratios to AdamW alone, interleaved and
+donated. Words are XLA's count of float32 numbers moved per parameter, branches
+that are not taken included. Compilation is of 2000 arrays, in processor time.
+"""
+
+import argparse
+import time
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax import numpy as jnp
+
+import gradnorm_optax as gn
+from benchmarks import common
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def mlp() -> Shapes:
+  """12 M parameters in 26 arrays."""
+  sizes = [784] + [1024] * 12 + [10]
+  shapes: Shapes = {}
+  for n, (fan_in, out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    shapes |= {f'Dense_{n}/kernel': (fan_in, out), f'Dense_{n}/bias': (out,)}
+  return shapes
+
+
+def resnet() -> Shapes:
+  """A ResNet-50-shaped tree: 25 M parameters in many small arrays."""
+  shapes: Shapes = {'stem/kernel': (7, 7, 3, 64)}
+  wide = 64
+  for stage, (blocks, width) in enumerate(
+      [(3, 64), (4, 128), (6, 256), (3, 512)]):
+    for block in range(blocks):
+      here = f'stage{stage}_block{block}'
+      shapes |= {
+          f'{here}_a/kernel': (1, 1, wide, width),
+          f'{here}_b/kernel': (3, 3, width, width),
+          f'{here}_c/kernel': (1, 1, width, 4 * width)}
+      for part, size in (('a', width), ('b', width), ('c', 4 * width)):
+        shapes |= {f'{here}_norm_{part}/scale': (size,),
+                   f'{here}_norm_{part}/bias': (size,)}
+      if block == 0:
+        shapes[f'{here}_skip/kernel'] = (1, 1, wide, 4 * width)
+      wide = 4 * width
+  return shapes | {'head/kernel': (wide, 1000), 'head/bias': (1000,)}
+
+
+def transformer(depth: int) -> Shapes:
+  """A scanned pre-LN stack; stacked axis 0."""
+  return {
+      'layers/attn/kernel': (depth, 256, 768), 'layers/attn/bias': (depth, 768),
+      'layers/out/kernel': (depth, 256, 256), 'layers/out/bias': (depth, 256),
+      'layers/up/kernel': (depth, 256, 1024), 'layers/up/bias': (depth, 1024),
+      'layers/down/kernel': (depth, 1024, 256),
+      'layers/down/bias': (depth, 256),
+      'layers/norm/scale': (depth, 256), 'layers/norm/bias': (depth, 256),
+      'embed/embedding': (256, 256)}
+
+
+def many(arrays: int = 2000) -> Shapes:
+  shapes: Shapes = {}
+  for n in range(arrays // 2):
+    shapes |= {f'Dense_{n}/kernel': (8, 8 + n % 7),
+               f'Dense_{n}/bias': (8 + n % 7,)}
+  return shapes
+
+
+def tree(shapes: Shapes, make: Any) -> Any:
+  nested: dict[str, Any] = {}
+  for path, shape in shapes.items():
+    *parents, name = path.split('/')
+    node = nested
+    for parent in parents:
+      node = node.setdefault(parent, {})
+    node[name] = make(shape)
+  return nested
+
+
+def chains(stacked: dict[str, int]) -> dict[str, optax.GradientTransformation]:
+  layer, leaf = gn.Blocks(stacked=stacked), gn.Blocks('leaf', stacked=stacked)
+  adamw = lambda: optax.adamw(1e-3)  # noqa: E731
+  return {
+      'adamw': adamw(),
+      'bng + adamw': gn.bng(adamw(), layer),
+      'bng(ratio) + adamw': gn.bng(adamw(), layer, ratio=0.02),
+      'gn.centralize + adamw': optax.chain(gn.centralize(leaf), adamw()),
+      'standardize + adamw': optax.chain(gn.standardize(leaf), adamw()),
+      'sing': gn.sing(1e-3, weight_decay=1e-4, blocks=leaf),
+      'sing(softplus)': gn.sing(
+          1e-3, weight_decay=1e-4, softplus_beta=50.0, blocks=leaf),
+      'record_block_norms + adamw': optax.chain(
+          gn.record_block_norms('norms', layer), adamw()),
+      'optax.centralize + adamw': optax.chain(optax.centralize(), adamw()),
+      'adaptive_grad_clip + adamw': optax.chain(
+          optax.adaptive_grad_clip(0.1), adamw()),
+      'clip_by_global_norm + adamw': optax.chain(
+          optax.clip_by_global_norm(1.0), adamw()),
+      'lamb': optax.lamb(1e-3),
+  }
+
+
+def measure(shapes: Shapes, rounds: int, stacked: dict[str, int]) -> Any:
+  """Returns for each chain ratio of time, words per parameter and compile."""
+  rng = np.random.default_rng(0)
+  make = lambda shape: jnp.asarray(  # noqa: E731
+      rng.normal(size=shape) * 1e-2, jnp.float32)
+  params, grads = tree(shapes, make), tree(shapes, make)
+  size = sum(leaf.size for leaf in jax.tree.leaves(params))
+  steps, found, states = {}, {}, {}
+  for name, tx in chains(stacked).items():
+    state = tx.init(params)
+    compiled = jax.jit(common.step_of(tx), donate_argnums=(0, 1)).lower(
+        params, state, grads).compile()
+    words = compiled.cost_analysis()['bytes accessed'] / 4 / size
+    memory = compiled.memory_analysis().temp_size_in_bytes / 4 / size
+    found[name] = {'words': words, 'temporary words': memory}
+    states[name] = (jax.tree.map(jnp.copy, params), state)
+
+    def run(name=name, compiled=compiled):
+      states[name] = compiled(*states[name], grads)
+      return states[name]
+
+    steps[name] = run
+  times = common.interleave(steps, rounds)
+  for name in steps:
+    found[name]['time'] = common.ratio(times[name], times['adamw'])
+  return found
+
+
+def compile_cost(shapes: Shapes) -> dict[str, float]:
+  """Returns processor time of trace + compile as a ratio to AdamW's."""
+  params = tree(shapes, lambda s: jax.ShapeDtypeStruct(s, 'float32'))
+  seconds = {}
+  for name in ('adamw', 'adamw', 'bng + adamw', 'standardize + adamw'):
+    tx = chains({})[name]
+    state = jax.eval_shape(tx.init, params)
+    start = time.process_time()
+    jax.jit(common.step_of(tx)).lower(params, state, params).compile()
+    seconds[name] = time.process_time() - start
+  return {name: s / seconds['adamw'] for name, s in seconds.items()}
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument('--rounds', type=int, default=21)
+  parser.add_argument('--only', choices=['mlp', 'resnet', 'scan2', 'scan24',
+                                         'compile'])
+  options = parser.parse_args()
+  trees: dict[str, tuple[Shapes, dict[str, int]]] = {
+      'mlp': (mlp(), {}), 'resnet': (resnet(), {}),
+      'scan2': (transformer(2), {'layers/*': 0}),
+      'scan24': (transformer(24), {'layers/*': 0})}
+  results: dict[str, Any] = {}
+  for name, (shapes, stacked) in trees.items():
+    if options.only in (None, name):
+      results[name] = measure(shapes, options.rounds, stacked)
+      print(f'\n{name}')
+      print(common.table(
+          ['chain', 'time / adamw', 'quartiles', 'words', 'temporary'],
+          [[chain, r['time']['median'],
+            f'{r["time"]["low"]:.3f} {r["time"]["high"]:.3f}', r['words'],
+            r['temporary words']] for chain, r in results[name].items()]))
+  if options.only in (None, 'compile'):
+    results['compile'] = compile_cost(many())
+    print('\ntrace + compile of 2000 arrays, / adamw')
+    print(common.table(['chain', 'ratio'],
+                       [[*pair] for pair in results['compile'].items()]))
+  common.save('overhead' + (f'_{options.only}' if options.only else ''),
+              results)
+
+
+if __name__ == '__main__':
+  main()
