@@ -78,7 +78,7 @@ def regularize_by_sampling(
 
   Examples:
     >>> import gradnorm_optax as gn, jax, jax.numpy as jnp
-    >>> tx = gn.sgr.regularize_by_sampling(2, low=-1., high=1.)
+    >>> tx = gn.regularize_by_sampling(2, low=-1., high=1.)
     >>> w, per_example = jnp.zeros(2), jnp.array([[1., 0], [3., 1], [-1., 5]])
     >>> updates, state = tx.update(
     ...     per_example, tx.init(w), w, long_term_log_norm=-4.,
