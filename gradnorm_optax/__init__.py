@@ -2,6 +2,7 @@
 
 from importlib import metadata as _metadata
 
+from gradnorm_optax import paths as paths, sgr as sgr
 from gradnorm_optax._explain import explain as explain
 from gradnorm_optax.block_norm import (
     bng as bng,
