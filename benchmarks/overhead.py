@@ -111,14 +111,17 @@ def measure(shapes: Shapes, rounds: int, stacked: dict[str, int]) -> Any:
       rng.normal(size=shape) * 1e-2, jnp.float32)
   params, grads = tree(shapes, make), tree(shapes, make)
   size = sum(leaf.size for leaf in jax.tree.leaves(params))
-  steps, found, states = {}, {}, {}
+  steps: dict[str, Any] = {}
+  found: dict[str, Any] = {}
+  states: dict[str, Any] = {}
   for name, tx in chains(stacked).items():
     state = tx.init(params)
     compiled = jax.jit(common.step_of(tx), donate_argnums=(0, 1)).lower(
         params, state, grads).compile()
-    words = compiled.cost_analysis()['bytes accessed'] / 4 / size
-    memory = compiled.memory_analysis().temp_size_in_bytes / 4 / size
-    found[name] = {'words': words, 'temporary words': memory}
+    cost: Any = compiled.cost_analysis()
+    memory: Any = compiled.memory_analysis()
+    found[name] = {'words': cost['bytes accessed'] / 4 / size,
+                   'temporary words': memory.temp_size_in_bytes / 4 / size}
     states[name] = (jax.tree.map(jnp.copy, params), state)
 
     def run(name=name, compiled=compiled):

@@ -3,7 +3,7 @@
 import dataclasses
 import fnmatch
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -51,9 +51,14 @@ class LeafSpec:
     return bool(self.fan_in) and self.rank >= 2 and self.fan_in_size > 1
 
   @property
+  def inputs(self) -> tuple[int, ...]:
+    """Fan-in axes, () where there are none or they are unknown."""
+    return self.fan_in or ()
+
+  @property
   def fan_in_size(self) -> int:
     """Number of entries of one output unit, 1 for a vector."""
-    return math.prod(self.shape[a] for a in self.fan_in or ())
+    return math.prod(self.shape[a] for a in self.inputs)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -222,7 +227,7 @@ def _axes(
   return None
 
 
-def _match(globs: tuple[str, ...], path: str) -> bool:
+def _match(globs: Sequence[str], path: str) -> bool:
   return any(fnmatch.fnmatchcase(path, glob) for glob in globs)
 
 

@@ -120,7 +120,7 @@ def centralize(
   specs = [layout.spec(layout.active[n]) for n in chosen]
   dtype = _floats.accumulator(leaves)
   wide = [_floats.widen(leaves[n], dtype) for n in chosen]
-  over = [spec.fan_in or () for spec in specs]
+  over = [spec.inputs for spec in specs]
   common = means_of(specs, wide, axis_name)
   # A sum that overflowed, or that may have lost entries to underflow.
   unsafe = [

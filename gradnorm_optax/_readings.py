@@ -85,7 +85,7 @@ def _read_quickly(
            for x, spec in zip(entries, specs, strict=True)]
   axes = _block_axes(specs, leaves, axis_name)
   cut = {n: _fan_in_axes(specs[n], leaves[n], axis_name) for n in chosen}
-  sums = {n: lax.reduce_sum(entries[n], specs[n].fan_in) for n in chosen}
+  sums = {n: lax.reduce_sum(entries[n], specs[n].inputs) for n in chosen}
   # The squares of means that are whole here join the sums over devices; those
   # of means that are not follow from their sums over devices.
   for n in chosen:
@@ -119,7 +119,7 @@ def _read_carefully(
   means: list[Any] = [None] * len(leaves)
   for n, (total, power) in _finite(specs, wide, sums, axis_name).items():
     own = _fan_in_axes(specs[n], leaves[n], axis_name)
-    fan_in = specs[n].fan_in or ()
+    fan_in = specs[n].inputs
     ratio = scale[n] / lax.expand_dims(power, fan_in)
     mean = _floats.times(lax.expand_dims(total, fan_in), ratio)
     means[n] = mean / _count(specs[n], own, mean.dtype)
@@ -149,9 +149,9 @@ def _finite(
   def again():
     # As a product with a constant, so that no rescaled copy is written.
     parts = [lax.dot_general(
-        jnp.full([entries[n].shape[a] for a in specs[n].fan_in or ()],
+        jnp.full([entries[n].shape[a] for a in specs[n].inputs],
                  tiny[n], entries[n].dtype), entries[n],
-        ((range(len(specs[n].fan_in or ())), specs[n].fan_in), ((), ())),
+        ((range(len(specs[n].inputs)), specs[n].inputs), ((), ())),
         precision=lax.Precision.HIGHEST) for n in sums]
     parts = _shards.psum(parts, [
         _fan_in_axes(specs[n], entries[n], axis_name) for n in sums], axis_name)
@@ -162,7 +162,7 @@ def _finite(
   totals = lax.cond(
       _shards.agree(
           overflowed, [specs[n] for n in sums], [entries[n] for n in sums],
-          [specs[n].fan_in or () for n in sums], axis_name),
+          [specs[n].inputs for n in sums], axis_name),
       again, lambda: list(sums.values()))
   powers = [jnp.where(jnp.isfinite(s), jnp.ones_like(s.real), tiny[n])
             for n, s in sums.items()]
@@ -176,7 +176,7 @@ def means_of(
   axes = [_fan_in_axes(spec, x, axis_name)
           for spec, x in zip(specs, entries, strict=True)]
   sums = _shards.psum(
-      [lax.reduce_sum(x, spec.fan_in)
+      [lax.reduce_sum(x, spec.inputs)
        for spec, x in zip(specs, entries, strict=True)], axes, axis_name)
   return [_divide(total, spec, own)
           for spec, total, own in zip(specs, sums, axes, strict=True)]
@@ -189,7 +189,7 @@ def unit_scales(
   axes = [_fan_in_axes(spec, x, axis_name)
           for spec, x in zip(specs, entries, strict=True)]
   largest = _shards.pmax(
-      [jnp.max(abs(x), axis=spec.fan_in, keepdims=True)
+      [jnp.max(abs(x), axis=spec.inputs, keepdims=True)
        for spec, x in zip(specs, entries, strict=True)], axes)
   return [_floats.inverse_magnitude(top) for top in largest]
 
@@ -202,7 +202,7 @@ def _block_axes(
 
 
 def _fan_in_axes(spec: LeafSpec, leaf: Any, axis_name: Any) -> tuple[Any, ...]:
-  return _shards.crossing(spec, leaf, spec.fan_in or (), axis_name)
+  return _shards.crossing(spec, leaf, spec.inputs, axis_name)
 
 
 def _count(spec: LeafSpec, axes: tuple[Any, ...], dtype: Any) -> jax.Array:
@@ -213,7 +213,7 @@ def _divide(
     total: jax.Array, spec: LeafSpec, axes: tuple[Any, ...]
 ) -> jax.Array:
   return lax.expand_dims(
-      total / _count(spec, axes, total.dtype), spec.fan_in or ())
+      total / _count(spec, axes, total.dtype), spec.inputs)
 
 
 def _squares_of_means(

@@ -126,7 +126,7 @@ def pmax(
 
 def agree(
     flags: list[jax.Array], specs: list[LeafSpec], leaves: list[Any],
-    over: list[Sequence[int]], axis_name: AxisName,
+    over: Sequence[Sequence[int]], axis_name: AxisName,
 ) -> jax.Array:
   """Returns whether a flag is set, alike on devices that share a collective.
 

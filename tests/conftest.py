@@ -17,8 +17,8 @@ os.environ['XLA_FLAGS'] = (
 )
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 
-import jax  # noqa: E402
-import pytest  # noqa: E402
+import jax
+import pytest
 
 _CACHE = os.environ.get('GRADNORM_TEST_CACHE') or str(
     pathlib.Path(tempfile.gettempdir()) / f'gradnorm-jax-{jax.__version__}')

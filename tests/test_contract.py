@@ -10,6 +10,7 @@ import pytest
 from contract import Row, arrays, flat, numbers, problem, rows
 from jax import numpy as jnp
 
+
 def assert_close(got, want, tolerance):
   got = flat(got)
   assert got.keys() == want.keys()
