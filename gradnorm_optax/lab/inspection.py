@@ -131,11 +131,9 @@ def _look(config: schema.Config, made: problem_lib.Problem, model: str,
 
   def one(state: trial.State, _: None) -> Any:
     before = built.unwrap(state.params)
-    gradient = trial.gradient(
+    new, _figures, gradient = trial.open_step(
         made, built, config.train, examples, config.run.seed, state)
     after, _ = front.update(gradient, front.init(before), before)
-    new, _figures = trial.step(
-        made, built, config.train, examples, config.run.seed, state)
     moved = optax.tree.sub(built.unwrap(new.params), before)
     return new, [diagnosis.block_norms(made, tree)
                  for tree in (gradient, after, moved, before)]

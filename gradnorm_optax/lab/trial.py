@@ -65,7 +65,14 @@ class Figures(NamedTuple):
 def step(problem: Problem, built: methods.Built, train: schema.Train,
          examples: Split, seed: jax.Array | int,
          state: State) -> tuple[State, Figures]:
-  """Takes one training step; returns the new state and its figures.
+  """Takes one training step; returns the new state and its figures."""
+  return open_step(problem, built, train, examples, seed, state)[:2]
+
+
+def open_step(problem: Problem, built: methods.Built, train: schema.Train,
+              examples: Split, seed: jax.Array | int,
+              state: State) -> tuple[State, Figures, Any]:
+  """Takes one training step; returns the raw gradient too.
 
   The order of the examples depends on the seed and the epoch alone, so that
   all methods see the same batches.
@@ -76,15 +83,7 @@ def step(problem: Problem, built: methods.Built, train: schema.Train,
   updates, opt_state = built.tx.update(gradient, state.opt_state, state.params)
   params = optax.apply_updates(state.params, updates)
   return (State(state.step + 1, params, extra, opt_state, order),
-          Figures(loss, optax.tree.norm(gradient)))
-
-
-def gradient(problem: Problem, built: methods.Built, train: schema.Train,
-             examples: Split, seed: jax.Array | int, state: State) -> Any:
-  """The gradient that `step` would take next."""
-  _, x, y = _batch(train, examples, seed, state)
-  return _gradient(problem, built.unwrap(state.params), state.extra, x, y,
-                   train.accumulate)[2]
+          Figures(loss, optax.tree.norm(gradient)), gradient)
 
 
 def _batch(train: schema.Train, examples: Split, seed: jax.Array | int,
