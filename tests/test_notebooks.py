@@ -1,0 +1,113 @@
+"""The notebooks run, show what they say, and their two halves agree.
+
+`SMOKE=1` makes a percent script small: seconds, of which most is compilation.
+"""
+
+import pathlib
+import runpy
+
+import jax
+import jupytext
+import matplotlib
+import nbformat
+import numpy as np
+import pytest
+
+FOLDER = pathlib.Path(__file__).parents[1] / 'notebooks'
+SCRIPTS = sorted(FOLDER.glob('*.py'))
+
+
+@pytest.fixture
+def execute(monkeypatch):
+  """Executes a script in this process and returns what it defines."""
+  from matplotlib import pyplot
+  monkeypatch.setenv('SMOKE', '1')
+  before = matplotlib.get_backend()
+  pyplot.switch_backend('Agg')
+  with matplotlib.rc_context(), jax.numpy_dtype_promotion(
+      'standard'), jax.numpy_rank_promotion('allow'):
+    yield lambda name: runpy.run_path(str(FOLDER / name))
+    pyplot.close('all')
+  pyplot.switch_backend(before)
+
+
+def _figures_are_labelled():
+  from matplotlib import pyplot
+  figures = [pyplot.figure(number) for number in pyplot.get_fignums()]
+  assert len(figures) == 3
+  for axis in (axis for figure in figures for axis in figure.axes):
+    assert axis.get_title() and axis.get_xlabel()
+    assert axis.get_ylabel() or axis.get_shared_y_axes().get_siblings(axis)
+    assert len(axis.get_lines()) > 1
+
+
+def test_deep_nets_train_behind_bng_only(execute):
+  found = execute('01_deep_nets.py')
+  raw, normalized = (
+      list(found['norms_at_start'][name].values())
+      for name in ('gradient', 'normalized'))
+  assert all(np.diff(raw) > 0) and raw[0] < 1e-6 * raw[-1]
+  np.testing.assert_allclose(normalized, 1.0, rtol=1e-5)
+  final = {name: max(runs.values())
+           for name, runs in found['accuracy'].items()}
+  for base in ('Adam', 'momentum'):
+    assert final[base] < 0.12  # ten classes: it guesses
+    assert final[f'BNG + {base}'] > final[base] + 0.05
+  # BNG brought the first layer to life, Adam did not.
+  first = {name: norms['layer01']
+           for name, norms in found['norms_at_end'].items()}
+  assert first['BNG + Adam'] > 100 * first['Adam']
+  # The step to paste has done something to every array.
+  for old, new in zip(jax.tree.leaves(found['start']),
+                      jax.tree.leaves(found['params']), strict=True):
+    assert np.any(np.asarray(old) != np.asarray(new))
+  _figures_are_labelled()
+
+
+def test_sing_transformer_standardizes_every_layer(execute):
+  found = execute('02_sing_transformer.py')
+  raw, standardized = (
+      found['norms_at_start'][name] for name in ('gradient', 'standardized'))
+  layers = found['LAYERS']
+  assert {norm.shape for path, norm in raw.items()
+          if path.startswith('layers/')} == {(layers,)}
+  for path, norms in standardized.items():
+    if path != 'layers/attention/key/bias':  # no gradient: softmax undoes it
+      np.testing.assert_allclose(norms, 1.0, rtol=1e-4, err_msg=path)
+  kernels = [raw[f'layers/{name}/kernel'] for name in found['KERNELS']]
+  assert np.max(kernels) > 5 * np.min(kernels)
+  guessing = np.log(len(found['alphabet']))
+  for runs in found['losses'].values():
+    assert max(runs.values()) < guessing - 0.3
+  by_path = {row.path: row for row in found['table'].rows}
+  assert by_path['layers/mlp_in/kernel'].stacked == '0'
+  assert by_path['layers/mlp_in/kernel'].fan_in == '1'
+  _figures_are_labelled()
+
+
+@pytest.mark.parametrize('script', SCRIPTS, ids=lambda path: path.stem)
+def test_both_halves_hold_the_same_cells(script):
+  notebook = nbformat.read(script.with_suffix('.ipynb'), as_version=4)
+  nbformat.validate(notebook)
+  pair = jupytext.read(script)
+  cells = [[(cell.cell_type, cell.source) for cell in half.cells]
+           for half in (pair, notebook)]
+  assert cells[0] == cells[1]
+  formats = [half.metadata['jupytext']['formats'] for half in (pair, notebook)]
+  assert formats == ['ipynb,py:percent'] * 2
+
+
+@pytest.mark.parametrize('script', SCRIPTS, ids=lambda path: path.stem)
+def test_committed_outputs_are_whole_and_short(script):
+  path = script.with_suffix('.ipynb')
+  assert path.stat().st_size < 500_000
+  cells = nbformat.read(path, as_version=4).cells
+  code = [cell for cell in cells if cell.cell_type == 'code']
+  counts = [cell.execution_count for cell in code]
+  assert counts == list(range(1, len(code) + 1))  # run once, top to bottom
+  outputs = [output for cell in code for output in cell.outputs]
+  assert not [output for output in outputs if output.output_type == 'error'
+              or output.get('name') == 'stderr']
+  pictures = [output for output in outputs
+              if 'image/png' in output.get('data', {})]
+  assert len(pictures) == 3
