@@ -141,7 +141,17 @@ def _weight_normalized(
   return gn.weight_normalized(tx, blocks=blocks)
 
 
+def _path_scale(method: schema.Method,
+                context: Context) -> optax.GradientTransformation:
+  del method
+  if context.apply_fn is None:
+    raise LabError('path_scale needs a model to trace')
+  return gn.normalize_by_path_scale(context.apply_fn, context.example)
+
+
 NORMALIZERS: dict[str, Part] = {
+    'path_scale': Part('Path-SGD\'s core: each gradient divided by its path '
+                       'scale', _path_scale),
     'bng': Part('each layer\'s gradient divided by its norm; with `ratio`, '
                 'times ratio x the norm of its weights', _bng),
     'sing': Part('SING\'s core: each array centralized, then divided by its '
@@ -283,5 +293,6 @@ def check(method: schema.Method) -> None:
     raise LabError('ratio belongs to normalize = "bng"')
   if method.blocks is not None and not method.normalizers:
     raise LabError('blocks without normalize has nothing to act on')
-  if method.optimizer != 'path_sgd':  # traces a model, which is not yet there
+  traced = method.optimizer == 'path_sgd' or 'path_scale' in method.normalizers
+  if not traced:  # traces a model, which is not yet there
     build(method, 1e-3)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gradnorm_optax import paths
 from gradnorm_optax.lab import methods, models, schema
 from gradnorm_optax.lab.data import Dataset, Split
 
@@ -25,6 +26,7 @@ class Problem(NamedTuple):
   module: Any
   dataset: Dataset
   context: methods.Context
+  start: str = 'balanced'
 
   def init(self, seed: jax.Array | int) -> tuple[Any, Any]:
     """Draws the parameters and the other variables of one seed."""
@@ -32,7 +34,13 @@ class Problem(NamedTuple):
     key = jax.random.fold_in(jax.random.key(seed), 0)
     x = jnp.asarray(self.dataset.train.x[:FIRST_BATCH])
     variables = dict(self.module.init(key, x, train=False))
-    return variables.pop('params'), variables
+    params = variables.pop('params')
+    if self.start == 'unbalanced':
+      names = sorted(params)  # layer01, layer02, ..., output
+      layers = paths.unbalance(
+          [params[name] for name in names], jax.random.fold_in(key, 1))
+      params = dict(zip(names, layers, strict=True))
+    return params, variables
 
   def loss(self, params: Any, extra: Any, x: jax.Array,
            y: jax.Array) -> tuple[jax.Array, Any]:
@@ -76,4 +84,5 @@ def build(model: schema.Model, dataset: Dataset,
     return out
 
   example = jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
-  return Problem(module, dataset, methods.Context(stacked, apply_fn, example))
+  return Problem(module, dataset, methods.Context(stacked, apply_fn, example),
+                 getattr(model, 'start', 'balanced'))

@@ -78,6 +78,7 @@ class MLP(Table):
   depth: PositiveInt = 2
   width: PositiveInt = 100
   activation: Literal['sigmoid', 'tanh', 'relu', 'gelu'] = 'relu'
+  start: Literal['balanced', 'unbalanced'] = 'balanced'
 
 
 class CNN(Table):
