@@ -23,8 +23,8 @@
 # tx = gn.bng(optax.adam(3e-3))      # in place of optax.adam(3e-3)
 # ```
 #
-# We look at the norms, train with and without it, and look again. About a
-# minute on two CPU cores. The mathematics and the caveats are in
+# We look at the norms, train with and without it, and look again. One to two
+# minutes on two CPU cores. The mathematics and the caveats are in
 # `docs/block_norm.md`.
 
 # %%
