@@ -35,6 +35,23 @@ def network(params, x):
 INPUT = jax.ShapeDtypeStruct((4,), 'float32')
 
 
+def sampling(size, *, low, high):
+  """Gives `gn.regularize_by_sampling` a batch of four equal gradients.
+
+  It takes per-example gradients; the mean of any selection of equal ones is
+  the gradient itself. Real batches are in tests/sgr.
+  """
+  tx = gn.regularize_by_sampling(size, low=low, high=high)
+
+  def update(updates, state, params=None, **extra_args):
+    batch = jax.tree.map(lambda g: jnp.stack([g] * 4), updates)
+    return tx.update(
+        batch, state, params, long_term_log_norm=jnp.float32(0.0),
+        long_term_grad=updates, key=jax.random.key(0), **extra_args)
+
+  return optax.GradientTransformationExtraArgs(tx.init, update)
+
+
 class Row(NamedTuple):
   """One transformation and what it should do.
 
@@ -119,6 +136,9 @@ ROWS = [
         functools.partial(
             references.weight_normalized_sgd, learning_rate=0.1),
         needs_params=True, has_state=True, optax_inside=True),
+    Row('regularize_by_sampling', sampling,
+        {'size': 2, 'low': -1.0, 'high': 1.0}, lambda g, p: g,
+        static_args=('size',), has_state=True),
 ]
 
 
