@@ -20,9 +20,9 @@ from benchmarks import common
 Shapes = dict[str, tuple[int, ...]]
 
 
-def mlp() -> Shapes:
-  """12 M parameters in 26 arrays."""
-  sizes = [784] + [1024] * 12 + [10]
+def mlp(width: int = 1024, depth: int = 12) -> Shapes:
+  """12 M parameters in 26 arrays, unless told otherwise."""
+  sizes = [784] + [width] * depth + [10]
   shapes: Shapes = {}
   for n, (fan_in, out) in enumerate(zip(sizes, sizes[1:], strict=False)):
     shapes |= {f'Dense_{n}/kernel': (fan_in, out), f'Dense_{n}/bias': (out,)}
@@ -101,6 +101,7 @@ def chains(stacked: dict[str, int]) -> dict[str, optax.GradientTransformation]:
       'clip_by_global_norm + adamw': optax.chain(
           optax.clip_by_global_norm(1.0), adamw()),
       'lamb': optax.lamb(1e-3),
+      'muon': optax.contrib.muon(1e-3),
   }
 
 
@@ -115,6 +116,8 @@ def measure(shapes: Shapes, rounds: int, stacked: dict[str, int]) -> Any:
   found: dict[str, Any] = {}
   states: dict[str, Any] = {}
   for name, tx in chains(stacked).items():
+    if name == 'muon' and size > 1e6:
+      continue  # its products of matrices take seconds a step on a CPU
     state = tx.init(params)
     compiled = jax.jit(common.step_of(tx), donate_argnums=(0, 1)).lower(
         params, state, grads).compile()
@@ -135,27 +138,64 @@ def measure(shapes: Shapes, rounds: int, stacked: dict[str, int]) -> Any:
   return found
 
 
-def compile_cost(shapes: Shapes) -> dict[str, float]:
-  """Returns processor time of trace + compile as a ratio to AdamW's."""
+def compile_cost(
+    shapes: Shapes, stacked: dict[str, int]
+) -> dict[str, float]:
+  """Returns processor seconds of trace + compile."""
   params = tree(shapes, lambda s: jax.ShapeDtypeStruct(s, 'float32'))
   seconds = {}
   for name in ('adamw', 'adamw', 'bng + adamw', 'standardize + adamw'):
-    tx = chains({})[name]
+    tx = chains(stacked)[name]
     state = jax.eval_shape(tx.init, params)
     start = time.process_time()
     jax.jit(common.step_of(tx)).lower(params, state, params).compile()
     seconds[name] = time.process_time() - start
-  return {name: s / seconds['adamw'] for name, s in seconds.items()}
+  return seconds
+
+
+def training_step(rounds: int) -> Any:
+  """Returns ratios of whole training steps: 12 M-parameter MLP, batch 128."""
+  rng = np.random.default_rng(0)
+  params = tree(mlp(), lambda shape: jnp.asarray(
+      rng.normal(size=shape) / np.sqrt(shape[0]), jnp.float32))
+  x = jnp.asarray(rng.normal(size=(128, 784)), jnp.float32)
+  y = jnp.asarray(rng.integers(10, size=128))
+
+  def loss(params):
+    h = x
+    for n in range(13):
+      layer = params[f'Dense_{n}']
+      h = (jax.nn.relu(h) if n else h) @ layer['kernel'] + layer['bias']
+    return optax.losses.softmax_cross_entropy_with_integer_labels(h, y).mean()
+
+  steps: dict[str, Any] = {}
+  states: dict[str, Any] = {}
+  for name in ('adamw', 'bng + adamw', 'standardize + adamw'):
+    update = common.step_of(chains({})[name])
+    step = jax.jit(
+        lambda p, s, update=update: update(p, s, jax.grad(loss)(p)),
+        donate_argnums=(0, 1))
+    states[name] = (jax.tree.map(jnp.copy, params),
+                    chains({})[name].init(params))
+
+    def run(name=name, step=step):
+      states[name] = step(*states[name])
+      return states[name]
+
+    steps[name] = run
+  times = common.interleave(steps, rounds)
+  return {name: common.ratio(t, times['adamw']) for name, t in times.items()}
 
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--rounds', type=int, default=21)
-  parser.add_argument('--only', choices=['mlp', 'resnet', 'scan2', 'scan24',
-                                         'compile'])
+  parser.add_argument('--only', choices=[
+      'small', 'mlp', 'resnet', 'scan2', 'scan24', 'training', 'compile',
+      'depth'])
   options = parser.parse_args()
   trees: dict[str, tuple[Shapes, dict[str, int]]] = {
-      'mlp': (mlp(), {}), 'resnet': (resnet(), {}),
+      'small': (mlp(128, 4), {}), 'mlp': (mlp(), {}), 'resnet': (resnet(), {}),
       'scan2': (transformer(2), {'layers/*': 0}),
       'scan24': (transformer(24), {'layers/*': 0})}
   results: dict[str, Any] = {}
@@ -168,11 +208,29 @@ def main() -> None:
           [[chain, r['time']['median'],
             f'{r["time"]["low"]:.3f} {r["time"]["high"]:.3f}', r['words'],
             r['temporary words']] for chain, r in results[name].items()]))
+  if options.only in (None, 'training'):
+    results['training'] = training_step(options.rounds)
+    print('\na training step of the 12 M-parameter MLP, batch 128')
+    print(common.table(
+        ['chain', 'time / adamw', 'quartiles'],
+        [[chain, r['median'], f'{r["low"]:.3f} {r["high"]:.3f}']
+         for chain, r in results['training'].items()]))
   if options.only in (None, 'compile'):
-    results['compile'] = compile_cost(many())
-    print('\ntrace + compile of 2000 arrays, / adamw')
-    print(common.table(['chain', 'ratio'],
-                       [[*pair] for pair in results['compile'].items()]))
+    results['compile'] = compile_cost(many(), {})
+    base = results['compile']['adamw']
+    print('\ntrace + compile of 2000 arrays')
+    print(common.table(
+        ['chain', 'seconds', '/ adamw'],
+        [[k, v, v / base] for k, v in results['compile'].items()]))
+  if options.only in (None, 'depth'):
+    results['depth'] = {
+        depth: compile_cost(transformer(depth), {'layers/*': 0})
+        for depth in (2, 24)}
+    print('\ntrace + compile of a scanned transformer, seconds')
+    print(common.table(
+        ['chain', '2 layers', '24 layers'],
+        [[k, results['depth'][2][k], results['depth'][24][k]]
+         for k in results['depth'][2]]))
   common.save('overhead' + (f'_{options.only}' if options.only else ''),
               results)
 

@@ -30,10 +30,7 @@ def abs_squared(entries: jax.Array) -> jax.Array:
   """Returns |x|^2, real."""
   if jnp.issubdtype(entries.dtype, jnp.complexfloating):
     return lax.square(entries.real) + lax.square(entries.imag)
-  # Not x * x: an optimizer behind squares the same entries, and XLA would write
-  # the common product to memory.
-  magnitude = lax.abs(entries)
-  return lax.mul(magnitude, magnitude)
+  return lax.square(entries)
 
 
 def root(squares: jax.Array) -> jax.Array:

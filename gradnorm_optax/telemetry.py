@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import optax
-from jax import numpy as jnp
+from jax import lax, numpy as jnp
 
 from gradnorm_optax import _floats, _norms, _tree
 from gradnorm_optax._apply import leaves_at
@@ -83,6 +83,9 @@ def record_block_norms(
     norms = _norms.block_norms(layout, leaves, axis_name) if leaves else []
     found = {label: norm.astype(state.norms[name][label].dtype)
              for label, norm in zip(labels, norms, strict=True)}
+    # Without an order XLA shares the squares with an optimizer behind, and
+    # writes them to memory.
+    updates, found = lax.optimization_barrier((updates, found))
     return updates, RecordBlockNormsState({name: found})
 
   return optax.GradientTransformationExtraArgs(init, update)
