@@ -66,6 +66,15 @@ def leaves_at(layout: Layout, tree: Any) -> list[jax.Array]:
   return [jax.numpy.asarray(found[layout.spec(i).path]) for i in layout.active]
 
 
+def check_transformation(name: str, inner: Any) -> None:
+  """Raises `TypeError` for what is not an optax transformation."""
+  if not (hasattr(inner, 'init') and hasattr(inner, 'update')):
+    what = getattr(inner, '__name__', repr(inner))
+    raise TypeError(
+        f'{name}(inner=...) takes an optax optimizer, not {what}: write'
+        f' gn.{name}(optax.adam(1e-3)).')
+
+
 def check_nonnegative(name: str, **values: Any) -> None:
   """Raises `ValueError` for a concrete value below 0 (or NaN)."""
   _check(name, values, lambda v: v >= 0, 'at least 0')

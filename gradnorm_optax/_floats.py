@@ -77,6 +77,14 @@ def inverse_magnitude(largest: jax.Array) -> jax.Array:
   return jnp.ldexp(jnp.ones_like(largest), -exponent)
 
 
+def safe_reciprocal(eps: Any, squares: jax.Array) -> jax.Array:
+  """Returns 1 / (norm + eps) for sums of squares in the safe range."""
+  norm = lax.sqrt(squares)
+  if not (isinstance(eps, (int, float)) and eps == 0):
+    norm = norm + jnp.asarray(eps).astype(norm.dtype)
+  return lax.div(lax.full_like(norm, 1), norm)
+
+
 def reciprocal(eps: Any, squares: jax.Array, scale: jax.Array) -> jax.Array:
   """Returns 1 / (norm + eps) for scaled squares.
 
@@ -91,7 +99,7 @@ def reciprocal(eps: Any, squares: jax.Array, scale: jax.Array) -> jax.Array:
   """
   norm = root(squares)
   divisor = norm
-  if not (isinstance(eps, float) and eps == 0):
+  if not (isinstance(eps, (int, float)) and eps == 0):
     divisor = norm + jnp.asarray(eps).astype(norm.dtype) * scale
   empty = lax.eq(norm, lax.full_like(norm, 0))
   one = lax.full_like(norm, 1)

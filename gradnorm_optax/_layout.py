@@ -2,6 +2,7 @@
 
 import dataclasses
 import fnmatch
+import functools
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -80,6 +81,17 @@ class Layout:
   def active(self) -> tuple[int, ...]:
     """Indices of the leaves that belong to a block, in the tree's order."""
     return tuple(i for i, spec in enumerate(self.specs) if spec is not None)
+
+  @functools.cached_property
+  def blocks(self) -> tuple[tuple['Layout', tuple[int, ...]], ...]:
+    """One layout for each label, with its leaves' places in `active`."""
+    place = {index: n for n, index in enumerate(self.active)}
+    return tuple(
+        (Layout(tuple(spec if i in members else None
+                      for i, spec in enumerate(self.specs)),
+                {label: members}, self.all_paths),
+         tuple(place[i] for i in members))
+        for label, members in self.groups.items())
 
   def spec(self, index: int) -> LeafSpec:
     """Returns the entry of a leaf that belongs to a block."""
@@ -249,7 +261,7 @@ def _label(
     return 'global'
   if blocks.by == 'layer':
     parent, slash, _ = path.rpartition('/')
-    return parent if slash else _tree.ROOT if together else path
+    return parent if slash else _tree.ROOT if together else path or _tree.ROOT
   return path or _tree.ROOT
 
 
@@ -267,10 +279,11 @@ def _check_group(label: Hashable, members: list[Any], name: str) -> None:
 def _check_globs(
     blocks: Blocks, paths: list[str], leaves: list[Any], name: str
 ) -> None:
-  if not paths:
+  if all(_tree.is_hole(leaf) for leaf in leaves):
     return
+  # A masked subtree is one hole; the glob may be meant for what it hides.
   holes = [p for p, leaf in zip(paths, leaves, strict=True)
-           if _tree.is_hole(leaf)]
+           if _tree.is_hole(leaf) and leaf is not None]
   for option in ('stacked', 'fan_in', 'units', 'sharded', 'skip', 'replicated'):
     for glob in getattr(blocks, option):
       if any(fnmatch.fnmatchcase(path, glob) for path in paths):

@@ -101,7 +101,7 @@ def psum(
   moving = [i for i, own in enumerate(axes) if own]
   if not moving:
     return parts
-  every = names(axis_name)
+  every = _union(axis_name, axes)
   flat = []
   for i in moving:
     others = size([axis for axis in every if axis not in axes[i]])
@@ -114,6 +114,14 @@ def psum(
     result[i] = lax.slice(total, (start,), (stop,)).reshape(parts[i].shape)
     start = stop
   return result
+
+
+def _union(
+    axis_name: AxisName, axes: Sequence[tuple[Any, ...]]
+) -> tuple[Any, ...]:
+  """Returns the mesh axes over which anything continues, in their order."""
+  return tuple(
+      axis for axis in names(axis_name) if any(axis in own for own in axes))
 
 
 def pmax(
@@ -144,5 +152,6 @@ def agree(
             for s, x, o in zip(specs, leaves, over, strict=True)]
   local = any(c and not m for c, m in zip(cut, moving, strict=True))
   if local and any(moving):
-    flag = lax.pmax(flag.astype(jnp.int32), names(axis_name)) > 0
+    every = _union(axis_name, cut)
+    flag = lax.pmax(flag.astype(jnp.int32), every) > 0
   return flag

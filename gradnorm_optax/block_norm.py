@@ -6,7 +6,11 @@ import optax
 from jax.typing import ArrayLike
 
 from gradnorm_optax import _norms
-from gradnorm_optax._apply import check_nonnegative, stateless
+from gradnorm_optax._apply import (
+    check_nonnegative,
+    check_transformation,
+    stateless,
+)
 from gradnorm_optax._layout import Layout
 
 __all__ = ['bng', 'normalize_by_block_norm', 'scale_by_block_param_norm']
@@ -137,6 +141,7 @@ def bng(
 
   Raises:
     ValueError: As its parts.
+    TypeError: `inner` is no transformation.
 
   Examples:
     >>> import gradnorm_optax as gn, jax.numpy as jnp, optax
@@ -150,6 +155,7 @@ def bng(
     [1] Yu et al., `Block-Normalized Gradient Method: An Empirical Study for
     Training Deep Neural Network <https://arxiv.org/abs/1707.04822>`_, 2017
   """
+  check_transformation('bng', inner)
   parts = [normalize_by_block_norm(blocks, eps=eps, axis_name=axis_name)]
   if ratio is not None:
     parts.append(scale_by_block_param_norm(

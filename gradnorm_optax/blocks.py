@@ -134,7 +134,12 @@ def _freeze_axes(name: str, given: Any) -> FrozenMapping:
 
 
 def _freeze_globs(name: str, given: Any) -> tuple[str, ...]:
-  globs = (given,) if isinstance(given, str) else tuple(given)
+  try:
+    globs = (given,) if isinstance(given, str) else tuple(given)
+  except TypeError:
+    raise ValueError(
+        f"Blocks({name}={given!r}): expected globs, such as ('*bias',)."
+    ) from None
   return tuple(_glob(name, glob) for glob in globs)
 
 

@@ -171,9 +171,19 @@ def scale_by_softplus_adam(
     check_positive(name, beta=beta)
 
   def init(params):
-    resolve('leaf', params, name)
-    moment = lambda p: jnp.zeros(  # noqa: E731
-        jnp.shape(p), _floats.accumulator([p]))
+    for index in (layout := resolve('leaf', params, name)).active:
+      spec = layout.spec(index)
+      if jnp.issubdtype(spec.dtype, jnp.complexfloating):
+        raise TypeError(
+            f'{name}: leaf {spec.path!r} is complex. Split it into real and'
+            ' imaginary parts (optax.contrib.split_real_and_imaginary).')
+
+    def moment(p):
+      # An empty integer array passes through every transformation.
+      real = jnp.issubdtype(jnp.result_type(p), jnp.floating)
+      return jnp.zeros(jnp.shape(p), _floats.accumulator(
+          [jnp.asarray(p)] if real else []))
+
     return optax.ScaleByAdamState(
         jnp.zeros([], jnp.int32), jax.tree.map(moment, params),
         jax.tree.map(moment, params))
@@ -209,11 +219,13 @@ def _softplus_adam(g, mu, nu, count, b1, b2, eps, beta):
   mu = number(b1) * mu + number(1 - b1) * wide
   nu = number(b2) * nu + number(1 - b2) * wide**2
   d = jnp.sqrt(nu) / jnp.sqrt(correction(b2))
+  still = (mu == 0) & (nu == 0)  # also where eps was rounded to 0
   if beta is None:
     d = d + number(eps)
   else:
     d = jax.nn.softplus(number(beta) * d) / number(beta)
-  return (mu / correction(b1) / d).astype(jnp.asarray(g).dtype), mu, nu
+  step = mu / correction(b1) / jnp.where(still, 1, d)
+  return step.astype(jnp.asarray(g).dtype), mu, nu
 
 
 def sing(
@@ -275,12 +287,22 @@ def sing(
   check_nonnegative('sing', weight_decay=weight_decay)
   if not callable(learning_rate):
     check_nonnegative('sing', learning_rate=learning_rate)
-  return optax.chain(
+  chain = optax.chain(
       standardize(blocks, axis_name=axis_name),
       scale_by_softplus_adam(b1, b2, eps, softplus_beta),
       optax.add_decayed_weights(
           weight_decay, matrices(blocks) if mask is None else mask),
       optax.scale_by_learning_rate(learning_rate))
+
+  def update(updates, state, params=None, **extra_args):
+    _tree.require_params(params, 'sing')
+    with jax.numpy_dtype_promotion('standard'):  # optax relies on it
+      result, state = chain.update(updates, state, params, **extra_args)
+    # A float32 rate or decay would widen 16-bit updates.
+    return jax.tree.map(
+        lambda u, g: u.astype(jnp.result_type(g)), result, updates), state
+
+  return optax.GradientTransformationExtraArgs(chain.init, update)
 
 
 def matrices(blocks: Any) -> Callable[[Any], Any]:

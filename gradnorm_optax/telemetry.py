@@ -74,7 +74,7 @@ def record_block_norms(
     del params, extra_args
     layout = resolve(blocks, updates, 'record_block_norms')
     labels = _labels(layout)
-    if labels != list(state.norms[name]):
+    if set(labels) != set(state.norms[name]):
       raise ValueError(
           f'record_block_norms({name!r}): the tree changed: the updates have'
           f' blocks {labels} and the state {list(state.norms[name])}. Call'
@@ -83,9 +83,11 @@ def record_block_norms(
     norms = _norms.block_norms(layout, leaves, axis_name) if leaves else []
     found = {label: norm.astype(state.norms[name][label].dtype)
              for label, norm in zip(labels, norms, strict=True)}
-    # Without an order XLA shares the squares with an optimizer behind, and
-    # writes them to memory.
-    updates, found = lax.optimization_barrier((updates, found))
+    if axis_name is None:
+      # Without an order XLA shares the squares with an optimizer behind, and
+      # writes them to memory. (Inside shard_map a barrier would make whole
+      # leaves count as sharded.)
+      updates, found = lax.optimization_barrier((updates, found))
     return updates, RecordBlockNormsState({name: found})
 
   return optax.GradientTransformationExtraArgs(init, update)

@@ -8,6 +8,7 @@ import optax
 from jax import numpy as jnp
 
 from gradnorm_optax import _tree, _weight_norm_math as math
+from gradnorm_optax._apply import check_transformation
 from gradnorm_optax._layout import LeafSpec
 from gradnorm_optax._weight_norm_step import Step, wide
 
@@ -97,10 +98,7 @@ def weight_normalized(
     Reparameterization to Accelerate Training of Deep Neural Networks
     <https://arxiv.org/abs/1602.07868>`_, 2016
   """
-  if not (hasattr(inner, 'init') and hasattr(inner, 'update')):
-    raise TypeError(
-        f'{_NAME}(inner=...) takes an optax optimizer, not'
-        f' {type(inner).__name__}: gn.weight_normalized(optax.adam(1e-3)).')
+  check_transformation(_NAME, inner)
   globs = math.check_where(where, _NAME)
   found = math.check_blocks(blocks, _NAME)
   within = optax.with_extra_args_support(inner)

@@ -138,8 +138,9 @@ def test_root_leaves():
   assert rows[0].block == rows[1].block
   rows = gn.explain({'kernel': shape, 'other': shape}).rows
   assert rows[0].block != rows[1].block
-  (row,) = gn.explain(shape).rows
-  assert row.block_size == '9'
+  for by in ('layer', 'leaf'):
+    (row,) = gn.explain(shape, by).rows
+    assert (row.block, row.block_size) == ('(root)', '9')
   nested = gn.explain([[shape, shape], [shape, shape]]).rows
   assert [r.block for r in nested] == ['0', '0', '1', '1']
 
@@ -211,6 +212,9 @@ STACK = {'mlp': {'kernel': jnp.ones((6, 8, 4)), 'bias': jnp.ones((5, 4))}}
      'disagree'),
     (lambda: gn.centralize().init({'pos_embed': jnp.ones((2, 3))}),
      "pos_embed.*no known output axis.*units="),
+    (lambda: gn.Blocks(skip=None), r"skip=None.*expected globs"),
+    (lambda: gn.explain(LAYER | {'b': None}, gn.Blocks(skip=('*nope',))),
+     r"'\*nope' matches no path"),
     (lambda: gn.normalize_by_block_norm(eps=-1.0), 'eps=-1.0.*at least 0'),
     (lambda: gn.sing(-0.1), 'learning_rate=-0.1.*at least 0'),
     (lambda: gn.scale_by_softplus_adam(b1=1.0), r'b1=1.0.*\[0, 1\)'),
@@ -228,6 +232,13 @@ def test_mistakes_name_path_and_mend(build, words):
 def test_leaves_without_a_gradient_are_refused(tree, words):
   with pytest.raises(TypeError, match=words):
     gn.normalize_by_block_norm().init(tree)
+
+
+@pytest.mark.parametrize('inner', [optax.adam, 0.1])
+def test_inner_must_be_an_optimizer(inner):
+  for wrap in (gn.bng, gn.weight_normalized):
+    with pytest.raises(TypeError, match=r'optax optimizer, not.*write gn'):
+      wrap(inner)
 
 
 def test_unhashable_label_is_refused():

@@ -144,7 +144,7 @@ def test_missing_params_are_named(row: Row):
   g, p = problem()
   with row.promotion():
     tx = row.tx()
-    name = {'bng': 'scale_by_block_param_norm', 'sing': 'params',
+    name = {'bng': 'scale_by_block_param_norm',
             'path_sgd': 'normalize_by_path_scale'}.get(row.name, row.name)
     with pytest.raises(ValueError, match=name):
       tx.update(g, tx.init(p))

@@ -237,3 +237,31 @@ def test_words_of_memory_traffic():
     assert words(optax.adamw(1e-3)) < 10.1
     assert words(gn.bng(optax.adamw(1e-3))) < 12.1  # 11 and one in the branch
     assert words(gn.sing(1e-3, weight_decay=0.1)) < 14.15
+
+
+@pytest.mark.parametrize('dtype', ['float16', 'bfloat16', 'float32'])
+def test_sing_keeps_dtypes_with_array_hyperparameters(dtype):
+  params = {'kernel': jnp.ones((3, 2), dtype), 'bias': jnp.ones(2, dtype)}
+  tx = gn.sing(jnp.float32(0.1), weight_decay=jnp.float32(0.1))
+  updates, state = tx.update(params, tx.init(params), params)
+  assert {u.dtype for u in jax.tree.leaves(updates)} == {jnp.dtype(dtype)}
+  assert {m.dtype for m in jax.tree.leaves((state[1].mu, state[1].nu))} == {
+      jnp.dtype('float32')}
+
+
+def test_injected_epsilon_of_zero_leaves_zero_gradients_at_rest():
+  params = {'bias': jnp.ones(2, 'float16')}
+  tx = optax.inject_hyperparams(gn.sing)(learning_rate=0.1)
+  zero = jax.tree.map(jnp.zeros_like, params)
+  updates, _ = jax.jit(tx.update)(zero, tx.init(params), params)
+  np.testing.assert_array_equal(updates['bias'], 0)
+
+
+def test_moments_of_odd_leaves():
+  tx = gn.scale_by_softplus_adam()
+  odd = {'a': 1.0, 'empty': jnp.zeros((0,), jnp.int32)}
+  updates, _ = tx.update(odd, tx.init(odd))
+  assert np.isfinite(updates['a'])
+  assert updates['empty'].shape == (0,)
+  with pytest.raises(TypeError, match="'a' is complex"):
+    tx.init({'a': jnp.ones(2, jnp.complex64)})

@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 from flax.training.train_state import TrainState
 from jax import numpy as jnp
+from jax.sharding import AxisType, PartitionSpec as P
 
 import gradnorm_optax as gn
 
@@ -120,3 +121,29 @@ def test_mistakes():
   with pytest.raises(ValueError, match="two blocks are called '1'"):
     labels.init(tree())
   assert gn.block_norms(optax.EmptyState()) == {}
+
+
+@pytest.mark.parametrize('build', [
+    lambda: [jnp.ones(2)] * 12,
+    lambda: {'a': {'kernel': jnp.ones(2)}, 'a-b': {'kernel': jnp.ones(2)}}])
+def test_labels_in_another_order_than_keys(build):
+  """A state that went through jit has its keys sorted."""
+  g = build()
+  tx = gn.record_block_norms('n')
+  step, state = jax.jit(tx.update), tx.init(g)
+  for _ in range(3):
+    _, state = step(g, state)
+  assert len(gn.block_norms(state, 'n')) == len(g)
+
+
+def test_whole_leaves_still_count_once_behind_a_recorder():
+  g = {'kernel': jnp.ones((8, 2)), 'bias': jnp.full((2,), 3.0)}
+  tx = optax.chain(
+      gn.record_block_norms('n', 'leaf', axis_name='x'),
+      gn.normalize_by_block_norm('leaf', axis_name='x'))
+  specs = {'kernel': P('x'), 'bias': P()}
+  mesh = jax.make_mesh((8,), ('x',), axis_types=(AxisType.Auto,))
+  result = jax.jit(jax.shard_map(
+      lambda g: tx.update(g, tx.init(g))[0], mesh=mesh, in_specs=(specs,),
+      out_specs=specs))(g)
+  np.testing.assert_allclose(np.linalg.norm(result['bias']), 1, rtol=1e-6)
