@@ -65,20 +65,20 @@ def _normalize_together(
   def finish(reading: Reading, scale: Stats | None) -> Any:
     squares = list(reading.squares)
     alive: list[Any] = [None] * len(leaves)
-    for n, mean in enumerate(reading.means):
-      if mean is not None and scale is not None:
-        alive[n] = _alive(leaves[n], squares[n], reading.removed[n])
-        squares[n] = lax.select(
-            alive[n], squares[n], lax.full_like(squares[n], 0))
-    totals = _stats.gather(layout, squares)
+    centered = [n for n, mean in enumerate(reading.means) if mean is not None]
     if scale is None:  # every sum is above 0, finite, and not scaled
+      for n in centered:
+        alive[n] = lax.full_like(squares[n], True, bool)
+      totals = _stats.gather(layout, squares)
       ones = [lax.full_like(v, 1) for v in totals]
-      return ones, [_floats.safe_reciprocal(eps, v) for v in totals], [
-          None if mean is None else lax.full_like(s, True, bool)
-          for s, mean in zip(squares, reading.means, strict=True)
-      ], reading.means
-    factor = [_floats.reciprocal(eps, total, s)
-              for total, s in zip(totals, scale, strict=True)]
+      factor = [_floats.safe_reciprocal(eps, v) for v in totals]
+      return ones, factor, alive, reading.means
+    for n in centered:
+      alive[n] = _alive(leaves[n], squares[n], reading.removed[n])
+      squares[n] = lax.select(
+          alive[n], squares[n], lax.full_like(squares[n], 0))
+    factor = [_floats.reciprocal(eps, total, s) for total, s in zip(
+        _stats.gather(layout, squares), scale, strict=True)]
     return scale, factor, alive, reading.means
 
   scale, factor, alive, means = read(layout, leaves, axis_name, center, finish)

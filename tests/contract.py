@@ -64,7 +64,6 @@ class Row(NamedTuple):
     needs_params: Whether `update` without params must raise.
     has_state: Whether the state holds arrays.
     unit_norm: Whether each nonzero block comes out with norm one.
-    isolates: Whether a non-finite block leaves the others finite.
     whole: Whether it needs the whole network, not a masked part of it.
     optax_inside: Whether optax's own code runs inside; that code relies on
       ordinary dtype promotion.
@@ -78,7 +77,6 @@ class Row(NamedTuple):
   needs_params: bool = False
   has_state: bool = False
   unit_norm: bool = False
-  isolates: bool = True
   whole: bool = False
   optax_inside: bool = False
   telemetry: bool = False
