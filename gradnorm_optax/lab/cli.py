@@ -63,7 +63,7 @@ def _app() -> Any:
     console = _console()
     console.print(done.table())
     if done.test is not None:
-      console.print(f'test accuracy {100 * done.test["accuracy"]:.1f}%')
+      console.print(f'test accuracy {100 * done.test["score"]:.1f}%')
       console.print(f'Run: {done.folder}')
       return 0
     console.print(f'stopped and saved in {done.folder}; the same command goes '

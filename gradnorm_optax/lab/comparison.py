@@ -112,7 +112,7 @@ class Runner:
       runs = [summary.Run.of(record)
               for record in self.records('tune', model, method, rate)
               if record is not None]
-      return (sum(run.accuracy for run in runs),
+      return (sum(run.score for run in runs),
               -sum(run.final_loss for run in runs))
     return max(self.rates(method), key=merit)
 

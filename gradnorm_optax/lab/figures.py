@@ -71,7 +71,7 @@ def _sensitivity(axis: Any, found: Summary, row: Row,
   """Mean accuracy over the tuning seeds at every rate."""
   del found
   axis.plot([point.rate for point in row.sensitivity],
-            [100 * point.accuracy for point in row.sensitivity],
+            [100 * point.score for point in row.sensitivity],
             markersize=4, linewidth=1.5, **style)
   axis.set_xscale('log')
 
@@ -81,7 +81,7 @@ def training(rows: list[dict[str, Any]]) -> mpl.Figure:
   picture = mpl.Figure(figsize=(11, 3), layout='constrained')
   axes = picture.subplots(1, 3)
   for axis, name in zip(
-      axes, ('loss', 'validation_accuracy', 'gradient_norm'), strict=True):
+      axes, ('loss', 'validation_score', 'gradient_norm'), strict=True):
     axis.plot([row['step'] for row in rows],
               [np.nan if row[name] is None else row[name] for row in rows],
               color=COLOURS[0])

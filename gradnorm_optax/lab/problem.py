@@ -69,7 +69,7 @@ class Problem(NamedTuple):
     loss, right = (
         jnp.stack([part[i].sum() for part in parts]).sum() / split.y.size
         for i in (0, 1))
-    return {'loss': loss, 'accuracy': right}
+    return {'loss': loss, 'score': right}
 
 
 def build(model: schema.Model, dataset: Dataset,

@@ -51,7 +51,7 @@ def training(steps: int, done: int,
     def show(row: dict[str, Any]) -> None:
       text = ' '.join(
           f'{label} {row[name]:.3g}' for label, name in (
-              ('loss', 'loss'), ('accuracy', 'validation_accuracy'),
+              ('loss', 'loss'), ('score', 'validation_score'),
               ('gradient', 'gradient_norm')) if row[name] is not None)
       shown.update(task, completed=row['step'], description=text)
 

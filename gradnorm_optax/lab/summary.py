@@ -20,24 +20,24 @@ class Run(NamedTuple):
 
   seed: int
   diverged: bool
-  accuracy: float
+  score: float
   final_loss: float
   steps_to_target: float
   curve: tuple[float, ...]
-  test_accuracy: float
+  test_score: float
 
   @staticmethod
   def of(record: dict[str, Any], target: float = math.inf,
          every: int = 1) -> 'Run':
     """Judges a record of the run folder."""
-    curve = tuple(record['history']['accuracy'])
+    curve = tuple(record['history']['score'])
     if record['diverged']:
       return Run(record['seed'], True, 0.0, math.inf, math.inf, curve, 0.0)
     test = record.get('test')
     return Run(
         record['seed'], False, curve[-1], record['history']['loss'][-1],
         stats.steps_to_target(curve, target, every), curve,
-        test['accuracy'] if test else math.nan)
+        test['score'] if test else math.nan)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Point:
   """A method at one learning rate, over the tuning seeds."""
 
   rate: float
-  accuracy: float
+  score: float
   lowest: float
   highest: float
   diverged: int
@@ -83,7 +83,7 @@ class Row:
   rate: float
   edge: bool
   trains: bool
-  accuracy: stats.Interval
+  score: stats.Interval
   spread: float
   steps: float
   reached: int
@@ -146,32 +146,32 @@ def _row(runner: 'Runner', model: str, method: str) -> Row:
   rate = runner.chosen(model, method)
   runs = tuple(Run.of(r, target, every) for r in runner.records(
       'final', model, method, rate) if r)
-  scores = [run.accuracy for run in runs]
+  scores = [run.score for run in runs]
   steps = stats.median([run.steps_to_target for run in runs])
   clock = runner.timings[model, method]
   return Row(
       model=model, method=method, rate=rate,
       edge=len(rates) > 1 and rate in (rates[0], rates[-1]),
       trains=stats.trains(
-          [run.accuracy for group in tuned.values() for run in group] + scores,
+          [run.score for group in tuned.values() for run in group] + scores,
           runner.dataset.chance, runner.dataset.validation.y.size),
-      accuracy=stats.mean_interval(scores),
+      score=stats.mean_interval(scores),
       spread=float(np.std(scores, ddof=1)) if len(scores) > 1 else math.nan,
       steps=steps, reached=sum(map(math.isfinite, (
           run.steps_to_target for run in runs))),
       seconds=steps * clock.step_seconds,
       diverged=sum(run.diverged for run in runs), seeds=len(runs),
-      test=stats.mean_interval([run.test_accuracy for run in runs]),
+      test=stats.mean_interval([run.test_score for run in runs]),
       step_seconds=clock.step_seconds, bare=clock.bare,
       overhead=clock.overhead,
       sensitivity=tuple(_point(rate, group) for rate, group in tuned.items()),
       runs=runs, plain=methods.is_baseline(config.methods[method]),
-      tuned=float(np.mean([run.accuracy for run in tuned[rate]])))
+      tuned=float(np.mean([run.score for run in tuned[rate]])))
 
 
 def _point(rate: float, runs: list[Run]) -> Point:
   """Summarizes the tuning runs at one rate."""
-  scores = [run.accuracy for run in runs]
+  scores = [run.score for run in runs]
   return Point(rate, float(np.mean(scores)), min(scores), max(scores),
                sum(run.diverged for run in runs))
 

@@ -35,10 +35,10 @@ def _one(found: Summary, model: str) -> table.Table:
                'validation % [95%]', 'spread', 'test %', 'diverged',
                'step ms', 'x bare'):
     shown.add_column(name, justify='right')
-  best = max(row.accuracy.mean for row in found.rows if row.model == model)
+  best = max(row.score.mean for row in found.rows if row.model == model)
   for row in found.rows:
     if row.model == model:
-      style = 'bold' if row.trains and row.accuracy.mean == best else None
+      style = 'bold' if row.trains and row.score.mean == best else None
       shown.add_row(*_cells(row), style=style)
   return shown
 
@@ -58,8 +58,8 @@ def _cells(row: Row) -> list[str]:
     seconds = f'{row.seconds:.2g}'
   if row.reached < row.seeds:
     steps += f' ({row.reached}/{row.seeds})'
-  accuracy = (f'{100 * row.accuracy.mean:.1f} [{100 * row.accuracy.low:.1f}, '
-              f'{100 * row.accuracy.high:.1f}]')
+  accuracy = (f'{100 * row.score.mean:.1f} [{100 * row.score.low:.1f}, '
+              f'{100 * row.score.high:.1f}]')
   return [name, rate, steps, seconds, accuracy, f'{100 * row.spread:.1f}',
           f'{100 * row.test.mean:.1f}', failed, *cost]
 

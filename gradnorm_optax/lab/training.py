@@ -116,7 +116,7 @@ class Trainer:
     rate = self.rate(step - 1) if callable(self.rate) else self.rate
     row = {'step': step, 'loss': finite(figures.loss.mean()),
            'validation_loss': finite(score['loss']),
-           'validation_accuracy': finite(score['accuracy']),
+           'validation_score': finite(score['score']),
            'gradient_norm': finite(figures.gradient.mean()),
            'learning_rate': float(rate),
            'seconds_per_step': round(seconds / self.train.eval_every, 6)}
@@ -211,7 +211,7 @@ def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
     chunks += 1
     last = row['step'] == config.train.steps
     if last or caught or chunks % config.run.checkpoint_every == 0:
-      checkpoints.save(row['step'], state, row['validation_accuracy'] or 0.0)
+      checkpoints.save(row['step'], state, row['validation_score'] or 0.0)
   return state
 
 

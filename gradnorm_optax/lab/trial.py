@@ -43,7 +43,7 @@ class History(NamedTuple):
 
   train_loss: jax.Array
   loss: jax.Array
-  accuracy: jax.Array
+  score: jax.Array
 
 
 def start(problem: Problem, built: methods.Built, params: Any,
@@ -154,9 +154,9 @@ class Program:
     def chunk(carry: Any) -> Any:
       index, _, state, history = carry
       state, losses = lax.scan(one, state, length=self.train.eval_every)
-      nothing = {'loss': jnp.float32(0), 'accuracy': jnp.float32(0)}
+      nothing = {'loss': jnp.float32(0), 'score': jnp.float32(0)}
       score = lax.cond(measured, evaluate, lambda _: nothing, state)
-      new = History(losses.mean(), score['loss'], score['accuracy'])
+      new = History(losses.mean(), score['loss'], score['score'])
       history = jax.tree.map(lambda h, v: h.at[index].set(v), history, new)
       alive = jnp.isfinite(losses).all() & jnp.isfinite(score['loss'])
       return index + 1, alive, state, history

@@ -35,9 +35,9 @@ class Verdict:
 
 def paired(row: 'Row', other: 'Row') -> stats.Interval:
   """The difference of two methods' accuracies, seed by seed."""
-  theirs = {run.seed: run.accuracy for run in other.runs}
+  theirs = {run.seed: run.score for run in other.runs}
   return stats.mean_interval(
-      [run.accuracy - theirs[run.seed] for run in row.runs])
+      [run.score - theirs[run.seed] for run in row.runs])
 
 
 def baseline(rows: Sequence['Row'], named: str | None) -> 'Row | None':

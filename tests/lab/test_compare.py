@@ -24,7 +24,7 @@ def test_folder(finished):
   assert [row['method'] for row in rows] == ['momentum', 'clip_momentum']
   for row in rows:
     assert row['seeds'] == 2 and row['trains']
-    assert 0.1 < row['accuracy']['mean'] <= 1
+    assert 0.1 < row['score']['mean'] <= 1
     assert 0 < row['test']['mean'] <= 1
   assert rows[0]['overhead'] is None and rows[1]['bare'] == 'momentum'
   assert rows[1]['overhead'][0] <= rows[1]['overhead'][2]
@@ -36,7 +36,7 @@ def test_test_part_is_read_for_fresh_seeds_only(finished):
   final = [r for r in records if r['phase'] == 'final']
   assert len(tune) == 2 * 3 * 1 and len(final) == 2 * 2
   assert all(r['test'] is None for r in tune)
-  assert all(set(r['test']) == {'loss', 'accuracy'} for r in final)
+  assert all(set(r['test']) == {'loss', 'score'} for r in final)
   assert not {r['seed'] for r in tune} & {r['seed'] for r in final}
 
 
@@ -61,7 +61,7 @@ def test_an_interrupted_comparison_goes_on(finished, tmp_path):
   assert len(lines(folder)) == len(cut)
 
   def figures(comparison):
-    return [(row.rate, row.accuracy, row.test, [run.curve for run in row.runs])
+    return [(row.rate, row.score, row.test, [run.curve for run in row.runs])
             for row in comparison.summary.rows]
   assert figures(again) == figures(done)
 
@@ -72,7 +72,7 @@ def test_diverged_trials_stop_and_are_counted(tiny, tmp_path):
       'methods.clip_momentum.optimizer=sgd']), tmp_path / 'run', quiet=True)
   for row in found.summary.rows:
     assert (row.diverged, row.seeds, row.trains) == (1, 1, False)
-    assert row.steps == np.inf and row.accuracy.mean == 0
+    assert row.steps == np.inf and row.score.mean == 0
   records = [json.loads(line) for line in lines(tmp_path / 'run')]
   assert all(len(r['history']['loss']) == 0 for r in records
              if r['phase'] == 'tune' and r['method'] == 'momentum')

@@ -97,7 +97,7 @@ def test_evaluation_in_parts(digits, monkeypatch):
   monkeypatch.setattr(problem, 'EVALUATION_BATCH', 100)
   parts = made.evaluate(params, extra, digits.validation)
   np.testing.assert_allclose(parts['loss'], whole['loss'], rtol=1e-5)
-  assert parts['accuracy'] == pytest.approx(float(whole['accuracy']))
+  assert parts['score'] == pytest.approx(float(whole['score']))
 
 
 def test_text_is_the_same_everywhere():

@@ -70,7 +70,7 @@ def test_holds_tables_figures_and_their_words(page, finished):
   assert len(labels) == 2
   for row in finished[1].summary.rows:
     assert all(row.method in label for label in labels)
-    assert report.percent(row.accuracy.mean) in ''.join(read.text)
+    assert report.percent(row.score.mean) in ''.join(read.text)
   assert 'prefers-color-scheme: dark' in page and '@media print' in page
   assert report.INK not in page and 'currentColor' in page
   assert 'gradnorm compare run/config.toml' in page

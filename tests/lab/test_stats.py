@@ -52,23 +52,23 @@ def test_better_than_guessing():
 
 def record(seed, curve, diverged=False, test=None):
   return {'seed': seed, 'diverged': diverged, 'seconds': 1.0, 'history': {
-      'accuracy': curve, 'loss': [1.0] * len(curve),
+      'score': curve, 'loss': [1.0] * len(curve),
       'train_loss': [1.0] * len(curve)}, 'test': test}
 
 
 def test_a_diverged_run_counts_as_worst():
   run = summary.Run.of(record(1, [0.5, 0.8], diverged=True), 0.4, 10)
-  assert run.accuracy == 0 and run.steps_to_target == math.inf
+  assert run.score == 0 and run.steps_to_target == math.inf
   run = summary.Run.of(
-      record(1, [0.2, 0.8], test={'accuracy': 0.7, 'loss': 1.0}), 0.4, 10)
-  assert (run.accuracy, run.steps_to_target, run.test_accuracy) == (.8, 20, .7)
+      record(1, [0.2, 0.8], test={'score': 0.7, 'loss': 1.0}), 0.4, 10)
+  assert (run.score, run.steps_to_target, run.test_score) == (.8, 20, .7)
 
 
 def row(**changes):
   nothing = stats.Interval(0.5, 0.4, 0.6)
   return summary.Row(**{
       'model': 'm', 'method': 'a', 'rate': 0.1, 'edge': False, 'trains': True,
-      'accuracy': nothing, 'spread': 0.1, 'steps': 100.0, 'reached': 2,
+      'score': nothing, 'spread': 0.1, 'steps': 100.0, 'reached': 2,
       'seconds': 1.0, 'diverged': 0, 'seeds': 2, 'test': nothing,
       'step_seconds': 0.01, 'bare': None, 'overhead': None, 'sensitivity': (),
       'runs': (), **changes})

@@ -57,13 +57,13 @@ def same(rows):
 def test_figures_and_files(whole):
   assert [row['step'] for row in whole.rows] == [10, 20, 30, 40, 50, 60]
   assert whole.rows[-1]['loss'] < whole.rows[0]['loss']
-  assert whole.rows[-1]['validation_accuracy'] > 0.5
+  assert whole.rows[-1]['validation_score'] > 0.5
   assert all(row['gradient_norm'] > 0 for row in whole.rows)
   assert whole.rows[0]['learning_rate'] > whole.rows[-1]['learning_rate']
   content = json.loads((whole.folder / 'results.json').read_text())
-  assert content['test'] == whole.test and whole.test['accuracy'] > 0.5
+  assert content['test'] == whole.test and whole.test['score'] > 0.5
   kept = {int(p.name) for p in (whole.folder / 'checkpoints').iterdir()}
-  accuracies = {row['step']: row['validation_accuracy'] for row in whole.rows}
+  accuracies = {row['step']: row['validation_score'] for row in whole.rows}
   best = max(accuracies, key=lambda step: (accuracies[step], step))
   assert kept == {50, 60, best} and content['best_checkpoint'] == best
   assert any((whole.folder / 'tensorboard').iterdir())
@@ -183,4 +183,4 @@ def test_bfloat16_computes_and_keeps_float32_parameters(file, tmp_path):
                    quiet=True)
   assert {leaf.dtype for leaf in jax.tree.leaves(done.params)} == {
       np.dtype('float32')}
-  assert done.rows[-1]['validation_accuracy'] > 0.5
+  assert done.rows[-1]['validation_score'] > 0.5

@@ -13,7 +13,7 @@ def row(method, accuracies, **changes):
   interval = stats.mean_interval(accuracies)
   return summary.Row(**{
       'model': 'm', 'method': method, 'rate': 0.1, 'edge': False,
-      'trains': True, 'accuracy': interval, 'spread': 0.0, 'steps': 10.0,
+      'trains': True, 'score': interval, 'spread': 0.0, 'steps': 10.0,
       'reached': 1, 'seconds': 1.0, 'diverged': 0, 'seeds': len(runs),
       'test': interval, 'step_seconds': 0.01, 'bare': None, 'overhead': None,
       'sensitivity': (), 'runs': runs, 'tuned': interval.mean,

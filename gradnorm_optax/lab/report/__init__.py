@@ -77,13 +77,13 @@ def _told(rows: tuple[Row, ...]) -> str:
   """The figures of a picture in words."""
   return '; '.join(
       f'{row.model}, {row.method}: '
-      + (f'{percent(row.accuracy.mean)}% right' if row.trains
+      + (f'{percent(row.score.mean)}% right' if row.trains
          else 'does not train') for row in rows)
 
 
 def _best(rows: list[Row]) -> float:
   """The best mean accuracy among the methods that train."""
-  return max((row.accuracy.mean for row in rows if row.trains),
+  return max((row.score.mean for row in rows if row.trains),
              default=math.inf)
 
 
