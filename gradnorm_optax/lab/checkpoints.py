@@ -1,6 +1,13 @@
 """Checkpoints of a run, written by orbax: whole or not at all."""
 
+import contextlib
+import logging
+import os
 import pathlib
+import re
+import shutil
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -9,6 +16,8 @@ from orbax import checkpoint as orbax
 from orbax.checkpoint import checkpoint_managers as policies
 
 from gradnorm_optax.lab.errors import LabError
+
+LEFT = 'deleted'  # where checkpoints are renamed to before they are deleted
 
 
 class Checkpoints:
@@ -19,16 +28,24 @@ class Checkpoints:
   """
 
   def __init__(self, folder: pathlib.Path, keep: int):
-    """Opens the folder; half-written checkpoints in it are removed."""
+    """Opens the folder; what a kill left half done in it is removed."""
     self.folder = folder
     policy = policies.AnyPreservationPolicy([
         policies.LatestN(keep),
         policies.BestN(get_metric_fn=_accuracy, n=1)])
     options = orbax.CheckpointManagerOptions(
         preservation_policy=policy, best_fn=_accuracy, best_mode='max',
-        enable_async_checkpointing=False)
-    self._manager = orbax.CheckpointManager(
-        folder.resolve(), options=options)
+        enable_async_checkpointing=False, cleanup_tmp_directories=True,
+        # Renamed, then deleted: a kill in between leaves no half checkpoint.
+        todelete_subdir=LEFT)
+    with self._disk('cannot open this folder'):
+      self._manager = orbax.CheckpointManager(
+          folder.resolve(), options=options)
+    self._sweep()
+
+  def steps(self) -> list[int]:
+    """The steps whose checkpoints are kept, in order."""
+    return sorted(self._manager.all_steps())
 
   def latest(self) -> int | None:
     """The step of the newest checkpoint; None if there is none."""
@@ -40,18 +57,33 @@ class Checkpoints:
 
   def save(self, step: int, state: Any, accuracy: float) -> None:
     """Writes a state; the older ones stay until it is whole."""
-    if step in self._manager.all_steps():
+    if step in self.steps():
       return
-    try:
+    with self._disk(f'cannot write the checkpoint of step {step}'):
       self._manager.save(
           step, args=orbax.args.StandardSave(_numbered(state)),
           metrics={'accuracy': accuracy})
+    self._sweep()
+
+  def _sweep(self) -> None:
+    """Deletes the checkpoints that were put aside."""
+    shutil.rmtree(self.folder / LEFT, ignore_errors=True)
+
+  @contextlib.contextmanager
+  def _disk(self, what: str) -> Iterator[None]:
+    """Turns an error of the disk into one line."""
+    try:
+      with _hushed():
+        yield
     except (OSError, ValueError) as error:
-      if isinstance(error, ValueError) and 'space' not in str(error):
+      # Tensorstore raises a ValueError that ends in [os_error_code='28'].
+      code = re.search(r"os_error_code='(\d+)'", str(error))
+      if isinstance(error, ValueError) and not code:
         raise
-      raise LabError(f'{self.folder}: cannot write the checkpoint of step '
-                     f'{step} ({error}); the one before it is whole'
-                     ) from error
+      reason = os.strerror(int(code[1])) if code else (
+          getattr(error, 'strerror', None) or str(error))
+      raise LabError(f'{self.folder}: {what} ({reason}); the last whole one '
+                     'is kept') from error
 
   def restore(self, step: int, like: Any) -> Any:
     """Reads a state of the same structure as `like`."""
@@ -71,6 +103,29 @@ class Checkpoints:
   def close(self) -> None:
     """Frees orbax's threads."""
     self._manager.close()
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+  """Keeps back the tracebacks that orbax's threads print of a failed write.
+
+  The error itself is raised here; after it, threads that were still writing
+  find their event loop closed, some of them late: the filter then stays.
+  """
+  log, show = logging.getLogger('absl'), sys.unraisablehook
+  level = log.level
+
+  def filtered(found: Any) -> None:
+    if 'Event loop is closed' not in str(found.exc_value):
+      show(found)
+
+  log.setLevel(logging.CRITICAL)
+  sys.unraisablehook = filtered
+  try:
+    yield
+    sys.unraisablehook = show
+  finally:
+    log.setLevel(level)
 
 
 def _accuracy(metrics: Any) -> float:
