@@ -21,7 +21,7 @@ class Outcome(NamedTuple):
     history: {figure: values at the evaluations}; shorter if it diverged.
     diverged: Whether a loss was not finite.
     seconds: Wall-clock of its call, divided by the trials that shared it.
-    test: Loss and accuracy on the test part, where they were asked for.
+    test: Loss and score on the test part, where they were asked for.
   """
 
   history: dict[str, list[float]]
@@ -115,7 +115,7 @@ def _outcome(history: Any, scores: Any, index: int,
   """Cuts one trial out of a call's arrays."""
   figures = {name: np.asarray(values[index], np.float64)
              for name, values in history._asdict().items()}
-  finite = np.isfinite(figures['train_loss']) & np.isfinite(figures['loss'])
+  finite = np.all([np.isfinite(values) for values in figures.values()], 0)
   diverged = not finite.all()
   count = len(finite) if not diverged else int(finite.argmin())
   short = {name: [round(float(v), 6) for v in values[:count]]

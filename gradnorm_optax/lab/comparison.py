@@ -1,7 +1,7 @@
 """Methods x learning rates x seeds on the same footing.
 
 First every method's learning rate is chosen on the tuning seeds, by validation
-accuracy; then fresh seeds, the same for all methods, are run at the chosen
+score; then fresh seeds, the same for all methods, are run at the chosen
 rate, and only these read the test part.
 """
 
@@ -67,7 +67,7 @@ class Runner:
     """Loads the data; `tick(what, finished trials)` reports progress."""
     self.config, self.store, self.tick = config, store, tick
     self.timings: dict[tuple[str, str], timing_lib.Clock] = {}
-    self.dataset = data.load(config.data)
+    self.dataset = data.load(config.data, config.train)
     self.digest = provenance.data_digest(self.dataset[:3])
     per_method = (len(config.compare.learning_rates)
                   * config.compare.tune_seeds)
@@ -87,7 +87,8 @@ class Runner:
     table = self.config.methods[method].model_dump(exclude={'learning_rates'})
     shape = self.config.models[model].model_dump()
     own = [provenance.target_digest(name) for name in (
-        table['optimizer'], shape.get('target', '')) if ':' in name]
+        table['optimizer'], shape.get('target', ''), self.config.train.loss,
+        self.config.train.score or '') if ':' in name]
     return results.fingerprint(
         phase=phase, data=self.digest, own=own, model=shape, method=table,
         train=self.config.train.model_dump(), rate=rate, seed=seed,
@@ -107,9 +108,9 @@ class Runner:
     return range(FRESH, FRESH + compare.seeds)
 
   def chosen(self, model: str, method: str) -> float:
-    """The rate with the best mean validation accuracy on tuning seeds."""
+    """The rate with the best mean validation score on tuning seeds."""
     def merit(rate: float) -> tuple[float, float]:
-      runs = [summary.Run.of(record)
+      runs = [summary.Run.of(record, worst=self.dataset.objective.worst)
               for record in self.records('tune', model, method, rate)
               if record is not None]
       return (sum(run.score for run in runs),

@@ -1,17 +1,34 @@
 """The examples: loaded, divided and standardized."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from gradnorm_optax.lab import characters, schema, tables
+from gradnorm_optax.lab import (
+  characters,
+  labels,
+  objective as objective_lib,
+  schema,
+  tables,
+)
+from gradnorm_optax.lab.errors import LabError
+from gradnorm_optax.lab.raw import Raw
 
 
 class Split(NamedTuple):
-  """Inputs and targets, first axis: examples."""
+  """Inputs and targets, first axis: examples.
+
+  Attributes:
+    x: Inputs, float32, or symbols, int32; padded where lengths differ.
+    y: Classes, int32, or standardized numbers, float32.
+    lengths: Positions of each sequence that are no padding, int32; None where
+      all are as long.
+  """
 
   x: np.ndarray
   y: np.ndarray
+  lengths: np.ndarray | None = None
 
 
 class Dataset(NamedTuple):
@@ -19,29 +36,43 @@ class Dataset(NamedTuple):
 
   Attributes:
     train, validation, test: The parts; statistics come from `train` alone.
-    classes: Number of classes, or of symbols.
+    outputs: How many outputs a model needs: classes, symbols, or numbers.
     image: Height, width and channels where an example is a picture.
     description: One line for the report.
+    objective: The loss and the quality.
+    symbols: Of how many kinds the inputs are where they are symbols.
+    readout: At how many of the last steps a sequence is read, outputs having
+      shape (B, readout, outputs); None where labels say it themselves.
   """
 
   train: Split
   validation: Split
   test: Split
-  classes: int
+  outputs: int
   image: tuple[int, int, int] | None
   description: str
-
-  @property
-  def chance(self) -> float:
-    """The share of the commonest class in the validation part."""
-    counts = np.bincount(self.validation.y.ravel())
-    return float(counts.max() / counts.sum())
+  objective: objective_lib.Objective
+  symbols: int | None = None
+  readout: int | None = None
 
 
-def load(config: schema.Data) -> Dataset:
-  """Loads what `[data]` names; the same seed gives the same division."""
-  return {'digits': _digits, 'characters': _characters, 'file': _own,
-          'function': _own}[config.source](config)
+def load(config: schema.Data, train: schema.Train | None = None) -> Dataset:
+  """Loads what `[data]` names; the same seed gives the same division.
+
+  Args:
+    config: Where the examples come from.
+    train: Its `loss` and `score`; the usual ones of the labels if None.
+  """
+  found = SOURCES[config.source](config)
+  train = train or schema.Train()
+  if found.objective.measure == objective_lib.VARIANCE and (
+      train.loss in objective_lib.NUMBER_LOSSES):
+    found = found._replace(objective=objective_lib.numbers(
+        found.validation.y, found.validation.lengths,
+        found.objective.positions, train.loss))
+  return found._replace(objective=objective_lib.chosen(
+      found.objective, train, found.validation.y, found.validation.lengths,
+      found.outputs))
 
 
 def _digits(config: schema.Data) -> Dataset:
@@ -53,46 +84,86 @@ def _digits(config: schema.Data) -> Dataset:
   mean, std = x[train].mean(0), x[train].std(0)
   x = ((x - mean) / np.where(std > 0, std, 1.0)).astype(np.float32)
   parts = [Split(x[part], y[part]) for part in (train, validation, test)]
-  sizes = ' + '.join(str(len(part.y)) for part in parts)
   return Dataset(
-      parts[0], parts[1], parts[2], classes=10, image=(8, 8, 1),
-      description=f'scikit-learn digits, 8x8 pixels, {sizes} examples')
+      parts[0], parts[1], parts[2], outputs=10, image=(8, 8, 1),
+      description=f'scikit-learn digits, 8x8 pixels, {_sizes(parts)} examples',
+      objective=objective_lib.classes(10, parts[1].y))
 
 
 def _own(config: schema.Data) -> Dataset:
-  """The user's table or arrays; imputed and scaled on the training part."""
-  x, y, notes = tables.read(config)
-  if y.ndim == 1:
-    train, validation, test = divide(y, config)
-  else:  # one class for each position: nothing to stratify by
-    train, validation, test = divide(np.zeros(len(y), np.int32), config)
-  if x.dtype.kind == 'f':
-    x = _scaled(x, train, config)
+  """The user's table or arrays."""
+  return finish(tables.read(config), config)
+
+
+def finish(raw: Raw, config: schema.Data) -> Dataset:
+  """Labels, divides, imputes and scales, all by the training part alone."""
+  raw, found = labels.read(raw, config)
+  y = found.y
+  plain = found.number or found.positions
+  train, validation, test = divide(
+      np.zeros(len(y), np.int32) if plain else y, config)
+  if found.number:
+    y, note = labels.standardized(y, train, raw.lengths, found.positions)
+    raw.notes.append(note)
+  if raw.x.dtype.kind == 'f':
+    x, symbols = _scaled(raw, train, config), None
   else:
-    x = x.astype(np.int32)
-  parts = [Split(x[part], y[part]) for part in (train, validation, test)]
-  sizes = ' + '.join(str(len(part.y)) for part in parts)
-  where = config.path or config.target
+    x, symbols = raw.x.astype(np.int32), int(raw.x.max()) + 1
+  lengths = raw.lengths
+  if lengths is not None and lengths.min() == lengths.max():
+    lengths = None  # nothing is padded
+  parts = [Split(x[rows], y[rows], None if lengths is None else lengths[rows])
+           for rows in (train, validation, test)]
+  held = parts[1].y, parts[1].lengths, found.positions
+  outputs = found.outputs
+  if symbols and found.positions and not found.number:
+    outputs = max(outputs, symbols)  # one alphabet for both
+  if found.number:
+    _check_spread(parts)
+    objective = objective_lib.numbers(*held)
+  else:
+    objective = objective_lib.classes(outputs, *held)
   return Dataset(
-      parts[0], parts[1], parts[2],
-      classes=int(max(y.max(), x.max() if config.symbols else 0)) + 1,
-      image=None, description='; '.join([f'{where}, {sizes} examples', *notes]))
+      parts[0], parts[1], parts[2], outputs, raw.image,
+      '; '.join([f'{raw.name}, {_sizes(parts)} examples', *raw.notes]),
+      objective, symbols)
 
 
-def _scaled(x: np.ndarray, train: np.ndarray,
-            config: schema.Data) -> np.ndarray:
+def _check_spread(parts: list[Split]) -> None:
+  """Numbers that do not vary in a part cannot be explained there."""
+  for name, part in zip(('training', 'validation', 'test'), parts, strict=True):
+    if not np.ptp(part.y, axis=0).all():
+      raise LabError(f'[data] the label is one and the same number in all '
+                     f'{len(part.y)} examples of the {name} part')
+
+
+def _sizes(parts: list[Split]) -> str:
+  return ' + '.join(str(len(part.y)) for part in parts)
+
+
+def _scaled(raw: Raw, train: np.ndarray, config: schema.Data) -> np.ndarray:
   """Fills missing cells, then standardizes every feature (or channel)."""
   from sklearn.impute import SimpleImputer
   from sklearn.preprocessing import StandardScaler
-  flat = x.reshape(-1, x.shape[-1]) if x.ndim == 4 else x.reshape(len(x), -1)
-  known = (x[train].reshape(-1, x.shape[-1]) if x.ndim == 4
-           else x[train].reshape(len(train), -1))
+  x = raw.x
+  channels = x.ndim == 4 or raw.lengths is not None
+  flat = x.reshape(-1, x.shape[-1]) if channels else x.reshape(len(x), -1)
+  rows = np.zeros(len(x), bool)
+  rows[train] = True
+  if raw.lengths is not None:  # padding has no part in the statistics
+    valid = np.arange(x.shape[1]) < raw.lengths[:, None]
+    rows = (valid & rows[:, None]).ravel()
+  elif channels:
+    rows = np.repeat(rows, len(flat) // len(x))
+  known = flat[rows]
   if np.isnan(flat).any():
     imputer = SimpleImputer(
         strategy='median' if config.missing == 'median' else 'mean',
         keep_empty_features=True).fit(known)
     flat, known = imputer.transform(flat), imputer.transform(known)
   scaled = StandardScaler().fit(known).transform(flat)
+  if raw.lengths is not None:
+    scaled[~valid.ravel()] = 0.0
   return scaled.reshape(x.shape).astype(np.float32)
 
 
@@ -108,20 +179,30 @@ def _characters(config: schema.Data) -> Dataset:
   second = round(config.size * (1 - config.test))
   parts = [Split(x[a:b], y[a:b]) for a, b in (
       (0, first), (first, second), (second, config.size))]
-  sizes = ' + '.join(str(len(part.y)) for part in parts)
   return Dataset(
-      parts[0], parts[1], parts[2], classes=len(alphabet), image=None,
-      description=f'generated text, {len(alphabet)} symbols, {sizes} windows '
-                  f'of {config.length}')
+      parts[0], parts[1], parts[2], outputs=len(alphabet), image=None,
+      description=f'generated text, {len(alphabet)} symbols, {_sizes(parts)} '
+                  f'windows of {config.length}',
+      objective=objective_lib.classes(
+          len(alphabet), parts[1].y, positions=True), symbols=len(alphabet))
 
 
 def divide(y: np.ndarray, config: schema.Data) -> list[np.ndarray]:
   """Divides indices into training, validation and test, by class."""
   from sklearn.model_selection import train_test_split
-  rest, test = train_test_split(
-      np.arange(len(y)), test_size=config.test, random_state=config.seed,
-      stratify=y)
   share = config.validation / (1 - config.test)
-  train, validation = train_test_split(
-      rest, test_size=share, random_state=config.seed, stratify=y[rest])
+  try:
+    rest, test = train_test_split(
+        np.arange(len(y)), test_size=config.test, random_state=config.seed,
+        stratify=y)
+    train, validation = train_test_split(
+        rest, test_size=share, random_state=config.seed, stratify=y[rest])
+  except ValueError as error:
+    raise LabError(f'[data] {len(y)} examples cannot be divided: {error}'
+                   ) from error
   return [train, validation, test]
+
+
+SOURCES: dict[str, Callable[[schema.Data], Dataset]] = {
+    'digits': _digits, 'characters': _characters, 'file': _own,
+    'function': _own}

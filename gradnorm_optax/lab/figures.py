@@ -36,29 +36,33 @@ def _panels(found: Summary, plot: Any, label: str) -> mpl.Figure:
         plot(axis, found, row, {
             'color': COLOURS[index % len(COLOURS)],
             'marker': MARKS[index % len(MARKS)], 'label': row.method})
-    axis.axhline(100 * found.chance, color='0.6', linewidth=1, linestyle=':')
-    axis.set(title=model, xlabel=label, ylim=(0, 100))
+    axis.axhline(found.measure.scale * found.chance, color='0.6', linewidth=1,
+                 linestyle=':')
+    axis.set(title=model, xlabel=label)
+    if found.measure.unit:
+      axis.set_ylim(0, 100)  # what is below zero is no better than guessing
     if plot is _sensitivity:
       rates = sorted({point.rate for row in found.rows if row.model == model
                       for point in row.sensitivity})
       axis.set_xticks(rates, [f'{rate:g}' for rate in rates])
       axis.minorticks_off()
     axis.spines[['top', 'right']].set_visible(False)
-  axes[0].set_ylabel('validation accuracy, %')
+  axes[0].set_ylabel(found.measure.label('validation'))
   handles, labels = axes[0].get_legend_handles_labels()
   picture.legend(handles, labels, loc='outside right center', frameon=False)
   return picture
 
 
 def _curve(axis: Any, found: Summary, row: Row, style: dict[str, Any]) -> None:
-  """Mean accuracy over the seeds, with the range as a band."""
+  """Mean score over the seeds, with the range as a band."""
   count = found.steps // found.every
   runs = np.full((len(row.runs), count), np.nan)
   for i, run in enumerate(row.runs):
-    runs[i, :len(run.curve)] = 100 * np.asarray(run.curve, np.float64)
+    runs[i, :len(run.curve)] = run.curve
   if not len(runs):
     return
-  runs = np.nan_to_num(runs)  # after divergence: nothing right
+  # After divergence: the worst.
+  runs = found.measure.scale * np.where(np.isnan(runs), found.worst, runs)
   steps = found.every * np.arange(1, count + 1)
   axis.plot(steps, runs.mean(0), markevery=0.2, markersize=4, linewidth=1.5,
             **style)
@@ -68,16 +72,15 @@ def _curve(axis: Any, found: Summary, row: Row, style: dict[str, Any]) -> None:
 
 def _sensitivity(axis: Any, found: Summary, row: Row,
                  style: dict[str, Any]) -> None:
-  """Mean accuracy over the tuning seeds at every rate."""
-  del found
+  """Mean score over the tuning seeds at every rate."""
   axis.plot([point.rate for point in row.sensitivity],
-            [100 * point.score for point in row.sensitivity],
+            [found.measure.scale * point.score for point in row.sensitivity],
             markersize=4, linewidth=1.5, **style)
   axis.set_xscale('log')
 
 
 def training(rows: list[dict[str, Any]]) -> mpl.Figure:
-  """Loss, accuracy and gradient norm of one run."""
+  """Loss, score and gradient norm of one run."""
   picture = mpl.Figure(figsize=(11, 3), layout='constrained')
   axes = picture.subplots(1, 3)
   for axis, name in zip(

@@ -92,7 +92,7 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
     The norms, with `.table()` and `.plot()`.
   """
   folder = pathlib.Path(out or pathlib.Path('runs') / f'{config.name}-inspect')
-  dataset = data.load(config.data)
+  dataset = data.load(config.data, config.train)
   explained, looks = {}, []
   for name, model in config.models.items():
     made = problem_lib.build(model, dataset, config.train.dtype)

@@ -1,14 +1,17 @@
 """A model with its data: initialization, loss and evaluation."""
 
+import inspect
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
+from flax import linen as nn
+from jax.typing import ArrayLike
 
 from gradnorm_optax import paths
 from gradnorm_optax.lab import methods, models, schema
 from gradnorm_optax.lab.data import Dataset, Split
+from gradnorm_optax.lab.errors import LabError
 
 EVALUATION_BATCH = 1024
 FIRST_BATCH = 128  # what a model that starts from data is shown
@@ -21,19 +24,26 @@ class Problem(NamedTuple):
     module: The Linen module.
     dataset: The examples, as NumPy arrays.
     context: What methods may know about the model.
+    start: How the parameters of a perceptron are balanced.
+    told: Whether the model is told the lengths of sequences.
   """
 
   module: Any
   dataset: Dataset
   context: methods.Context
   start: str = 'balanced'
+  told: bool = False
 
   def init(self, seed: jax.Array | int) -> tuple[Any, Any]:
     """Draws the parameters and the other variables of one seed."""
     # A stream of its own: data order and initialization share the seed only.
     key = jax.random.fold_in(jax.random.key(seed), 0)
-    x = jnp.asarray(self.dataset.train.x[:FIRST_BATCH])
-    variables = dict(self.module.init(key, x, train=False))
+    first = self.dataset.train
+    options: dict[str, Any] = {'train': False}
+    if self.told and first.lengths is not None:
+      options['lengths'] = jnp.asarray(first.lengths[:FIRST_BATCH])
+    variables = dict(self.module.init(
+        key, jnp.asarray(first.x[:FIRST_BATCH]), **options))
     params = variables.pop('params')
     if self.start == 'unbalanced':
       names = sorted(params)  # layer01, layer02, ..., output
@@ -42,42 +52,72 @@ class Problem(NamedTuple):
       params = dict(zip(names, layers, strict=True))
     return params, variables
 
-  def loss(self, params: Any, extra: Any, x: jax.Array,
-           y: jax.Array) -> tuple[jax.Array, Any]:
-    """Mean cross-entropy of a training batch and the new variables."""
-    logits, extra = self.module.apply(
-        {'params': params, **extra}, x, train=True, mutable=list(extra))
-    logits = logits.astype(jnp.float32)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
-    return losses.mean(), extra
+  def outputs(self, params: Any, extra: Any, x: ArrayLike,
+              lengths: ArrayLike | None = None, **options: Any) -> Any:
+    """What the model returns, and its new variables where they may change."""
+    if self.told and lengths is not None:
+      options['lengths'] = lengths
+    return self.module.apply({'params': params, **extra}, x, **options)
+
+  def loss(self, params: Any, extra: Any, x: jax.Array, y: jax.Array,
+           lengths: jax.Array | None = None) -> tuple[jax.Array, Any]:
+    """Mean loss of a training batch and the new variables.
+
+    The mean is over all labels that are no padding.
+    """
+    outputs, extra = self.outputs(
+        params, extra, x, lengths, train=True, mutable=list(extra))
+    objective = self.dataset.objective
+    losses = objective.losses(outputs.astype(jnp.float32), y, lengths)
+    return losses.sum() / objective.count(y, lengths), extra
 
   def evaluate(self, params: Any, extra: Any,
                split: Split) -> dict[str, jax.Array]:
-    """Mean loss and accuracy over a part of the data."""
-    def batch(xy: Any) -> tuple[jax.Array, jax.Array]:
-      x, y = xy
-      logits = self.module.apply(
-          {'params': params, **extra}, x, train=False).astype(jnp.float32)
-      loss = optax.softmax_cross_entropy_with_integer_labels(logits, y)
-      return loss, (logits.argmax(-1) == y).astype(jnp.float32)
+    """Mean loss and score over a part of the data."""
+    objective = self.dataset.objective
+    spread = objective.spread(split.y, objective.mask(split.y, split.lengths))
+
+    def batch(part: Split) -> list[jax.Array]:
+      outputs = self.outputs(
+          params, extra, part.x, part.lengths, train=False)
+      given = outputs.astype(jnp.float32), part.y, part.lengths
+      return [objective.losses(*given).sum(),
+              objective.scores(*given, spread).sum()]
 
     size, rows = EVALUATION_BATCH, len(split.y)
-    parts = [batch((split.x[:rows % size], split.y[:rows % size]))]
+    parts = []
+    if rows % size:
+      parts.append(batch(jax.tree.map(lambda a: a[:rows % size], split)))
     if rows >= size:
-      whole = [a[rows % size:].reshape(-1, size, *a.shape[1:]) for a in split]
-      parts.append(jax.lax.map(batch, tuple(whole)))
-    loss, right = (
-        jnp.stack([part[i].sum() for part in parts]).sum() / split.y.size
-        for i in (0, 1))
-    return {'loss': loss, 'score': right}
+      whole = jax.tree.map(
+          lambda a: a[rows % size:].reshape(-1, size, *a.shape[1:]), split)
+      parts.append([sums.sum() for sums in jax.lax.map(batch, whole)])
+    count = objective.count(split.y, split.lengths)
+    loss, score = (sum(part[i] for part in parts) / count for i in (0, 1))
+    return {'loss': loss, 'score': score}
+
+
+def told_lengths(module: Any) -> bool:
+  """Whether a model's `__call__` takes `lengths`."""
+  wrapped = getattr(module, 'module', None)  # of the user's own, as it is
+  called = module if wrapped is None or isinstance(module, nn.Module) else (
+      wrapped)
+  return 'lengths' in inspect.signature(type(called).__call__).parameters
 
 
 def build(model: schema.Model, dataset: Dataset,
           dtype: str = 'float32') -> Problem:
   """Joins a model's table with the data; `dtype` is the computation's."""
   module, stacked = models.build(
-      model, dataset.classes, dataset.image, jnp.dtype(dtype))
+      model, dataset.outputs, dataset.image, jnp.dtype(dtype))
   x = dataset.train.x
+  told = told_lengths(module)
+  if dataset.train.lengths is not None and not (
+      told or dataset.objective.positions):
+    raise LabError(
+        'the sequences are of unequal length and this model is not told how '
+        'long they are: padding would change its answers. Take `lengths` in '
+        "the model's __call__, or cut the sequences to one length")
 
   def apply_fn(params: Any, x: jax.Array) -> jax.Array:
     out: Any = module.apply({'params': params}, x, train=False)
@@ -85,4 +125,4 @@ def build(model: schema.Model, dataset: Dataset,
 
   example = jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
   return Problem(module, dataset, methods.Context(stacked, apply_fn, example),
-                 getattr(model, 'start', 'balanced'))
+                 getattr(model, 'start', 'balanced'), told)

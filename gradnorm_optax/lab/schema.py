@@ -48,7 +48,8 @@ class Data(Table):
 
   path: str | None = None  # .csv, .parquet or .npz, for source = "file"
   target: str | None = None  # "module:function", for source = "function"
-  label: str = 'y'  # the column or array of the classes
+  label: str = 'y'  # the column or array of what is to be predicted
+  predict: Literal['class', 'number'] = 'class'
   inputs: str = 'x'  # the array of the inputs, in an .npz
   ignore: tuple[str, ...] = ()  # columns to leave out
   categorical: tuple[str, ...] = ()  # columns of names, not numbers
@@ -125,6 +126,27 @@ class Own(Table):
   options: dict[str, Any] = {}
 
 
+class RecurrentNet(Table):
+  """A recurrent layer and a linear readout of its last states."""
+
+  kind: Literal['recurrent']
+  cell: Literal['srn', 'lstm', 'gru'] = 'srn'
+  width: PositiveInt = 100
+  activation: Literal['tanh', 'relu', 'linear'] = 'tanh'  # of the srn
+  # Of the recurrent weights: irnn is the identity, radius a Gaussian matrix
+  # of that spectral radius; all times `scale`.
+  init: Literal['glorot', 'orthogonal', 'irnn', 'radius'] = 'glorot'
+  scale: PositiveFloat = 1.0
+  norm: Literal['none', 'weight'] = 'none'
+
+  @pydantic.model_validator(mode='after')
+  def _own_activation(self) -> 'RecurrentNet':
+    if self.activation != 'tanh' and self.cell != 'srn':
+      raise complaint('activation belongs to cell = "srn"; lstm and gru have '
+                      'theirs')
+    return self
+
+
 class WeightNormNet(Table):
   """A convolutional net whose layers are normalized in one of several ways."""
 
@@ -142,8 +164,9 @@ class WeightNormNet(Table):
     return self
 
 
-Model = Annotated[MLP | CNN | ResNet | Transformer | WeightNormNet | Own,
-                  Field(discriminator='kind')]
+Model = Annotated[
+    MLP | CNN | ResNet | Transformer | RecurrentNet | WeightNormNet | Own,
+    Field(discriminator='kind')]
 
 
 class BlocksTable(Table):
@@ -191,6 +214,21 @@ class Train(Table):
   warmup: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0  # share of the steps
   decay_at: tuple[Share, ...] = (0.5, 0.75)  # shares of the steps
   decay_factor: PositiveFloat = 0.1
+  # auto: cross_entropy for classes, squared_error for numbers.
+  loss: str = 'auto'
+  score: str | None = None  # "module:function", higher is better
+
+  @pydantic.model_validator(mode='after')
+  def _known_loss(self) -> 'Train':
+    known = ('auto', 'cross_entropy', 'squared_error', 'absolute_error',
+             'huber')
+    if self.loss not in known and ':' not in self.loss:
+      raise complaint(f'unknown loss {self.loss!r}{nearest(self.loss, known)} '
+                      '(your own is written "package.module:function")')
+    if self.score is not None and ':' not in self.score:
+      raise complaint(f'score: {self.score!r} is no function; write it as '
+                      '"package.module:function"')
+    return self
 
   @pydantic.model_validator(mode='after')
   def _whole_chunks(self) -> 'Train':

@@ -43,30 +43,31 @@ def mean_interval(values: Sequence[float], seed: int = 0) -> Interval:
   return Interval(mean, float(bounds.low), float(bounds.high))
 
 
-def steps_to_target(accuracy: Sequence[float], target: float,
+def steps_to_target(scores: Sequence[float], target: float,
                     every: int) -> float:
-  """The first evaluated step whose accuracy reaches the target, else inf.
+  """The first evaluated step whose score reaches the target, else inf.
 
   >>> steps_to_target([0.1, 0.6, 0.5, 0.7], 0.6, every=50)
   100.0
   """
-  reached = np.flatnonzero(np.asarray(accuracy, np.float64) >= target)
+  reached = np.flatnonzero(np.asarray(scores, np.float64) >= target)
   return float((reached[0] + 1) * every) if len(reached) else math.inf
 
 
-def trains(accuracies: Sequence[float], chance: float, examples: int) -> bool:
+def trains(scores: Sequence[float], chance: float, margin: float) -> bool:
   """Says whether the best of several runs is better than guessing.
 
-  Guessing is the share of the commonest class; a run must exceed it by three
-  standard errors of a proportion measured on `examples` examples.
+  Args:
+    scores: Of all runs.
+    chance: The score of guessing.
+    margin: What guessing may gain by luck; see `objective`.
 
-  >>> trains([0.08, 0.12], chance=0.1, examples=270)
+  >>> trains([0.08, 0.12], chance=0.1, margin=0.05)
   False
-  >>> trains([0.08, 0.2], chance=0.1, examples=270)
+  >>> trains([0.08, 0.2], chance=0.1, margin=0.05)
   True
   """
-  margin = 3 * math.sqrt(chance * (1 - chance) / examples)
-  return max(accuracies, default=0.0) > chance + margin
+  return max(scores, default=-math.inf) > chance + margin
 
 
 def median(values: Sequence[float]) -> float:

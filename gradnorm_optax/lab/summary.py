@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gradnorm_optax.lab import methods, stats, verdict
+from gradnorm_optax.lab.objective import ACCURACY, Measure
 
 if TYPE_CHECKING:
   from gradnorm_optax.lab.comparison import Runner
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 class Run(NamedTuple):
   """One trial, judged.
 
-  A diverged run counts with accuracy 0, infinite loss and infinite time.
+  A diverged run counts with the worst score, infinite loss and infinite time.
   """
 
   seed: int
@@ -28,16 +29,17 @@ class Run(NamedTuple):
 
   @staticmethod
   def of(record: dict[str, Any], target: float = math.inf,
-         every: int = 1) -> 'Run':
-    """Judges a record of the run folder."""
-    curve = tuple(record['history']['score'])
+         every: int = 1, worst: float = 0.0) -> 'Run':
+    """Judges a record of the run folder; no score counts below `worst`."""
+    curve = tuple(max(worst, value) for value in record['history']['score'])
     if record['diverged']:
-      return Run(record['seed'], True, 0.0, math.inf, math.inf, curve, 0.0)
+      return Run(
+          record['seed'], True, worst, math.inf, math.inf, curve, worst)
     test = record.get('test')
     return Run(
         record['seed'], False, curve[-1], record['history']['loss'][-1],
         stats.steps_to_target(curve, target, every), curve,
-        test['score'] if test else math.nan)
+        max(worst, test['score']) if test else math.nan)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,20 +62,20 @@ class Row:
     rate: The chosen learning rate.
     edge: Whether it lies on the edge of the grid, which voids the row.
     trains: Whether any run was better than guessing.
-    accuracy: Final validation accuracy over the fresh seeds.
+    score: Final validation score over the fresh seeds.
     spread: Its standard deviation over the seeds.
     steps: Median step at which the target was reached; inf if it was not.
     reached: How many seeds reached it.
     seconds: `steps` times the measured time of a step.
     diverged: How many fresh runs diverged.
     seeds: How many fresh seeds there were.
-    test: Accuracy on the test part, read once.
+    test: Score on the test part, read once.
     step_seconds: Median time of a training step.
     bare: The method without clipping and normalization.
     overhead: Quartiles of its step's time over the bare one's, interleaved.
     sensitivity: Every rate that was tried.
     runs: The fresh runs.
-    tuned: Mean accuracy on the tuning seeds at the chosen rate.
+    tuned: Mean score on the tuning seeds at the chosen rate.
     plain: Whether it is a baseline: an optimizer of optax, clipped or not.
     difference: Paired difference to the best baseline of the model.
   """
@@ -103,7 +105,14 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-  """All rows of a comparison and what they share."""
+  """All rows of a comparison and what they share.
+
+  Attributes:
+    chance: The score of guessing.
+    target: The score to reach.
+    measure: What the score is.
+    worst: What a diverged run scores.
+  """
 
   name: str
   title: str
@@ -116,6 +125,8 @@ class Summary:
   tune_seeds: int
   rows: tuple[Row, ...]
   verdicts: tuple[verdict.Verdict, ...] = ()
+  measure: Measure = ACCURACY
+  worst: float = 0.0
 
 
 def build(runner: 'Runner') -> Summary:
@@ -128,24 +139,27 @@ def build(runner: 'Runner') -> Summary:
     base = verdict.baseline(own, config.compare.baseline)
     rows += [row if base is None or row is base else dataclasses.replace(
         row, difference=verdict.paired(row, base)) for row in own]
-    verdicts.append(verdict.judge(own, config.compare.baseline))
+    verdicts.append(verdict.judge(
+        own, config.compare.baseline, dataset.objective.measure))
   return Summary(
       config.name, config.title or config.name, dataset.description,
-      dataset.chance, config.compare.target, config.train.steps,
+      dataset.objective.chance, config.compare.target, config.train.steps,
       config.train.eval_every, config.compare.seeds,
-      config.compare.tune_seeds, tuple(rows), tuple(verdicts))
+      config.compare.tune_seeds, tuple(rows), tuple(verdicts),
+      dataset.objective.measure, dataset.objective.worst)
 
 
 def _row(runner: 'Runner', model: str, method: str) -> Row:
   """Judges one method on one model."""
-  config = runner.config
+  config, objective = runner.config, runner.dataset.objective
   target, every = config.compare.target, config.train.eval_every
   rates = sorted(runner.rates(method))
-  tuned = {rate: [Run.of(r) for r in runner.records(
+  tuned = {rate: [Run.of(r, worst=objective.worst) for r in runner.records(
       'tune', model, method, rate) if r] for rate in rates}
   rate = runner.chosen(model, method)
-  runs = tuple(Run.of(r, target, every) for r in runner.records(
-      'final', model, method, rate) if r)
+  runs = tuple(
+      Run.of(r, target, every, objective.worst)
+      for r in runner.records('final', model, method, rate) if r)
   scores = [run.score for run in runs]
   steps = stats.median([run.steps_to_target for run in runs])
   clock = runner.timings[model, method]
@@ -154,7 +168,7 @@ def _row(runner: 'Runner', model: str, method: str) -> Row:
       edge=len(rates) > 1 and rate in (rates[0], rates[-1]),
       trains=stats.trains(
           [run.score for group in tuned.values() for run in group] + scores,
-          runner.dataset.chance, runner.dataset.validation.y.size),
+          objective.chance, objective.margin),
       score=stats.mean_interval(scores),
       spread=float(np.std(scores, ddof=1)) if len(scores) > 1 else math.nan,
       steps=steps, reached=sum(map(math.isfinite, (

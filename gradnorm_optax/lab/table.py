@@ -4,6 +4,7 @@ import math
 
 from rich import console, table, text
 
+from gradnorm_optax.lab.objective import ACCURACY, Measure
 from gradnorm_optax.lab.summary import Row, Summary
 
 STYLES = {'gain': 'green', 'loss': 'red', 'none': 'yellow', 'void': 'yellow'}
@@ -16,7 +17,8 @@ def render(found: Summary) -> console.Group:
   head.append(
       f'{found.data}; {found.steps} steps; learning rate chosen on '
       f'{found.tune_seeds} seeds, results on {found.seeds} fresh ones; '
-      f'guessing gives {100 * found.chance:.1f}%', style='not bold dim')
+      f'guessing gives {found.measure.figure(found.chance)}',
+      style='not bold dim')
   parts: list[console.RenderableType] = [head]
   for model in models:
     parts.append(_one(found, model))
@@ -31,19 +33,21 @@ def _one(found: Summary, model: str) -> table.Table:
   shown = table.Table(title=f'\n{model}', title_justify='left',
                       title_style='bold', pad_edge=False, box=None)
   shown.add_column('method', no_wrap=True)
-  for name in ('rate', f'{100 * found.target:g}% at step', 'in s',
-               'validation % [95%]', 'spread', 'test %', 'diverged',
-               'step ms', 'x bare'):
+  measure = found.measure
+  target = f'{measure.scale * found.target:g}{measure.unit}'
+  for name in ('rate', f'{target} at step', 'in s',
+               f'{measure.label("validation")} [95%]', 'spread', 'test',
+               'diverged', 'step ms', 'x bare'):
     shown.add_column(name, justify='right')
   best = max(row.score.mean for row in found.rows if row.model == model)
   for row in found.rows:
     if row.model == model:
       style = 'bold' if row.trains and row.score.mean == best else None
-      shown.add_row(*_cells(row), style=style)
+      shown.add_row(*_cells(row, measure), style=style)
   return shown
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row, measure: Measure) -> list[str]:
   """The cells of a row."""
   name = row.method
   cost = [f'{1000 * row.step_seconds:.2f}',
@@ -58,10 +62,10 @@ def _cells(row: Row) -> list[str]:
     seconds = f'{row.seconds:.2g}'
   if row.reached < row.seeds:
     steps += f' ({row.reached}/{row.seeds})'
-  accuracy = (f'{100 * row.score.mean:.1f} [{100 * row.score.low:.1f}, '
-              f'{100 * row.score.high:.1f}]')
-  return [name, rate, steps, seconds, accuracy, f'{100 * row.spread:.1f}',
-          f'{100 * row.test.mean:.1f}', failed, *cost]
+  score = (f'{measure.show(row.score.mean)} [{measure.show(row.score.low)}, '
+           f'{measure.show(row.score.high)}]')
+  return [name, rate, steps, seconds, score, measure.show(row.spread),
+          measure.show(row.test.mean), failed, *cost]
 
 
 def _notes(found: Summary) -> str:
@@ -70,6 +74,10 @@ def _notes(found: Summary) -> str:
       'step: median over the seeds, (n/m) if only n of m reached the target; '
       'spread: standard deviation over the seeds; x bare: time of a step '
       'against the optimizer alone, interleaved.']
+  if found.measure != ACCURACY:
+    notes.insert(0, f'{found.measure.name}: {found.measure.meaning}; a score '
+                    f'below {found.measure.figure(found.worst)} and a diverged '
+                    'run count as that.')
   if any(row.edge and row.trains for row in found.rows):
     notes.append('! the best rate lies on the edge of its grid: widen the '
                  'grid before using this row.')

@@ -2,34 +2,21 @@
 
 import pathlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.errors import LabError, nearest
-
-
-class Raw(NamedTuple):
-  """Examples before they are divided.
-
-  Attributes:
-    x: Inputs; float, missing cells NaN; or integer symbols.
-    y: Classes, 0 to n - 1.
-    notes: What was done to the data, in words, with counts.
-  """
-
-  x: np.ndarray
-  y: np.ndarray
-  notes: list[str]
+from gradnorm_optax.lab.raw import Raw
 
 
 def read(config: schema.Data) -> Raw:
   """Reads what `[data]` names: a table, arrays or the user's function."""
   if config.target is not None:
     from gradnorm_optax.lab import methods
-    return _arrays(config, *_pair(config.target, methods.target(
-        config.target)))
+    return _arrays(config, config.target, *_pair(
+        config.target, methods.target(config.target)))
   path = pathlib.Path(config.path or '')
   if not path.exists():
     raise LabError(f'[data] path: {path} does not exist')
@@ -58,72 +45,54 @@ def _npz(config: schema.Data, path: pathlib.Path) -> Raw:
     for name in (config.inputs, config.label):
       if name not in archive:
         raise LabError(f'{path}: no array {name!r}{nearest(name, archive)}')
-    return _arrays(config, archive[config.inputs], archive[config.label])
+    return _arrays(
+        config, str(path), archive[config.inputs], archive[config.label])
 
 
-def _arrays(config: schema.Data, x: Any, y: Any) -> Raw:
-  """Checks arrays: one class for each example."""
+def _arrays(config: schema.Data, name: str, x: Any, y: Any) -> Raw:
+  """Checks arrays: one label for each example."""
   x, y = np.asarray(x), np.asarray(y)
   if len(x) != len(y):
-    raise LabError(f'[data] {len(x)} inputs, but {len(y)} classes')
+    raise LabError(f'{name}: {len(x)} inputs, but {len(y)} labels')
   if x.dtype.kind not in 'fiub':
-    raise LabError(f'[data] inputs have dtype {x.dtype}, not numbers')
+    raise LabError(f'{name}: inputs have dtype {x.dtype}, not numbers')
   if x.dtype.kind in 'iub' and x.ndim == 1:
     x = x[:, None]
-  codes, notes = _codes(y)
   if x.dtype.kind != 'f' and not config.symbols:
     x = x.astype(np.float64)
-  return _clean(config, Raw(x, codes, notes), lambda row, column: (
-      f'[data] example {row}, entry {column}'))
 
+  def where(example: int, entry: int | None) -> str:
+    place = '' if entry is None else f', entry {entry}'
+    return f'{name}: example {example}{place}'
 
-def _codes(y: np.ndarray) -> tuple[np.ndarray, list[str]]:
-  """Numbers the classes and says how evenly they are spread."""
-  names, codes, counts = np.unique(
-      y, return_inverse=True, return_counts=True)
-  if len(names) > 1000 or len(names) < 2:
-    raise LabError(f'[data] the label has {len(names)} different values; '
-                   'a classification needs 2 to 1000')
-  few = names[counts.argmin()]
-  if counts.min() < 3:
-    raise LabError(f'[data] class {few!s} has {counts.min()} examples: too '
-                   'few for training, validation and test')
-  shares = 100 * counts / counts.sum()
-  note = (f'{len(names)} classes, the rarest ({few!s}) {shares.min():.1f}%, '
-          f'the commonest {shares.max():.1f}%')
-  return codes.reshape(y.shape).astype(np.int32), [note]
+  return Raw(name, x, y, [], where)
 
 
 def _table(config: schema.Data, path: pathlib.Path) -> Raw:
   """Reads a CSV or Parquet file with one labelled row for each example."""
   frame = _frame(path)
-  notes: list[str] = []
   for name in (config.label, *config.ignore, *config.categorical):
     if name not in frame:
       raise LabError(f'{path}: no column {name!r}'
                      f'{nearest(name, map(str, frame.columns))}')
   labels = frame[config.label]
   bare = labels.isna().to_numpy()
-  if bare.any() and config.unlabeled == 'error':
-    raise LabError(f'{path}: row {_line(bare)}, column {config.label!r}: no '
-                   f'label ({bare.sum()} such rows); set data.unlabeled = '
-                   '"drop" to leave them out')
-  if bare.any():
-    notes.append(f'{bare.sum()} unlabeled rows left out')
-    frame, labels = frame[~bare], labels[~bare]
-  lines = np.flatnonzero(~bare)
   parts, names = [], []
   for name in frame.columns.drop([config.label, *config.ignore]):
-    part, new = _column(config, path, frame[name], lines)
+    part, new = _column(config, path, frame[name])
     parts.append(part)
     names += new
   if not parts:
     raise LabError(f'{path}: no column is left besides {config.label!r}')
-  codes, more = _codes(labels.to_numpy().astype(str))
-  return _clean(
-      config, Raw(np.concatenate(parts, 1), codes, notes + more),
-      lambda row, column: (f'{path}: row {lines[row] + 2}, column '
-                           f'{names[column]!r}'), names)
+  y = labels.to_numpy()
+  if y.dtype.kind not in 'fiub':
+    y = labels.astype(object).where(~bare, None).to_numpy()
+
+  def where(row: int, column: int | None) -> str:
+    name = config.label if column is None else names[column]
+    return f'{path}: row {row + 2}, column {name!r}'
+
+  return Raw(str(path), np.concatenate(parts, 1), y, [], where, columns=names)
 
 
 def _frame(path: pathlib.Path) -> Any:
@@ -146,8 +115,8 @@ def _frame(path: pathlib.Path) -> Any:
                      f'{str(cause).splitlines()[0]}') from error
 
 
-def _column(config: schema.Data, path: pathlib.Path, column: Any,
-            lines: np.ndarray) -> tuple[np.ndarray, list[str]]:
+def _column(config: schema.Data, path: pathlib.Path,
+            column: Any) -> tuple[np.ndarray, list[str]]:
   """One column as numbers: as it is, or one entry for each category."""
   if column.name in config.categorical:
     kinds = sorted(column.dropna().astype(str).unique())
@@ -160,7 +129,7 @@ def _column(config: schema.Data, path: pathlib.Path, column: Any,
   except (TypeError, ValueError):
     number = _number_failures(column)
     raise LabError(
-        f'{path}: row {lines[number] + 2}, column {column.name!r}: '
+        f'{path}: row {number + 2}, column {column.name!r}: '
         f'{column.iloc[number]!r} is no number; name the column in '
         'data.categorical or in data.ignore') from None
 
@@ -173,39 +142,3 @@ def _number_failures(column: Any) -> int:
     except (TypeError, ValueError):
       return i
   return 0
-
-
-def _line(mask: np.ndarray) -> int:
-  """The line of the file that holds the first marked row."""
-  return int(np.flatnonzero(mask)[0]) + 2
-
-
-def _clean(config: schema.Data, raw: Raw, where: Callable[[int, int], str],
-           names: list[str] | None = None) -> Raw:
-  """Applies the rule for missing cells; 'mean' and 'median' wait."""
-  x, y, notes = raw
-  if x.dtype.kind != 'f':
-    return raw
-  flat = x.reshape(len(x), -1)
-  bad = ~np.isfinite(flat)
-  if bad.any() and config.missing == 'error':
-    row, column = np.argwhere(bad)[0]
-    raise LabError(
-        f'{where(row, column)}: missing or not finite ({bad.sum()} such '
-        'cells); set data.missing = "drop", "mean" or "median"')
-  if bad.any() and config.missing == 'drop':
-    keep = ~bad.any(1)
-    notes.append(f'{(~keep).sum()} of {len(keep)} rows with missing cells '
-                 'left out')
-    x, y, flat = x[keep], y[keep], flat[keep]
-  elif bad.any():
-    notes.append(f'{bad.sum()} missing cells filled with the {config.missing} '
-                 'of the training part')
-    x = np.where(bad.reshape(x.shape), np.nan, x)
-  spread = [np.ptp(column[np.isfinite(column)]) if np.isfinite(column).any()
-            else 0 for column in flat.T] if names else []
-  still = [str(names[i]) for i, width in enumerate(spread)
-           if not width] if names else []
-  if still:
-    notes.append(f'constant columns, which teach nothing: {", ".join(still)}')
-  return Raw(x, y, notes)

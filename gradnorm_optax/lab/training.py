@@ -29,6 +29,7 @@ from gradnorm_optax.lab import (
 from gradnorm_optax.lab.checkpoints import Checkpoints
 from gradnorm_optax.lab.errors import LabError, nearest
 from gradnorm_optax.lab.metrics import Metrics, finite
+from gradnorm_optax.lab.objective import ACCURACY, Measure
 from gradnorm_optax.lab.schedules import schedule
 
 
@@ -40,8 +41,9 @@ class Trained:
     folder: Where everything was written.
     rows: The figures, as in metrics.jsonl.
     stopped: The signal that stopped it; None if it went to its end.
-    test: Loss and accuracy on the test part, read once at the end.
+    test: Loss and score on the test part, read once at the end.
     params: The final parameters.
+    measure: What the score is.
   """
 
   folder: pathlib.Path
@@ -49,6 +51,7 @@ class Trained:
   stopped: int | None
   test: dict[str, float] | None
   params: Any
+  measure: Measure = ACCURACY
 
   def table(self) -> Any:
     """The last figures, as rich shows them on a terminal."""
@@ -74,7 +77,7 @@ class Trainer:
     run, self.train = config.run, config.train
     model = _named(config.models, run.model, 'run.model')
     method = _named(config.methods, run.method, 'run.method')
-    self.dataset = data.load(config.data)
+    self.dataset = data.load(config.data, config.train)
     self.problem = problem_lib.build(
         config.models[model], self.dataset, config.train.dtype)
     self.rate = schedule(config.train, run.learning_rate)
@@ -173,7 +176,8 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
         'versions': provenance.versions(),
         'revision': provenance.revision(),
         'machine': provenance.machine()}, indent=1) + '\n')
-  return Trained(folder, metrics.rows, stopped, test, params)
+  return Trained(folder, metrics.rows, stopped, test, params,
+                 trainer.dataset.objective.measure)
 
 
 def newest(folder: pathlib.Path, config: schema.Config) -> tuple[str, Any]:
@@ -211,7 +215,8 @@ def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
     chunks += 1
     last = row['step'] == config.train.steps
     if last or caught or chunks % config.run.checkpoint_every == 0:
-      checkpoints.save(row['step'], state, row['validation_score'] or 0.0)
+      score = row['validation_score']
+      checkpoints.save(row['step'], state, -1e30 if score is None else score)
   return state
 
 

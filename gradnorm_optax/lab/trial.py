@@ -77,9 +77,10 @@ def open_step(problem: Problem, built: methods.Built, train: schema.Train,
   The order of the examples depends on the seed and the epoch alone, so that
   all methods see the same batches.
   """
-  order, x, y = _batch(train, examples, seed, state)
+  order, batch = _batch(train, examples, seed, state)
   loss, extra, gradient = _gradient(
-      problem, built.unwrap(state.params), state.extra, x, y, train.accumulate)
+      problem, built.unwrap(state.params), state.extra, batch,
+      train.accumulate)
   updates, opt_state = built.tx.update(gradient, state.opt_state, state.params)
   params = optax.apply_updates(state.params, updates)
   return (State(state.step + 1, params, extra, opt_state, order),
@@ -87,7 +88,7 @@ def open_step(problem: Problem, built: methods.Built, train: schema.Train,
 
 
 def _batch(train: schema.Train, examples: Split, seed: jax.Array | int,
-           state: State) -> tuple[jax.Array, jax.Array, jax.Array]:
+           state: State) -> tuple[jax.Array, Split]:
   """The epoch's order and the batch of the next step."""
   count = len(state.order)
   size = min(train.batch_size, count // train.accumulate * train.accumulate)
@@ -98,26 +99,33 @@ def _batch(train: schema.Train, examples: Split, seed: jax.Array | int,
       index == 0, lambda: jax.random.permutation(key, count),
       lambda: state.order)
   rows = lax.dynamic_slice(order, (index * size,), (size,))
-  return order, examples.x[rows], examples.y[rows]
+  return order, jax.tree.map(lambda a: a[rows], examples)
 
 
-def _gradient(problem: Problem, params: Any, extra: Any, x: jax.Array,
-              y: jax.Array, parts: int) -> tuple[jax.Array, Any, Any]:
+def _gradient(problem: Problem, params: Any, extra: Any, batch: Split,
+              parts: int) -> tuple[jax.Array, Any, Any]:
   """Loss, new variables and gradient of a batch, in equal parts."""
   take = jax.value_and_grad(problem.loss, has_aux=True)
   if parts == 1:
-    (loss, extra), gradient = take(params, extra, x, y)
+    (loss, extra), gradient = take(params, extra, *batch)
     return loss, extra, gradient
 
-  def part(carry: Any, xy: Any) -> tuple[Any, None]:
+  pieces = jax.tree.map(
+      lambda a: a.reshape(parts, -1, *a.shape[1:]), batch)
+  # A part weighs as many labels as it holds: padding may be shared unevenly.
+  held = jax.vmap(lambda piece: problem.dataset.objective.count(
+      piece.y, piece.lengths))(pieces)
+
+  def part(carry: Any, given: Any) -> tuple[Any, None]:
     loss, extra, total = carry
-    (more, extra), gradient = take(params, extra, *xy)
-    return (loss + more, extra, optax.tree.add(total, gradient)), None
+    piece, share = given
+    (more, extra), gradient = take(params, extra, *piece)
+    return (loss + share * more, extra, jax.tree.map(
+        lambda t, g: t + (share * g).astype(t.dtype), total, gradient)), None
 
   start = jnp.float32(0), extra, optax.tree.zeros_like(params)
-  (loss, extra, total), _ = lax.scan(part, start, tuple(
-      a.reshape(parts, -1, *a.shape[1:]) for a in (x, y)))
-  return loss / parts, extra, optax.tree.scale(1 / parts, total)
+  (loss, extra, total), _ = lax.scan(part, start, (pieces, held / held.sum()))
+  return loss, extra, total
 
 
 class Program:

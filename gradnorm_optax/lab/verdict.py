@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from gradnorm_optax.lab import stats
+from gradnorm_optax.lab.objective import ACCURACY, Measure
 
 if TYPE_CHECKING:
   from gradnorm_optax.lab.summary import Row
@@ -22,7 +23,7 @@ class Verdict:
     text: One sentence.
     method: The method that tuning nominated; None if there is none.
     baseline: The baseline that tuning nominated; None if there is none.
-    difference: Paired difference of final validation accuracy.
+    difference: Paired difference of final validation scores.
   """
 
   model: str
@@ -34,7 +35,7 @@ class Verdict:
 
 
 def paired(row: 'Row', other: 'Row') -> stats.Interval:
-  """The difference of two methods' accuracies, seed by seed."""
+  """The difference of two methods' scores, seed by seed."""
   theirs = {run.seed: run.score for run in other.runs}
   return stats.mean_interval(
       [run.score - theirs[run.seed] for run in row.runs])
@@ -48,7 +49,8 @@ def baseline(rows: Sequence['Row'], named: str | None) -> 'Row | None':
              key=lambda row: row.tuned, default=None)
 
 
-def judge(rows: Sequence['Row'], named: str | None) -> Verdict:
+def judge(rows: Sequence['Row'], named: str | None,
+          measure: Measure = ACCURACY) -> Verdict:
   """Compares the most promising method with the best baseline.
 
   Both are nominated by the tuning seeds and compared on the fresh ones, so
@@ -75,8 +77,8 @@ def judge(rows: Sequence['Row'], named: str | None) -> Verdict:
                           'lies on the edge of its grid; widen the grid.')
   if math.isnan(gain.low):
     return said('void', 'No recommendation: one seed has no interval.')
-  figures = (f'{100 * gain.mean:+.1f} points '
-             f'[{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]')
+  figures = (f'{measure.signed(gain.mean)} {measure.points} '
+             f'[{measure.signed(gain.low)}, {measure.signed(gain.high)}]')
   cost = ''
   if best.step_seconds and base.step_seconds:
     ratio = best.step_seconds / base.step_seconds

@@ -9,6 +9,7 @@ import re
 import pytest
 
 from gradnorm_optax.lab import report
+from gradnorm_optax.lab.objective import ACCURACY
 
 
 class Page(html.parser.HTMLParser):
@@ -70,7 +71,7 @@ def test_holds_tables_figures_and_their_words(page, finished):
   assert len(labels) == 2
   for row in finished[1].summary.rows:
     assert all(row.method in label for label in labels)
-    assert report.percent(row.score.mean) in ''.join(read.text)
+    assert ACCURACY.show(row.score.mean) in ''.join(read.text)
   assert 'prefers-color-scheme: dark' in page and '@media print' in page
   assert report.INK not in page and 'currentColor' in page
   assert 'gradnorm compare run/config.toml' in page

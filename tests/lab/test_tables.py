@@ -62,7 +62,7 @@ def test_filled_with_training_means_and_scaled(stranger):
     np.testing.assert_allclose(part.x[:, :2], want[rows], atol=1e-4)
     np.testing.assert_array_equal(part.y, kind[rows])
     assert part.x.shape[1] == 2 + 2 + 1 and part.x.dtype == np.float32
-  assert found.classes == 3
+  assert found.outputs == 3
   for note in ('1 unlabeled rows left out', f'{missing.sum()} missing cells',
                'constant columns, which teach nothing: unit', '3 classes'):
     assert note in found.description

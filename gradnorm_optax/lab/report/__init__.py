@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from gradnorm_optax.lab import artifacts, figures, provenance
-from gradnorm_optax.lab.summary import Row
+from gradnorm_optax.lab.summary import Row, Summary
 
 if TYPE_CHECKING:
   from gradnorm_optax.lab.comparison import Comparison
@@ -20,12 +20,12 @@ INK = '#010203'
 CAPTIONS = {
     'curves': (
         'Learning curves',
-        'Validation accuracy by step at each method\'s chosen rate: mean over '
+        'Validation score by step at each method\'s chosen rate: mean over '
         'the fresh seeds, the band from the worst to the best. Dotted: '
         'guessing.'),
     'sensitivity': (
         'Sensitivity to the learning rate',
-        'Final validation accuracy at every rate tried, mean over the tuning '
+        'Final validation score at every rate tried, mean over the tuning '
         'seeds. A wide plateau is easy to tune.'),
 }
 
@@ -45,14 +45,15 @@ def build(comparison: 'Comparison') -> str:
       autoescape=True, trim_blocks=True, lstrip_blocks=True,
       undefined=jinja2.StrictUndefined)
   environment.filters |= {
-      'percent': percent, 'signed': signed, 'figure': number}
+      'percent': found.measure.show, 'signed': found.measure.signed,
+      'figure': number}
   models = dict.fromkeys(row.model for row in found.rows)
   return environment.get_template('template.html.j2').render(
       found=found, models={model: [row for row in found.rows
                                    if row.model == model] for model in models},
       verdicts={v.model: v for v in found.verdicts}, best=_best,
       pictures=[(*CAPTIONS[name], inline(picture, f'{CAPTIONS[name][0]}. '
-                                         f'{_told(found.rows)}', name))
+                                         f'{_told(found)}', name))
                 for name, picture in figures.draw(found, INK).items()],
       config=artifacts.resolved(comparison.config),
       versions=provenance.versions(), machine=provenance.machine(),
@@ -73,36 +74,18 @@ def inline(picture: Any, alt: str, name: str) -> str:
   return text.replace('<svg', f'<svg role="img" aria-label="{label}"', 1)
 
 
-def _told(rows: tuple[Row, ...]) -> str:
+def _told(found: Summary) -> str:
   """The figures of a picture in words."""
   return '; '.join(
       f'{row.model}, {row.method}: '
-      + (f'{percent(row.score.mean)}% right' if row.trains
-         else 'does not train') for row in rows)
+      + (f'{found.measure.name} {found.measure.figure(row.score.mean)}'
+         if row.trains else 'does not train') for row in found.rows)
 
 
 def _best(rows: list[Row]) -> float:
-  """The best mean accuracy among the methods that train."""
+  """The best mean score among the methods that train."""
   return max((row.score.mean for row in rows if row.trains),
              default=math.inf)
-
-
-def percent(value: float) -> str:
-  """A share as a percentage with one decimal.
-
-  >>> percent(0.4567)
-  '45.7'
-  """
-  return f'{100 * value:.1f}'
-
-
-def signed(value: float) -> str:
-  """A difference of shares in points, with its sign.
-
-  >>> signed(-0.01)
-  '-1.0'
-  """
-  return f'{100 * value:+.1f}'
 
 
 def number(value: float) -> str:
