@@ -1,8 +1,11 @@
 """The `gradnorm` command."""
 
+import contextlib
 import os
 import pathlib
+import signal
 import sys
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from gradnorm_optax.lab.errors import LabError
@@ -63,7 +66,8 @@ def _app() -> Any:
     console = _console()
     console.print(done.table())
     if done.test is not None:
-      console.print(f'test accuracy {100 * done.test["score"]:.1f}%')
+      console.print(f'test {done.measure.name} '
+                    f'{done.measure.figure(done.test["score"])}')
       console.print(f'Run: {done.folder}')
       return 0
     console.print(f'stopped and saved in {done.folder}; the same command goes '
@@ -144,32 +148,75 @@ def _one_thread_per_trial() -> None:
     os.environ['XLA_FLAGS'] = f'{flags} --xla_cpu_multi_thread_eigen=false'
 
 
+class Stopped(BaseException):
+  """A signal. Not a KeyboardInterrupt, which typer answers itself."""
+
+
+@contextlib.contextmanager
+def _stoppable(came: list[int]) -> Iterator[None]:
+  """Unwinds on SIGINT and SIGTERM, noting which came.
+
+  Trials that are running end and are kept; `train` has its own handlers while
+  it runs.
+  """
+  def stop(number: int, _: Any) -> None:
+    if number != alarm:
+      came.append(number)
+    raise Stopped
+
+  def swallowed(found: Any) -> None:
+    # JAX's callback in the garbage collector: raise again, outside of it.
+    if isinstance(found.exc_value, Stopped) and alarm is not None:
+      signal.setitimer(signal.ITIMER_REAL, 0.05)
+    else:
+      show(found)
+
+  alarm = getattr(signal, 'SIGALRM', None)  # Windows has none
+  kinds = [signal.SIGINT, signal.SIGTERM, *([alarm] if alarm else [])]
+  try:
+    old = [signal.signal(kind, stop) for kind in kinds]
+  except ValueError:  # not the main thread: leave signals to others
+    yield
+    return
+  show, sys.unraisablehook = sys.unraisablehook, swallowed
+  try:
+    yield
+  finally:
+    sys.unraisablehook = show
+    for kind, handler in zip(kinds, old, strict=True):
+      signal.signal(kind, handler)
+
+
 def main(args: list[str] | None = None) -> int:
   """Runs the command; a user's mistake is one line and exit code 2."""
+  came: list[int] = []
   try:
     if typer is None:
       raise LabError(INSTALL)
-    result = _app()(args=args, standalone_mode=False)
+    with _stoppable(came):
+      result = _app()(args=args, standalone_mode=False)
     code = result if isinstance(result, int) else 0
-  except LabError as error:
-    print(f'gradnorm: {error}', file=sys.stderr)
-    code = error.code
-  except ModuleNotFoundError as error:
-    if error.name and error.name.startswith('gradnorm_optax'):
-      raise
-    print(f'gradnorm: {error}: {INSTALL}', file=sys.stderr)
-    code = 2
-  except KeyboardInterrupt:
-    print('gradnorm: interrupted; finished trials are kept, the same command '
-          'goes on from there', file=sys.stderr)
-    code = 130
-  except Exception as error:
-    if not hasattr(error, 'format_message'):
-      raise
-    if message := error.format_message():  # empty where help was shown
-      print(f'gradnorm: {message}', file=sys.stderr)
-    code = 2
+  except (Exception, Stopped) as error:
+    text, code = _told(error, came)
+    if text:  # empty where help was shown
+      print(f'gradnorm: {text}', file=sys.stderr)
   sys.exit(code)
+
+
+def _told(error: BaseException, came: list[int]) -> tuple[str, int]:
+  """An error as one line, and its exit code; raises what is no one's fault."""
+  if isinstance(error, LabError):
+    return str(error), error.code
+  # A signal amid an import comes out as that import's error.
+  if came:
+    return ('interrupted; what was finished is kept, the same command goes on '
+            'from there', 128 + came[0])
+  if isinstance(error, ModuleNotFoundError) and not (
+      error.name or '').startswith('gradnorm_optax'):
+    return f'{error}: {INSTALL}', 2
+  if hasattr(error, 'format_message'):
+    return error.format_message(), 2
+  raise error
 
 
 if __name__ == '__main__':

@@ -133,13 +133,17 @@ class Runner:
   def run(self) -> None:
     """Runs both phases, then measures the steps."""
     for phase in ('tune', 'final'):
-      calls = list(self.calls(phase))
-      self.tick(phase, self._wanted(phase) - sum(
-          len(call.seeds) for call in calls))
-      self._compile(calls)
-      self._each(self._call, calls)
+      self.finish(phase)
     self.tick('measuring the cost of a step', 0)
     timing_lib.measure(self)
+
+  def finish(self, phase: str) -> None:
+    """Runs what a phase still needs."""
+    calls = list(self.calls(phase))
+    self.tick(phase, self._wanted(phase) - sum(
+        len(call.seeds) for call in calls))
+    self._compile(calls)
+    self._each(self._call, calls)
 
   def _wanted(self, phase: str) -> int:
     """How many trials a phase has, finished or not."""

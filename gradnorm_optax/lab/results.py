@@ -96,8 +96,10 @@ class Store:
 
   def close(self) -> None:
     """Gives the folder free."""
-    os.close(self._file)
-    self._guard.close()
+    with self._lock:
+      os.close(self._file)
+      self._file = -1  # a thread that comes late is refused
+      self._guard.close()
 
   def __enter__(self) -> 'Store':
     return self
