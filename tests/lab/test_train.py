@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks import kills
 from gradnorm_optax.lab import config, metrics, training
 from gradnorm_optax.lab.checkpoints import Checkpoints
 from gradnorm_optax.lab.errors import LabError
@@ -71,27 +73,46 @@ def test_figures_and_files(whole):
 
 
 def test_killed_and_started_again_it_ends_bit_equal(file, whole, tmp_path):
-  def start():
-    # The same device count as in this process: part of what decides bits.
-    return subprocess.Popen(
-        [sys.executable, '-m', 'gradnorm_optax.lab.cli', 'train', str(file),
-         '--out', str(tmp_path)], stdout=subprocess.DEVNULL,
-        env=dict(os.environ))
+  # Two kills here; `python -m benchmarks kills` makes twenty.
+  check = kills.whole_checkpoints(file)
+  rng = random.Random(0)
+  for moment in ('figures', 'files'):
+    assert kills.kill(kills.TRAIN, file, tmp_path, moment, rng, 1.0)
+    check(tmp_path)
+  assert kills.start(kills.TRAIN, file, tmp_path).wait(timeout=120) == 0
+  kills.compare_trains(file, tmp_path, whole.folder)
+  # What ends lies as if nothing had happened: no half-written checkpoint.
+  assert {p.name for p in (tmp_path / 'checkpoints').iterdir()} == {
+      p.name for p in (whole.folder / 'checkpoints').iterdir()}
 
-  for lines in (1, 4):
-    process = start()
-    deadline = time.monotonic() + 120
-    while (len(metrics.read(tmp_path / 'metrics.jsonl')) < lines
-           and process.poll() is None and time.monotonic() < deadline):
-      time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-  assert start().wait(timeout=120) == 0
-  assert same(metrics.read(tmp_path / 'metrics.jsonl')) == same(whole.rows)
-  leaves = jax.tree.leaves(
-      training.run(config.load(file), tmp_path, quiet=True).params)
-  for a, b in zip(leaves, jax.tree.leaves(whole.params), strict=True):
-    np.testing.assert_array_equal(a, b)
+
+def test_a_board_cut_short_is_read_as_tensorboard_does(tmp_path):
+  board = metrics.Board(tmp_path, 0)
+  for step in (1, 2, 3):
+    board.add({'step': step, 'loss': 0.5, 'none': None})
+  board.close()
+  path, = tmp_path.iterdir()
+  path.write_bytes(path.read_bytes()[:-5])  # killed while writing step 3
+  again = metrics.Board(tmp_path, 1)  # from the checkpoint of step 1
+  again.add({'step': 2, 'loss': 0.25})
+  again.close()
+  assert kills.board(tmp_path) == {'loss': [1, 2]}
+
+
+@pytest.mark.parametrize('swallowed', [False, True])
+def test_a_signal_while_compiling_is_one_line(file, gradnorm, tmp_path,
+                                              monkeypatch, swallowed):
+  class Noisy:
+    def __del__(self):  # as in a callback of the garbage collector
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  def compile(*_):
+    Noisy() if swallowed else os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(30)
+  monkeypatch.setattr(training.Trainer, 'compile', compile)
+  code, _, err = gradnorm('train', file, '--out', tmp_path)
+  assert code == 143 and err.count('\n') == 1
+  assert 'the same command goes on from there' in err
 
 
 def test_a_signal_saves_and_leaves(file, tmp_path, monkeypatch):
@@ -156,7 +177,7 @@ def test_full_disk_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch):
   def full(*_, **__):
     raise OSError(28, 'No space left on device')
   monkeypatch.setattr(store._manager, 'save', full)
-  with pytest.raises(LabError, match='step 2 .*No space.*before it is whole'):
+  with pytest.raises(LabError, match='step 2 .*No space.*whole one is kept'):
     store.save(2, state, 0.6)
   store.close()
   again = Checkpoints(tmp_path, 2)
@@ -165,6 +186,27 @@ def test_full_disk_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch):
   np.testing.assert_array_equal(found['a'], state['a'])
   assert found['none'].shape == (0, 2)
   again.close()
+
+
+@pytest.mark.parametrize('command, what', [
+    ('train', 'cannot write the checkpoint of step 10'),
+    ('compare', 'results.json: cannot write')])
+def test_a_disk_that_fills_up_is_one_line(file, tmp_path, command, what):
+  # Files of at most 4 kB: checkpoints and reports are larger.
+  limited = (
+      'import resource, sys\n'
+      'resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n'
+      'from gradnorm_optax.lab import cli\n'
+      f'cli.main([{command!r}, {str(file)!r}, "--out", {str(tmp_path)!r}, '
+      '"--set", "compare.seeds=1", "--set", "compare.tune_seeds=1", "--set", '
+      '"compare.learning_rates=[0.01]", "--set", "compare.timing_rounds=2"])')
+  done = subprocess.run([sys.executable, '-c', limited], capture_output=True,
+                        text=True, timeout=120)
+  assert done.returncode == 2, done.stderr
+  assert done.stderr.count('\n') == 1, done.stderr
+  assert what in done.stderr and 'File too large' in done.stderr
+  if command == 'compare':
+    assert len((tmp_path / 'trials.jsonl').read_text().splitlines()) == 5
 
 
 def test_accumulated_parts_give_the_whole_batch_gradient(file, tmp_path):
