@@ -39,14 +39,24 @@ class Table(pydantic.BaseModel):
 class Data(Table):
   """Where the examples come from and how they are divided."""
 
-  source: Literal['digits', 'characters', 'file', 'function'] = 'digits'
+  source: Literal[
+      'digits', 'iris', 'wine', 'breast_cancer', 'diabetes', 'characters',
+      'long_dependency', 'file', 'function', 'hub', 'cifar10'] = 'digits'
   validation: Share = 0.15
   test: Share = 0.15
   seed: NonNegativeInt = 0
-  length: PositiveInt = 64  # symbols in one example of characters
+  length: PositiveInt = 64  # of an example of characters or long_dependency
   size: PositiveInt = 1200  # examples of characters
+  task: str = 'temporal_order'  # of long_dependency
+  # Of long_dependency: examples for training, validation and test.
+  sizes: tuple[PositiveInt, PositiveInt, PositiveInt] = (20000, 1000, 10000)
 
-  path: str | None = None  # .csv, .parquet or .npz, for source = "file"
+  # .csv, .parquet, .npz, .npy or a folder of pictures for source = "file";
+  # "owner/name" for "hub".
+  path: str | None = None
+  labels: str | None = None  # a second .npy, of the labels
+  subset: str | None = None  # of a set of the hub
+  resize: tuple[PositiveInt, PositiveInt] | None = None  # height, width
   target: str | None = None  # "module:function", for source = "function"
   label: str = 'y'  # the column or array of what is to be predicted
   predict: Literal['class', 'number'] = 'class'
@@ -59,10 +69,15 @@ class Data(Table):
 
   @pydantic.model_validator(mode='after')
   def _where_from(self) -> 'Data':
-    for source, key in (('file', 'path'), ('function', 'target')):
-      given = getattr(self, key) is not None
-      if (self.source == source) != given:
-        raise complaint(f'{key} and source = "{source}" belong together')
+    if self.source in ('file', 'hub') and self.path is None:
+      raise complaint(f'path and source = "{self.source}" belong together')
+    if self.path is not None and self.source not in ('file', 'hub', 'cifar10'):
+      raise complaint('path and source = "file" belong together')
+    if (self.source == 'function') != (self.target is not None):
+      raise complaint('target and source = "function" belong together')
+    npy = self.path is not None and self.path.endswith('.npy')
+    if npy != (self.labels is not None):
+      raise complaint('labels and a path that ends in .npy belong together')
     return self
 
   @pydantic.model_validator(mode='after')
@@ -178,6 +193,30 @@ class BlocksTable(Table):
   skip: tuple[str, ...] = ()
 
 
+class Sampling(Table):
+  """Which examples of a batch a recurrent net is trained on, by `gn.sgr`.
+
+  The batch is the pool. Q is the logarithm of the gradient's norm a share
+  `horizon` of the sequence back (of it, where `relative`, that at the end).
+  """
+
+  # sgr exchanges examples for others of the pool, reweight weights the first
+  # `size` of it, both where Q leaves its range; random takes the first `size`.
+  rule: Literal['sgr', 'reweight', 'random'] = 'sgr'
+  size: PositiveInt = 20
+  horizon: Share = 0.9
+  low: float = -1.0
+  high: float = 1.0
+  relative: bool = True
+
+  @pydantic.model_validator(mode='after')
+  def _a_range(self) -> 'Sampling':
+    if self.low > self.high:
+      raise complaint(f'low ({self.low:g}) must not exceed high '
+                      f'({self.high:g})')
+    return self
+
+
 class Method(Table):
   """One row of the comparison: an optimizer and what stands around it.
 
@@ -191,6 +230,8 @@ class Method(Table):
   blocks: BlocksTable | Literal['leaf', 'layer', 'unit', 'global'] | None = None
   ratio: PositiveFloat | None = None
   wrap: str | None = None
+  sampling: Sampling | None = None
+  pascanu: PositiveFloat | None = None  # weight of Pascanu's regularizer
   lookahead: PositiveInt | None = None
   lookahead_alpha: Share = 0.5
   learning_rates: Rates | None = None
@@ -288,6 +329,17 @@ class Config(Table):
             f'methods.{name}.learning_rates has {len(method.learning_rates)} '
             f'values, compare.learning_rates has {size}: every method must '
             'search a grid of the same size')
+    for name, method in self.methods.items():
+      if method.sampling and method.sampling.size > self.train.batch_size:
+        raise complaint(
+            f'methods.{name}.sampling.size ({method.sampling.size}) exceeds '
+            f'train.batch_size ({self.train.batch_size}), the pool')
+      if method.sampling and method.pascanu:
+        raise complaint(f'methods.{name}: sampling and pascanu both replace '
+                        'the gradient; take one')
+      if (method.sampling or method.pascanu) and self.train.accumulate > 1:
+        raise complaint(f'methods.{name}: sampling and pascanu look at a whole '
+                        'batch; set train.accumulate = 1')
     base = self.compare.baseline
     if base is not None and base not in self.methods:
       raise complaint(f'compare.baseline: unknown method {base!r}'

@@ -1,6 +1,5 @@
 """Contributions against explicit inner products and real steps."""
 
-import dataclasses
 import functools
 import math
 
@@ -79,7 +78,7 @@ def net(steps, width=100, task='temporal_order', **options):
 def prediction():
   """Returns jitted functions: scores of a pool of 400, and Q after a step."""
   task, model, loss = net(100)
-  shape = model.shape(100, 400)
+  shape = model.perturb_shape(100, 400)
 
   @jax.jit
   def score(params, pool):
@@ -100,7 +99,7 @@ def prediction():
 def test_predicted_change_is_the_measured_one(scale, rate, seed):
   """The top, bottom and random 20 of a pool of 400, T = 100, 100 units."""
   task, model, score, moved = prediction()
-  model = dataclasses.replace(model, scale=scale)
+  model = model.clone(scale=scale)
   params = model.init_params(jax.random.key(seed))
   pool = task.sample(jax.random.key(seed + 100), 400)
   s, before = score(params, pool)
@@ -122,7 +121,7 @@ def test_starts_below_the_range_of_float32(scale, depth):
   params = model.init_params(jax.random.key(0))
   pool = task.sample(jax.random.key(1), 50)
   score = jax.jit(lambda p: sgr.contributions(
-      loss, p, pool, shape=model.shape(150, 50), horizon=149, probe=10))
+      loss, p, pool, shape=model.perturb_shape(150, 50), horizon=149, probe=10))
   s, value = score(params)
   with jax.enable_x64(True):
     wide = jax.tree.map(
@@ -175,7 +174,7 @@ def test_memory_does_not_grow_with_pool_times_parameters():
 
   def scores(params, pool):
     return sgr.contributions(loss, params, pool, horizon=90, probe=20,
-                             shape=model.shape(100, 400))[0]
+                             shape=model.perturb_shape(100, 400))[0]
 
   def per_example(params, pool):
     one = lambda w, row: loss(w, jax.tree.map(lambda a: a[None], row))[0]  # noqa: E731

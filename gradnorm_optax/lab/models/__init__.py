@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from flax import linen as nn
 
-from gradnorm_optax.lab import schema
+from gradnorm_optax.lab import recurrent, schema
 from gradnorm_optax.lab.models import (
   convolutional,
   own,
@@ -29,8 +29,19 @@ class Built(NamedTuple):
 
 def build(model: Any, classes: int,
           image: tuple[int, int, int] | None,
-          dtype: Any = None) -> Built:
-  """Builds the Flax module of a model's table, computing in `dtype`."""
+          dtype: Any = None, *, inputs: int | None = None,
+          readout: int | None = None) -> Built:
+  """Builds the Flax module of a model's table.
+
+  Args:
+    model: The table.
+    classes: Number of outputs.
+    image: Height, width and channels where flat examples are pictures.
+    dtype: Of the computation.
+    inputs: Number of symbols, for recurrent models of integers.
+    readout: How many last steps a recurrent model answers, (B, readout,
+      classes); None for one answer, (B, classes).
+  """
   if isinstance(model, schema.MLP):
     return Built(perceptron.MLP(
         model.depth, model.width, model.activation, classes, dtype), {})
@@ -44,10 +55,15 @@ def build(model: Any, classes: int,
     return Built(transformer.Transformer(
         model.depth, model.width, model.heads, classes, model.scan,
         model.axis, dtype), {'layers/*': model.axis} if model.scan else {})
+  if isinstance(model, schema.RecurrentNet):
+    options: Any = model.model_dump(exclude={'kind', 'init'})
+    return Built(recurrent.Recurrent(
+        classes, inputs, start=model.init, readout=readout, image=image,
+        dtype=dtype, **options), {})
   if isinstance(model, schema.WeightNormNet):
     kind: Any = weight_norm.PaperNet if model.kind == 'weight_norm_paper' else (
         functools.partial(weight_norm.SmallNet, depth=model.depth))
-    options: Any = {} if model.width is None else {'width': model.width}
+    options = {} if model.width is None else {'width': model.width}
     return Built(kind(
         classes, model.norm, model.data_init, image, dtype, **options), {})
   if isinstance(model, schema.Own):

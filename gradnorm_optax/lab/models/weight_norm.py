@@ -10,7 +10,6 @@ from typing import Any, Literal, get_args
 
 import jax
 from flax import linen as nn
-from jax import numpy as jnp
 
 from gradnorm_optax.linen import (
     MeanOnlyBatchNorm,
@@ -136,32 +135,3 @@ class SmallNet(Normalized):
       x = nn.leaky_relu(self.layer(conv, x, train), 0.1)
     dense = functools.partial(nn.Dense, self.outputs, name='output')
     return self.layer(dense, x.mean((1, 2)), train)
-
-
-class RecurrentNet(nn.Module):
-  """A recurrent layer, weight-normalized or not, and a readout of its end.
-
-  Attributes:
-    outputs: Number of outputs.
-    cell: Its kind.
-    width: Units.
-    norm: 'weight' wraps the whole recurrent layer, so that weights are formed
-      once per training step.
-  """
-
-  outputs: int
-  cell: Literal['srn', 'lstm', 'gru'] = 'lstm'
-  width: int = 100
-  norm: Literal['none', 'weight'] = 'none'
-  dtype: Any = None
-
-  @nn.compact
-  def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-    del train
-    kinds = {'srn': nn.SimpleCell, 'lstm': nn.OptimizedLSTMCell,
-             'gru': nn.GRUCell}
-    wrap = WeightNorm if self.norm == 'weight' else (lambda module: module)
-    rnn = nn.RNN(kinds[self.cell](self.width, dtype=self.dtype), name='rnn')
-    last = jnp.take(wrap(rnn)(x), -1, axis=1)
-    return wrap(nn.Dense(
-        self.outputs, dtype=self.dtype, name='output'))(last)

@@ -1,6 +1,7 @@
 """The lab's nets: shapes, two steps of training, initialization from data."""
 
 import pathlib
+import sys
 import tomllib
 
 import jax
@@ -8,14 +9,18 @@ import numpy as np
 import optax
 import pytest
 from jax import numpy as jnp
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[3]))
+
 from twins import batch
 
+from benchmarks.weight_norm import norms_in_loops
 from gradnorm_optax.lab.models.weight_norm import (
   NORMS,
   PaperNet,
-  RecurrentNet,
   SmallNet,
 )
+from gradnorm_optax.lab.recurrent import Recurrent
 from gradnorm_optax.weight_norm import weight_normalized
 
 CONFIGS = pathlib.Path(__file__).parents[3] / 'configs'
@@ -91,17 +96,26 @@ def test_the_papers_net_has_the_papers_sizes():
 @pytest.mark.parametrize('cell', ['srn', 'lstm', 'gru'])
 def test_recurrent_nets_agree_with_the_plain_ones_at_first(cell):
   x = batch((4, 6, 3))
-  plain, normalized = (RecurrentNet(2, cell, 8, norm)
+  plain, normalized = (Recurrent(2, width=8, cell=cell, norm=norm)
                        for norm in ('none', 'weight'))
   variables = plain.init(jax.random.key(0), x)
   other = normalized.init(jax.random.key(0), x)
-  assert any('kernel_g' in str(path) for path, _ in
-             jax.tree_util.tree_flatten_with_path(other)[0])
+  assert {name for name, layer in other['params'].items()
+          if 'kernel_g' in layer} == {'input', 'recurrent', 'output'}
   np.testing.assert_allclose(
       normalized.apply(other, x), plain.apply(variables, x), rtol=0, atol=1e-6)
   tx = weight_normalized(optax.sgd(0.1))
   state = tx.init(variables['params'])
   assert jax.tree.structure(state.g) == jax.tree.structure(variables['params'])
+
+
+def test_the_recurrent_model_forms_its_weights_once():
+  x = batch((4, 6, 3))
+  model = Recurrent(2, 3, width=8, norm='weight')
+  params = model.init_params(jax.random.key(0))
+  text = jax.jit(jax.grad(lambda p: jnp.sum(jnp.sin(model.apply(
+      {'params': p}, x))))).lower(params).compile().as_text()
+  assert ' while(' in text and norms_in_loops(text) == 0
 
 
 def test_mistakes_are_named():
