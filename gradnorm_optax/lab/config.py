@@ -76,20 +76,42 @@ def overridden(raw: dict[str, Any],
 def _assign(raw: dict[str, Any], item: str) -> None:
   """Writes one `--set a.b=value` into the raw tables."""
   key, equals, text = item.partition('=')
-  parts = key.strip().split('.')
+  parts = _parts(key)
   if not equals or not all(parts):
     raise LabError(f'--set {item}: write it as section.key=value, '
                    'for example --set train.steps=500')
-  try:
-    value = tomllib.loads(f'value = {text}')['value']
-  except tomllib.TOMLDecodeError:
-    value = text.strip()
   table = raw
   for part in parts[:-1]:
     table = table.setdefault(part, {})
     if not isinstance(table, dict):
       raise LabError(f'--set {item}: {part!r} is a value, not a section')
-  table[parts[-1]] = value
+  table[parts[-1]] = _value(item, text.strip())
+
+
+def _parts(key: str) -> list[str]:
+  """The names in a dotted key; quoted ones may hold dots and spaces."""
+  try:
+    found: Any = tomllib.loads(f'{key} = 0')
+  except tomllib.TOMLDecodeError:
+    return key.strip().split('.')
+  parts = []
+  while isinstance(found, dict):
+    (name, found), = found.items()
+    parts.append(name)
+  return parts
+
+
+def _value(item: str, text: str) -> Any:
+  """Reads a value as TOML and, where that fails, as a plain string."""
+  try:
+    return tomllib.loads(f'value = {text}')['value']
+  except tomllib.TOMLDecodeError as error:
+    if text[:1] in ('[', '{', '"', "'"):
+      raise LabError(
+          f'--set {item}: not valid TOML: {error}; inside lists and tables '
+          'strings stand in quotes, and the shell takes one pair away: '
+          "--set 'data.ignore=[\"a\", \"b\"]'") from error
+    return text
 
 
 def _first(error: pydantic.ValidationError, overrides: Sequence[str]) -> str:

@@ -31,6 +31,9 @@ MISTAKES = {
     'train.steps': r'write it as section.key=value',
     'train.steps.x=1': r"'steps' is a value, not a section",
     'data.validation=0.9': r'leave a share for training',
+    'compare.learning_rates=[0.1': r'--set .*: not valid TOML: .*quotes',
+    'methods.new.clip=1': r'\[methods.new\] optimizer: field required',
+    '"methods.x=1': r'unknown key',
 }
 
 
@@ -67,6 +70,24 @@ def test_overrides_and_resolved_config(tiny, tmp_path):
   again = tmp_path / 'again.toml'
   again.write_text(artifacts.resolved(read))
   assert config.load(again) == read
+
+
+def test_any_value_is_set_with_one_flag(tiny):
+  read = config.load(tiny, [
+      'methods.new={optimizer="sgd", options={nesterov=true, momentum=0.5}}',
+      'methods.momentum.options.nesterov=true',
+      'methods.momentum.blocks.skip=["*bias", "a\'b"]',
+      'methods.momentum.blocks.stacked."layers.*/kernel"=0',
+      'methods.momentum.normalize=bng', 'compare.learning_rates=[1e-3, 0.1]',
+      'models.two={kind="mlp"}', 'models.two.depth=5', 'title="a = \'b\'"'])
+  assert read.methods['new'].options == {'nesterov': True, 'momentum': 0.5}
+  momentum = read.methods['momentum']
+  assert momentum.options == {'nesterov': True}
+  assert momentum.blocks.skip == ('*bias', "a'b")
+  assert momentum.blocks.stacked == {'layers.*/kernel': 0}
+  assert read.compare.learning_rates == (1e-3, 0.1)
+  assert read.models['two'].depth == 5 and read.title == "a = 'b'"
+  assert config.load(tiny, ['title=say "x"']).title == 'say "x"'
 
 
 def test_frozen(tiny):
