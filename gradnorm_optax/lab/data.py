@@ -6,10 +6,13 @@ from typing import NamedTuple
 import numpy as np
 
 from gradnorm_optax.lab import (
+  bundled,
   characters,
   labels,
   objective as objective_lib,
+  pictures,
   schema,
+  sequences,
   tables,
 )
 from gradnorm_optax.lab.errors import LabError
@@ -75,24 +78,21 @@ def load(config: schema.Data, train: schema.Train | None = None) -> Dataset:
       found.outputs))
 
 
-def _digits(config: schema.Data) -> Dataset:
-  """Scikit-learn's bundled 8x8 digits, stratified and standardized."""
-  from sklearn import datasets
-  bunch = datasets.load_digits()
-  x, y = bunch.data, bunch.target.astype(np.int32)
-  train, validation, test = divide(y, config)
-  mean, std = x[train].mean(0), x[train].std(0)
-  x = ((x - mean) / np.where(std > 0, std, 1.0)).astype(np.float32)
-  parts = [Split(x[part], y[part]) for part in (train, validation, test)]
-  return Dataset(
-      parts[0], parts[1], parts[2], outputs=10, image=(8, 8, 1),
-      description=f'scikit-learn digits, 8x8 pixels, {_sizes(parts)} examples',
-      objective=objective_lib.classes(10, parts[1].y))
+def _bundled(config: schema.Data) -> Dataset:
+  """A set of scikit-learn's; the labels of diabetes are numbers."""
+  if config.source == 'diabetes':
+    config = config.model_copy(update={'predict': 'number'})
+  return finish(bundled.read(config), config)
 
 
 def _own(config: schema.Data) -> Dataset:
   """The user's table or arrays."""
   return finish(tables.read(config), config)
+
+
+def _hub(config: schema.Data) -> Dataset:
+  """A set of the Hugging Face hub."""
+  return finish(pictures.hub(config), config)
 
 
 def finish(raw: Raw, config: schema.Data) -> Dataset:
@@ -101,12 +101,15 @@ def finish(raw: Raw, config: schema.Data) -> Dataset:
   y = found.y
   plain = found.number or found.positions
   train, validation, test = divide(
-      np.zeros(len(y), np.int32) if plain else y, config)
+      np.zeros(len(y), np.int32) if plain else y, config, raw.tested)
   if found.number:
     y, note = labels.standardized(y, train, raw.lengths, found.positions)
     raw.notes.append(note)
-  if raw.x.dtype.kind == 'f':
-    x, symbols = _scaled(raw, train, config), None
+  symbols = None
+  if raw.image is not None and raw.x.ndim == 4:
+    x = _scaled_pictures(raw.x, train)
+  elif raw.x.dtype.kind == 'f':
+    x = _scaled(raw, train, config)
   else:
     x, symbols = raw.x.astype(np.int32), int(raw.x.max()) + 1
   lengths = raw.lengths
@@ -151,7 +154,7 @@ def _scaled(raw: Raw, train: np.ndarray, config: schema.Data) -> np.ndarray:
   rows = np.zeros(len(x), bool)
   rows[train] = True
   if raw.lengths is not None:  # padding has no part in the statistics
-    valid = np.arange(x.shape[1]) < raw.lengths[:, None]
+    valid = sequences.inside(raw.lengths, x.shape[1])
     rows = (valid & rows[:, None]).ravel()
   elif channels:
     rows = np.repeat(rows, len(flat) // len(x))
@@ -165,6 +168,35 @@ def _scaled(raw: Raw, train: np.ndarray, config: schema.Data) -> np.ndarray:
   if raw.lengths is not None:
     scaled[~valid.ravel()] = 0.0
   return scaled.reshape(x.shape).astype(np.float32)
+
+
+def _scaled_pictures(x: np.ndarray, train: np.ndarray) -> np.ndarray:
+  """Standardizes every channel; in float32, for pictures are many."""
+  scaled = x.astype(np.float32)
+  known = scaled[train]
+  mean = known.mean((0, 1, 2), dtype=np.float64).astype(np.float32)
+  std = known.std((0, 1, 2), dtype=np.float64).astype(np.float32)
+  scaled -= mean
+  scaled /= np.where(std > 0, std, np.float32(1))
+  return scaled
+
+
+def _long_dependency(config: schema.Data) -> Dataset:
+  """One of the generated tasks of `tasks`; three parts that share no draw."""
+  import jax
+
+  from gradnorm_optax.lab import tasks
+  task = tasks.make(config.task, config.length)
+  key = jax.random.key(config.seed, impl='threefry2x32')
+  # The last is the key of `Task.evaluation`, which draws the same test part.
+  parts = [Split(*map(np.asarray, task.sample(
+      jax.random.fold_in(key, number), size))) for number, size in zip(
+          (0xE7A3, 0xE7A2, 0xE7A1), config.sizes, strict=True)]
+  symbols = task.inputs if parts[0].x.dtype.kind == 'i' else None
+  return Dataset(
+      parts[0], parts[1], parts[2], task.outputs, None,
+      f'{task.name} at T = {task.length}, {_sizes(parts)} generated sequences',
+      objective_lib.of_task(task, parts[1].y), symbols, task.readout)
 
 
 def _characters(config: schema.Data) -> Dataset:
@@ -187,16 +219,31 @@ def _characters(config: schema.Data) -> Dataset:
           len(alphabet), parts[1].y, positions=True), symbols=len(alphabet))
 
 
-def divide(y: np.ndarray, config: schema.Data) -> list[np.ndarray]:
-  """Divides indices into training, validation and test, by class."""
+def divide(y: np.ndarray, config: schema.Data,
+           tested: int | None = None) -> list[np.ndarray]:
+  """Divides indices into training, validation and test, by class.
+
+  Args:
+    y: Classes, or zeros where there is nothing to divide by.
+    config: The shares; `validation` is one of all examples but the set's own
+      test part.
+    tested: How many of the last examples are that part, if there is one.
+  """
   from sklearn.model_selection import train_test_split
-  share = config.validation / (1 - config.test)
+  rows = np.arange(len(y))
+
+  def two(rows: np.ndarray, share: float) -> list[np.ndarray]:
+    return train_test_split(rows, test_size=share, random_state=config.seed,
+                            stratify=y[rows])
+
   try:
-    rest, test = train_test_split(
-        np.arange(len(y)), test_size=config.test, random_state=config.seed,
-        stratify=y)
-    train, validation = train_test_split(
-        rest, test_size=share, random_state=config.seed, stratify=y[rest])
+    if tested is None:
+      rest, test = two(rows, config.test)
+      share = config.validation / (1 - config.test)
+    else:
+      rest, test = np.split(rows, [len(y) - tested])
+      share = config.validation
+    train, validation = two(rest, share)
   except ValueError as error:
     raise LabError(f'[data] {len(y)} examples cannot be divided: {error}'
                    ) from error
@@ -204,5 +251,6 @@ def divide(y: np.ndarray, config: schema.Data) -> list[np.ndarray]:
 
 
 SOURCES: dict[str, Callable[[schema.Data], Dataset]] = {
-    'digits': _digits, 'characters': _characters, 'file': _own,
-    'function': _own}
+    **dict.fromkeys(bundled.SETS, _bundled),
+    'characters': _characters, 'long_dependency': _long_dependency,
+    'file': _own, 'function': _own, 'hub': _hub, 'cifar10': _hub}

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradnorm_optax.lab import schema
+from gradnorm_optax.lab import schema, sequences
 from gradnorm_optax.lab.errors import LabError
 from gradnorm_optax.lab.raw import Raw
 
@@ -39,7 +39,7 @@ def _valid(raw: Raw) -> np.ndarray:
   """Marks the labels that are no padding; the shape of `raw.y`."""
   valid = np.ones(raw.y.shape, bool)
   if raw.lengths is not None and raw.y.ndim > 1:
-    inside = np.arange(raw.y.shape[1]) < raw.lengths[:, None]
+    inside = sequences.inside(raw.lengths, raw.y.shape[1])
     valid &= inside.reshape(inside.shape + (1,) * (raw.y.ndim - 2))
   return valid
 
@@ -70,7 +70,7 @@ def _cleaned(raw: Raw, config: schema.Data) -> Raw:
     return raw
   bad = ~np.isfinite(raw.x)
   if raw.lengths is not None:
-    bad &= (np.arange(raw.x.shape[1]) < raw.lengths[:, None])[..., None]
+    bad &= sequences.inside(raw.lengths, raw.x.shape[1])[..., None]
   bad = bad.reshape(len(bad), -1)
   if bad.any() and config.missing == 'error':
     row, column = (int(i) for i in np.argwhere(bad)[0])
@@ -158,7 +158,7 @@ def standardized(y: np.ndarray, train: np.ndarray,
   """Standardizes numbers by the training part; padding stays 0."""
   known, valid = y[train], None
   if positions and lengths is not None:
-    valid = np.arange(y.shape[1]) < lengths[:, None]
+    valid = sequences.inside(lengths, y.shape[1])
     known = known[valid[train]]
   elif positions:
     known = known.reshape(-1, *y.shape[2:])

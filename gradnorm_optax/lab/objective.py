@@ -250,6 +250,10 @@ def chosen(objective: Objective, train: schema.Train, y: np.ndarray,
   Raises:
     LabError: A loss that does not fit the labels.
   """
+  if objective.measure == RIGHT and (
+      train.score or train.loss != 'auto' and ':' not in train.loss):
+    raise LabError('[train] a long-dependency task brings its own loss and '
+                   'score; leave both out')
   kind = 'number' if objective.measure == VARIANCE else 'class'
   if train.loss in NUMBER_LOSSES and kind != 'number':
     raise LabError(f'[train] loss = "{train.loss}" needs numbers; these labels '

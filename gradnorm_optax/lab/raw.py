@@ -19,6 +19,7 @@ class Raw(NamedTuple):
     where: `where(example, entry)` names a place for an error; entry None
       stands for the label.
     columns: The names of the entries, where they have any.
+    tested: How many of the last examples are the set's own test part.
   """
 
   name: str
@@ -29,6 +30,7 @@ class Raw(NamedTuple):
   lengths: np.ndarray | None = None
   image: tuple[int, int, int] | None = None
   columns: list[str] | None = None
+  tested: int | None = None
 
   def keep(self, rows: np.ndarray) -> 'Raw':
     """The examples of a mask; messages still name them by their old place."""
@@ -37,4 +39,5 @@ class Raw(NamedTuple):
     return self._replace(
         x=self.x[rows], y=self.y[rows],
         lengths=None if self.lengths is None else self.lengths[rows],
+        tested=self.tested and int(rows[-self.tested:].sum()),
         where=lambda example, entry: where(int(old[example]), entry))

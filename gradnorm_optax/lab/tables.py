@@ -1,12 +1,13 @@
-"""The user's own examples: a table or arrays, cleaned by stated rules."""
+"""The user's own examples: a table or arrays, read with nothing lost."""
 
 import pathlib
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from gradnorm_optax.lab import schema
+from gradnorm_optax.lab import schema, sequences
 from gradnorm_optax.lab.errors import LabError, nearest
 from gradnorm_optax.lab.raw import Raw
 
@@ -15,95 +16,222 @@ def read(config: schema.Data) -> Raw:
   """Reads what `[data]` names: a table, arrays or the user's function."""
   if config.target is not None:
     from gradnorm_optax.lab import methods
-    return _arrays(config, config.target, *_pair(
-        config.target, methods.target(config.target)))
+    return _called(config, config.target, methods.target(config.target))
   path = pathlib.Path(config.path or '')
   if not path.exists():
     raise LabError(f'[data] path: {path} does not exist')
-  readers: dict[str, Callable[[], Raw]] = {
-      '.npz': lambda: _npz(config, path),
-      '.csv': lambda: _table(config, path),
-      '.parquet': lambda: _table(config, path)}
+  if path.is_dir():
+    from gradnorm_optax.lab import pictures
+    return pictures.folder(config, path)
+  readers: dict[str, Callable[[schema.Data, pathlib.Path], Raw]] = {
+      '.npz': _npz, '.npy': _npy, '.csv': _file, '.parquet': _file}
   if path.suffix not in readers:
     raise LabError(f'[data] path: {path}: unknown kind of file'
                    f'{nearest(path.suffix, readers)}')
-  return readers[path.suffix]()
+  return readers[path.suffix](config, path)
 
 
-def _pair(name: str, function: Callable[[], Any]) -> tuple[Any, Any]:
+def _called(config: schema.Data, name: str, function: Callable[[], Any]) -> Raw:
   """Calls the user's function."""
   given = function()
-  if not isinstance(given, tuple) or len(given) != 2:
-    raise LabError(f'[data] target: {name!r} must return (inputs, classes), '
-                   f'not {type(given).__name__}')
-  return given
+  if not isinstance(given, tuple) or len(given) not in (2, 3):
+    raise LabError(f'[data] target: {name!r} must return (inputs, labels) or '
+                   '(inputs, labels, lengths), not '
+                   f'{type(given).__name__}')
+  return _arrays(config, name, *given)
 
 
 def _npz(config: schema.Data, path: pathlib.Path) -> Raw:
-  """Reads arrays `x` and `y` (or the named ones) of a NumPy archive."""
+  """Reads arrays `x`, `y` (or the named ones) and `lengths` of an archive."""
   with np.load(path, allow_pickle=False) as archive:
     for name in (config.inputs, config.label):
       if name not in archive:
         raise LabError(f'{path}: no array {name!r}{nearest(name, archive)}')
-    return _arrays(
-        config, str(path), archive[config.inputs], archive[config.label])
+    lengths = archive['lengths'] if 'lengths' in archive else None
+    return _arrays(config, str(path), archive[config.inputs],
+                   archive[config.label], lengths)
 
 
-def _arrays(config: schema.Data, name: str, x: Any, y: Any) -> Raw:
-  """Checks arrays: one label for each example."""
-  x, y = np.asarray(x), np.asarray(y)
-  if len(x) != len(y):
-    raise LabError(f'{name}: {len(x)} inputs, but {len(y)} labels')
-  if x.dtype.kind not in 'fiub':
-    raise LabError(f'{name}: inputs have dtype {x.dtype}, not numbers')
-  if x.dtype.kind in 'iub' and x.ndim == 1:
-    x = x[:, None]
-  if x.dtype.kind != 'f' and not config.symbols:
-    x = x.astype(np.float64)
+def _npy(config: schema.Data, path: pathlib.Path) -> Raw:
+  """Reads a pair of .npy files."""
+  labels = pathlib.Path(config.labels or '')
+  if not labels.exists():
+    raise LabError(f'[data] labels: {labels} does not exist')
+  return _arrays(config, str(path), np.load(path, allow_pickle=False),
+                 np.load(labels, allow_pickle=False))
 
+
+def _arrays(config: schema.Data, name: str, x: Any, y: Any,
+            lengths: Any = None) -> Raw:
+  """Checks arrays or lists of sequences: one label for each example."""
   def where(example: int, entry: int | None) -> str:
     place = '' if entry is None else f', entry {entry}'
     return f'{name}: example {example}{place}'
 
-  return Raw(name, x, y, [], where)
+  if len(x) != len(y):
+    raise LabError(f'{name}: {len(x)} inputs, but {len(y)} labels')
+  if not len(x):
+    raise LabError(f'{name}: no examples')
+  if lengths is None and sequences.ragged(x):
+    return _sequences(config, name, x, y, where)
+  x, y = np.asarray(x), np.asarray(y)
+  if x.dtype.kind not in 'fiub':
+    raise LabError(f'{name}: inputs have dtype {x.dtype}, not numbers')
+  if lengths is not None:
+    lengths = np.asarray(lengths)
+    return _masked(config, name, x, y, lengths, where)
+  if x.dtype.kind in 'iub' and x.ndim == 1:
+    x = x[:, None]
+  return Raw(name, _typed(config, name, x), y, [], where)
 
 
-def _table(config: schema.Data, path: pathlib.Path) -> Raw:
-  """Reads a CSV or Parquet file with one labelled row for each example."""
-  frame = _frame(path)
-  for name in (config.label, *config.ignore, *config.categorical):
-    if name not in frame:
-      raise LabError(f'{path}: no column {name!r}'
-                     f'{nearest(name, map(str, frame.columns))}')
-  labels = frame[config.label]
-  bare = labels.isna().to_numpy()
-  parts, names = [], []
-  for name in frame.columns.drop([config.label, *config.ignore]):
-    part, new = _column(config, path, frame[name])
-    parts.append(part)
-    names += new
-  if not parts:
-    raise LabError(f'{path}: no column is left besides {config.label!r}')
-  y = labels.to_numpy()
-  if y.dtype.kind not in 'fiub':
-    y = labels.astype(object).where(~bare, None).to_numpy()
+def _typed(config: schema.Data, name: str, x: np.ndarray) -> np.ndarray:
+  """Symbols as integers, everything else as numbers."""
+  if not config.symbols:
+    return x if x.dtype.kind == 'f' else x.astype(np.float64)
+  if x.dtype.kind not in 'iu' or x.min() < 0:
+    raise LabError(f'{name}: data.symbols needs integers from 0 on, not '
+                   f'{x.dtype} from {x.min()} on')
+  return x
+
+
+def _sequences(config: schema.Data, name: str, x: Any, y: Any,
+               where: Callable[[int, int | None], str]) -> Raw:
+  """Pads sequences, and their labels where every position has one."""
+  notes = []
+  if sequences.texts(x):
+    x, alphabet = sequences.coded(x)
+    notes.append(f'{len(alphabet)} symbols')
+    config = config.model_copy(update={'symbols': True})
+  x, lengths = sequences.padded(x, where)
+  if sequences.ragged(y):
+    if sequences.texts(y) and not isinstance(y[0], str):
+      y = sequences.coded(y)[0]
+    if not isinstance(y[0], str):
+      y, held = sequences.padded(y, where)
+      if (held != lengths).any():
+        i = int(np.flatnonzero(held != lengths)[0])
+        raise LabError(f'{where(i, None)}: {lengths[i]} steps, but {held[i]} '
+                       'labels')
+  raw = _masked(config, name, x, np.asarray(y), lengths, where)
+  raw.notes[:0] = notes
+  return raw
+
+
+def _masked(config: schema.Data, name: str, x: np.ndarray, y: np.ndarray,
+            lengths: np.ndarray,
+            where: Callable[[int, int | None], str]) -> Raw:
+  """Checks the lengths and empties the padding, whatever stood there."""
+  steps = x.shape[1] if x.ndim > 1 else 0
+  bad = (lengths < 1) | (lengths > steps) if lengths.shape == (
+      len(x),) and lengths.dtype.kind in 'iu' else np.ones(1, bool)
+  if bad.any():
+    raise LabError(f'{where(int(bad.argmax()), None)}: lengths must be '
+                   f'{len(x)} integers from 1 to {steps}')
+  inside = sequences.inside(lengths, steps)
+  x = _typed(config, name, np.where(
+      inside.reshape(inside.shape + (1,) * (x.ndim - 2)), x,
+      np.zeros((), x.dtype)))
+  if x.ndim == 2 and x.dtype.kind == 'f':
+    x = x[..., None]
+  notes = [] if lengths.min() == lengths.max() else [
+      f'{lengths.min()} to {lengths.max()} steps, padded']
+  return Raw(name, x, y, notes, where, lengths.astype(np.int32))
+
+
+def _file(config: schema.Data, path: pathlib.Path) -> Raw:
+  """Reads a CSV or Parquet file; a CSV's first row holds the names."""
+  return table(config, str(path), _frame(path),
+               2 if path.suffix == '.csv' else 1)
+
+
+def table(config: schema.Data, name: str, frame: Any, first: int) -> Raw:
+  """One labelled row for each example.
+
+  Args:
+    config: Which columns are what.
+    name: The file's, for messages.
+    frame: A pandas table.
+    first: How messages count the first row.
+  """
+  for column in (config.label, *config.ignore, *config.categorical):
+    if column not in frame:
+      raise LabError(f'{name}: no column {column!r}'
+                     f'{nearest(column, map(str, frame.columns))}')
 
   def where(row: int, column: int | None) -> str:
-    name = config.label if column is None else names[column]
-    return f'{path}: row {row + 2}, column {name!r}'
+    shown = config.label if column is None or column >= len(names) else (
+        names[column])
+    return f'{name}: row {row + first}, column {shown!r}'
 
-  return Raw(str(path), np.concatenate(parts, 1), y, [], where, columns=names)
+  names: list[str] = []
+  inputs = frame.columns.drop([config.label, *config.ignore])
+  if not len(inputs):
+    raise LabError(f'{name}: no column is left besides {config.label!r}')
+  labels = frame[config.label]
+  y = labels.to_numpy()
+  if y.dtype.kind not in 'fiub':
+    y = labels.astype(object).where(~labels.isna(), None).to_numpy()
+  listed = [column for column in inputs if _lists(frame[column])]
+  if listed:
+    return _listed(config, name, frame, list(inputs), listed, y, first)
+  parts = []
+  for column in inputs:
+    part, new = _column(config, name, frame[column], first)
+    parts.append(part)
+    names += new
+  return Raw(name, np.concatenate(parts, 1), y, [], where, columns=names)
+
+
+def _lists(column: Any) -> bool:
+  """Whether the cells of a column are sequences."""
+  known = column.dropna()
+  return len(known) > 0 and isinstance(known.iloc[0], np.ndarray | list)
+
+
+def _listed(config: schema.Data, name: str, frame: Any, inputs: list[str],
+            listed: list[str], y: np.ndarray, first: int) -> Raw:
+  """A table whose cells hold sequences: every column is a channel."""
+  plain = [column for column in inputs if column not in listed]
+  if plain:
+    raise LabError(f'{name}: column {listed[0]!r} holds sequences and '
+                   f'{plain[0]!r} single values; name the ones to leave out '
+                   'in data.ignore')
+
+  def where(row: int, entry: int | None) -> str:
+    del entry
+    return f'{name}: row {row + first}, column {listed[0]!r}'
+
+  rows: list[Any] = []
+  for i, cells in enumerate(zip(*(frame[c] for c in listed), strict=True)):
+    empty = [c for c, cell in zip(listed, cells, strict=True)
+             if cell is None or not np.ndim(cell)]
+    if empty:
+      raise LabError(f'{name}: row {i + first}, column {empty[0]!r}: no '
+                     'sequence')
+    if len({len(cell) for cell in cells}) > 1:
+      raise LabError(f'{name}: row {i + first}: the columns '
+                     f'{", ".join(map(repr, listed))} differ in length')
+    one = [np.stack([np.asarray(v) for v in cell]) if np.ndim(cell[0]) else (
+        np.asarray(cell)) for cell in cells if len(cell)]
+    rows.append(one[0] if len(one) == 1 else np.stack(one, -1) if one else [])
+  return _sequences(config, name, rows, y, where)
+
+
+def library(name: Any) -> Any:
+  """The `datasets` package, quiet."""
+  try:
+    import datasets
+  except ImportError as error:
+    raise LabError(f'{name}: reading this needs the datasets package; run: '
+                   'pip install "gradnorm_optax[data]"') from error
+  datasets.disable_progress_bars()
+  return datasets
 
 
 def _frame(path: pathlib.Path) -> Any:
   """The file as a pandas table, through Hugging Face's loaders."""
-  try:
-    import datasets
-  except ImportError as error:
-    raise LabError(f'{path}: reading tables needs the datasets package; run: '
-                   'pip install "gradnorm_optax[data]"') from error
-  import tempfile
-  datasets.disable_progress_bars()
+  datasets = library(path)
   make = (datasets.Dataset.from_csv if path.suffix == '.csv'
           else datasets.Dataset.from_parquet)
   with tempfile.TemporaryDirectory() as cache:
@@ -115,8 +243,8 @@ def _frame(path: pathlib.Path) -> Any:
                      f'{str(cause).splitlines()[0]}') from error
 
 
-def _column(config: schema.Data, path: pathlib.Path,
-            column: Any) -> tuple[np.ndarray, list[str]]:
+def _column(config: schema.Data, name: str, column: Any,
+            first: int) -> tuple[np.ndarray, list[str]]:
   """One column as numbers: as it is, or one entry for each category."""
   if column.name in config.categorical:
     kinds = sorted(column.dropna().astype(str).unique())
@@ -129,7 +257,7 @@ def _column(config: schema.Data, path: pathlib.Path,
   except (TypeError, ValueError):
     number = _number_failures(column)
     raise LabError(
-        f'{path}: row {number + 2}, column {column.name!r}: '
+        f'{name}: row {number + first}, column {column.name!r}: '
         f'{column.iloc[number]!r} is no number; name the column in '
         'data.categorical or in data.ignore') from None
 

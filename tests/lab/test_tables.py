@@ -100,7 +100,7 @@ def test_archive_and_function(tmp_path, monkeypatch):
   same = data.load(schema.Data(
       source='function', target='own_data_for_test:make'))
   np.testing.assert_array_equal(found.test.x, same.test.x)
-  with pytest.raises(LabError, match='must return .inputs, classes., not int'):
+  with pytest.raises(LabError, match=r'must return \(inputs, labels.*not int'):
     data.load(schema.Data(
         source='function', target='own_data_for_test:wrong'))
   with pytest.raises(LabError, match="no array 'labels'; known names"):

@@ -15,10 +15,11 @@ class Plain(NamedTuple):
 
   module: nn.Module
 
-  def init(self, key: jax.Array, x: jax.Array, train: bool = False) -> Any:
+  def init(self, key: jax.Array, x: jax.Array, train: bool = False,
+           **options: Any) -> Any:
     """Draws the variables."""
     del train
-    return self.module.init(key, x)
+    return self.module.init(key, x, **options)
 
   def apply(self, variables: Any, x: jax.Array, train: bool = False,
             **options: Any) -> Any:
