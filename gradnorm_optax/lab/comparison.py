@@ -84,7 +84,8 @@ class Runner:
   def key(self, phase: str, model: str, method: str, rate: float,
           seed: int) -> str:
     """The fingerprint of a trial."""
-    table = self.config.methods[method].model_dump(exclude={'learning_rates'})
+    table = self.config.methods[method].model_dump(
+        exclude={'learning_rates', 'models'})
     shape = self.config.models[model].model_dump()
     own = [provenance.target_digest(name) for name in (
         table['optimizer'], shape.get('target', ''), self.config.train.loss,
@@ -120,7 +121,7 @@ class Runner:
   def calls(self, phase: str) -> Iterator[Call]:
     """The calls that a phase still needs, the slowest models first."""
     for model in reversed(list(self.config.models)):
-      for method in self.config.methods:
+      for method in self.config.methods_on(model):
         rates = (self.rates(method) if phase == 'tune'
                  else (self.chosen(model, method),))
         todo = [(rate, seed) for rate in rates for seed in self.seeds(phase)
@@ -148,8 +149,9 @@ class Runner:
   def _wanted(self, phase: str) -> int:
     """How many trials a phase has, finished or not."""
     rates = sum(len(self.rates(name)) if phase == 'tune' else 1
-                for name in self.config.methods)
-    return rates * len(self.seeds(phase)) * len(self.benches)
+                for model in self.config.models
+                for name in self.config.methods_on(model))
+    return rates * len(self.seeds(phase))
 
   def _compile(self, calls: list[Call]) -> None:
     """Compiles what the calls need, all cores at once."""
@@ -212,10 +214,11 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
   """
   from gradnorm_optax.lab import artifacts, progress
   folder = pathlib.Path(out or pathlib.Path('runs') / config.name)
-  total = len(config.models) * sum(
-      len(m.learning_rates or config.compare.learning_rates)
+  total = sum(
+      len(method.learning_rates or config.compare.learning_rates)
       * config.compare.tune_seeds + config.compare.seeds
-      for m in config.methods.values())
+      for model in config.models
+      for method in config.methods_on(model).values())
   with results.Store(folder, fresh=fresh) as store, \
       progress.bar(total, quiet) as tick:
     runner = Runner(config, store, tick)

@@ -100,7 +100,7 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
     start = drawn if params is None else params
     explained[name] = str(gn.explain(
         start, gn.Blocks(stacked=dict(made.context.stacked))))
-    for key, method in config.methods.items():
+    for key, method in config.methods_on(name).items():
       looks.append(_look(config, made, name, key, method, start, extra,
                          batches))
   found = Inspection(folder, explained, looks)

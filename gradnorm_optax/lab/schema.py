@@ -4,6 +4,7 @@ Every table refuses keys that it does not know and names the nearest one. These
 classes are plain data: nothing here imports JAX.
 """
 
+import fnmatch
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -235,6 +236,7 @@ class Method(Table):
   lookahead: PositiveInt | None = None
   lookahead_alpha: Share = 0.5
   learning_rates: Rates | None = None
+  models: tuple[str, ...] | None = None  # names or globs; None: all
 
   @property
   def normalizers(self) -> tuple[str, ...]:
@@ -340,6 +342,29 @@ class Config(Table):
       if (method.sampling or method.pascanu) and self.train.accumulate > 1:
         raise complaint(f'methods.{name}: sampling and pascanu look at a whole '
                         'batch; set train.accumulate = 1')
+    return self
+
+  @pydantic.model_validator(mode='after')
+  def _known_models(self) -> 'Config':
+    for name, method in self.methods.items():
+      for glob in method.models or ():
+        if not fnmatch.filter(self.models, glob):
+          raise complaint(f'methods.{name}.models: unknown model {glob!r}'
+                          f'{nearest(glob, self.models)}')
+    for model in self.models:
+      if not self.methods_on(model):
+        raise complaint(f'models.{model}: no method runs on it (see `models` '
+                        'of the methods)')
+    return self
+
+  def methods_on(self, model: str) -> dict[str, Method]:
+    """The methods that run on a model."""
+    return {name: method for name, method in self.methods.items()
+            if method.models is None or any(
+                fnmatch.fnmatchcase(model, glob) for glob in method.models)}
+
+  @pydantic.model_validator(mode='after')
+  def _known_baseline(self) -> 'Config':
     base = self.compare.baseline
     if base is not None and base not in self.methods:
       raise complaint(f'compare.baseline: unknown method {base!r}'

@@ -135,7 +135,7 @@ def build(runner: 'Runner') -> Summary:
   rows: list[Row] = []
   verdicts = []
   for model in config.models:
-    own = [_row(runner, model, method) for method in config.methods]
+    own = [_row(runner, model, method) for method in config.methods_on(model)]
     base = verdict.baseline(own, config.compare.baseline)
     rows += [row if base is None or row is base else dataclasses.replace(
         row, difference=verdict.paired(row, base)) for row in own]

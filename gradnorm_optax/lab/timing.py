@@ -31,15 +31,17 @@ def measure(runner: 'Runner') -> None:
   slows them alike.
   """
   for model in runner.config.models:
-    tables = {name: method.model_copy(update={'learning_rates': None})
-              for name, method in runner.config.methods.items()}
+    every = {'learning_rates': None, 'models': None}
+    own = runner.config.methods_on(model)
+    tables = {name: method.model_copy(update=every)
+              for name, method in own.items()}
     for method in list(tables.values()):
       base = methods.bare(method)
       if base not in tables.values():
         tables[base.optimizer + ' alone'] = base
     rounds = _rounds(runner, model, tables)
     names = {table.model_dump_json(): name for name, table in tables.items()}
-    for name in runner.config.methods:
+    for name in own:
       base = methods.bare(tables[name])
       base_name = names[base.model_dump_json()]
       ratios = [a / b for a, b in zip(

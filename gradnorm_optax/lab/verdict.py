@@ -44,7 +44,7 @@ def paired(row: 'Row', other: 'Row') -> stats.Interval:
 def baseline(rows: Sequence['Row'], named: str | None) -> 'Row | None':
   """The named baseline, else the one that did best on the tuning seeds."""
   if named is not None:
-    return next(row for row in rows if row.method == named)
+    return next((row for row in rows if row.method == named), None)
   return max((row for row in rows if row.plain),
              key=lambda row: row.tuned, default=None)
 
