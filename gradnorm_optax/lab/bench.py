@@ -9,7 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from gradnorm_optax.lab import problem as problem_lib, schema
+from gradnorm_optax.lab import (
+    problem as problem_lib,
+    schema,
+    through_time,
+)
 from gradnorm_optax.lab.data import Dataset
 from gradnorm_optax.lab.trial import Program
 
@@ -22,12 +26,15 @@ class Outcome(NamedTuple):
     diverged: Whether a loss was not finite.
     seconds: Wall-clock of its call, divided by the trials that shared it.
     test: Loss and score on the test part, where they were asked for.
+    profile: {step: log10 norms of the gradient at every step of a sequence}, of
+      fresh runs of recurrent models.
   """
 
   history: dict[str, list[float]]
   diverged: bool
   seconds: float
   test: dict[str, float] | None
+  profile: dict[str, list[float | None]] | None = None
 
 
 class Bench:
@@ -96,7 +103,8 @@ class Bench:
           state.params, state.extra, self._test_data))
     if self.batch == 1:
       history, scores = jax.tree.map(lambda a: a[None], (history, scores))
-    return [_outcome(history, scores, i, seconds / len(rates))
+    return [_outcome(history, scores, i, seconds / len(rates),
+                     self.train.eval_every)
             for i in range(len(rates))]
 
   def time(self, method: schema.Method, rate: float) -> float:
@@ -111,12 +119,14 @@ class Bench:
     return seconds / self.train.eval_every
 
 
-def _outcome(history: Any, scores: Any, index: int,
-             seconds: float) -> Outcome:
+def _outcome(history: Any, scores: Any, index: int, seconds: float,
+             every: int) -> Outcome:
   """Cuts one trial out of a call's arrays."""
   figures = {name: np.asarray(values[index], np.float64)
-             for name, values in history._asdict().items()}
-  finite = np.all([np.isfinite(values) for values in figures.values()], 0)
+             for name, values in history._asdict().items()
+             if values is not None}
+  profiles = figures.pop('profile', None)
+  finite = np.isfinite(figures['train_loss']) & np.isfinite(figures['loss'])
   diverged = not finite.all()
   count = len(finite) if not diverged else int(finite.argmin())
   short = {name: [round(float(v), 6) for v in values[:count]]
@@ -124,7 +134,11 @@ def _outcome(history: Any, scores: Any, index: int,
   test = None
   if scores is not None:
     test = {name: float(values[index]) for name, values in scores.items()}
-  return Outcome(short, diverged, seconds, test)
+  # Fresh runs are few, and only they are drawn.
+  profile = None
+  if test is not None and profiles is not None and count:
+    profile = through_time.moments(profiles[:count], every)
+  return Outcome(short, diverged, seconds, test, profile)
 
 
 def placement(compare: schema.Compare, trials: int) -> tuple[int, int]:

@@ -174,11 +174,20 @@ class Built(NamedTuple):
     tx: The optax transformation.
     wrap: Turns the model's parameters into what `tx` is given.
     unwrap: The reverse: the parameters to train and to evaluate.
+    sampling: How the examples of a step are chosen; None for all of them.
+    pascanu: The weight of Pascanu's regularizer, or None.
   """
 
   tx: optax.GradientTransformation
   wrap: Callable[[Any], Any]
   unwrap: Callable[[Any], Any]
+  sampling: schema.Sampling | None = None
+  pascanu: float | None = None
+
+  @property
+  def chooses(self) -> bool:
+    """Whether steps say which of their examples they were taken on."""
+    return self.sampling is not None and self.pascanu is None
 
 
 def build(method: schema.Method, learning_rate: Rate,
@@ -206,10 +215,11 @@ def build(method: schema.Method, learning_rate: Rate,
   if method.wrap is not None:
     tx = WRAPPERS[method.wrap].make(tx, method, context)
   if method.lookahead is None:
-    return Built(tx, lambda params: params, lambda params: params)
+    return Built(tx, lambda params: params, lambda params: params,
+                 method.sampling, method.pascanu)
   tx = optax.lookahead(tx, method.lookahead, method.lookahead_alpha)
   return Built(tx, optax.LookaheadParams.init_synced,
-               lambda params: params.fast)
+               lambda params: params.fast, method.sampling, method.pascanu)
 
 
 def front(method: schema.Method,
@@ -260,18 +270,23 @@ def target(name: str) -> Callable[..., Any]:
 
 
 def bare(method: schema.Method) -> schema.Method:
-  """The method's optimizer with nothing around it."""
+  """The method's optimizer with nothing around it, on as many examples."""
   row = OPTIMIZERS.get(method.optimizer)
+  name, options = method.optimizer, method.options
   if row is not None and row.bare is not None:
-    return schema.Method(optimizer=row.bare)
-  return schema.Method(optimizer=method.optimizer, options=method.options)
+    name, options = row.bare, {}
+  sampling = method.sampling and schema.Sampling(
+      rule='random', size=method.sampling.size)
+  return schema.Method(optimizer=name, options=options, sampling=sampling)
 
 
 def is_baseline(method: schema.Method) -> bool:
   """Whether a method is an optimizer of optax, alone or with clipping."""
   row = OPTIMIZERS.get(method.optimizer)
   return (row is not None and row.bare is None and not method.normalizers
-          and method.wrap is None and method.lookahead is None)
+          and method.wrap is None and method.lookahead is None
+          and method.pascanu is None and (
+              method.sampling is None or method.sampling.rule == 'random'))
 
 
 def check(method: schema.Method) -> None:

@@ -109,7 +109,8 @@ def build(model: schema.Model, dataset: Dataset,
           dtype: str = 'float32') -> Problem:
   """Joins a model's table with the data; `dtype` is the computation's."""
   module, stacked = models.build(
-      model, dataset.outputs, dataset.image, jnp.dtype(dtype))
+      model, dataset.outputs, dataset.image, jnp.dtype(dtype),
+      inputs=dataset.symbols, readout=dataset.readout)
   x = dataset.train.x
   told = told_lengths(module)
   if dataset.train.lengths is not None and not (

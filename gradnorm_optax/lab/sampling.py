@@ -1,149 +1,121 @@
-"""Training on mini-batches chosen from a pool, with a log of the choice."""
+"""The gradient of the examples that hold the long-term norm in its range."""
 
-import dataclasses
-import functools
-import json
-import pathlib
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import optax
-from jax import numpy as jnp
+from jax import lax, numpy as jnp
 
 from gradnorm_optax import sgr
-from gradnorm_optax.lab.recurrent import Recurrent, losses
-from gradnorm_optax.lab.tasks import Batch, Task
+from gradnorm_optax.lab import schema
 
 
-@dataclasses.dataclass(frozen=True)
-class Sampling:
-  """How a mini-batch is chosen.
+class Choice(NamedTuple):
+  """What a step was trained on.
 
   Attributes:
-    rule: `sgr`, `random` (as many from the same pool) or `all` (the pool).
-    pool: Examples drawn from the training set in every step.
-    size: Examples chosen from the pool.
-    probe: Examples of the pool on which Q and its gradient are taken.
-    horizon: Share of the sequence over which the gradient is followed back:
-      .9 measures it at a tenth of the sequence.
-    low: Lower end of the safe range of Q.
-    high: Upper end.
-    relative: Whether Q is measured against the norm at the last step.
+    q: The long-term log norm on the first examples of the pool; NaN where the
+      rule needs none.
+    mode: -1 lowers, 0 as they come, +1 raises.
+    kept: Places in the pool; (size,), int32.
+    weights: Of those examples; (size,), their sum is 1.
   """
 
-  rule: Literal['sgr', 'random', 'all'] = 'sgr'
-  pool: int = 100
-  size: int = 20
-  probe: int = 20
-  horizon: float = 0.9
-  low: float = -1.0
-  high: float = 1.0
-  relative: bool = True
-
-
-class State(NamedTuple):
-  """What a step passes on."""
-
-  params: Any
-  opt_state: Any
-  step: jax.Array  # shape=(), dtype=int32
-
-
-class Record(NamedTuple):
-  """What a step did; `pool` and `kept` are rows of the training set.
-
-  Attributes:
-    loss: Mean loss of the chosen examples, before the step.
-    q: The long-term log norm on the probe; NaN where the rule needs none.
-    mode: -1 lowers, 0 random, +1 raises.
-    pool: (pool,), int32.
-    kept: Positions in the pool (size,), int32.
-  """
-
-  loss: jax.Array
   q: jax.Array
   mode: jax.Array
-  pool: jax.Array
   kept: jax.Array
+  weights: jax.Array
 
 
-def start(model: Recurrent, tx: optax.GradientTransformation,
-          seed: int) -> State:
-  """Draws parameters; the same for every rule."""
-  params = model.init_params(jax.random.key(seed))
-  return State(params, tx.init(params), jnp.zeros([], jnp.int32))
+def gradient(
+    loss: sgr.norms.PerExampleLoss, params: Any, pool: Any, key: jax.Array,
+    sampling: schema.Sampling, shape: Callable[[int], tuple[int, int, int]],
+) -> tuple[jax.Array, Any, Choice]:
+  """Computes the loss and the gradient of the chosen examples of a pool.
 
+  One backward pass over the first `size` examples gives their gradient and, by
+  the way, the long-term norm. Only where that lies outside its range are the
+  examples scored, chosen or weighted, and their gradient taken anew.
 
-def make_step(
-    model: Recurrent, task: Task, tx: optax.GradientTransformation,
-    sampling: Sampling,
-) -> Callable[[State, Batch, jax.Array], tuple[State, Record]]:
-  """Builds `step(state, train, key)`, to be jitted or scanned.
+  Args:
+    loss: `loss(params, examples, perturb) -> (B,)`.
+    params: The parameters.
+    pool: A tree of arrays with examples along the first axis, in random order.
+    key: Of a choice at random, where nothing is known.
+    sampling: How to choose.
+    shape: `shape(examples)` is the shape of `perturb`.
 
-  The pool of a step depends on the key and the step's number alone, so that all
-  rules see the same pools.
+  Returns:
+    The mean loss of the first `size` examples, the gradient, and the choice.
   """
-  loss = losses(model, task)
-  count = sampling.pool
+  size = sampling.size
+  few = jax.tree.map(lambda a: a[:size], pool)
+  equal = jnp.full(size, 1 / size, jnp.float32)
+  first = jnp.arange(size, dtype=jnp.int32)
+  nothing = jnp.zeros([], jnp.int32)
+  still = jnp.zeros(shape(size))
+  if sampling.rule == 'random':
+    value, slope = jax.value_and_grad(
+        lambda w: loss(w, few, still).mean())(params)
+    return value, slope, Choice(
+        jnp.full([], jnp.nan, jnp.float32), nothing, first, equal)
 
-  def choose(params: Any, pool: Batch, key: jax.Array) -> Any:
-    nothing = jnp.float32(jnp.nan)
-    if sampling.rule == 'all':
-      return sgr.Selection(
-          jnp.arange(count, dtype=jnp.int32), jnp.int32(0)), nothing
-    if sampling.rule == 'random':
-      order = jax.random.permutation(key, jnp.arange(count, dtype=jnp.int32))
-      return sgr.Selection(order[:sampling.size], jnp.int32(0)), nothing
-    s, q = sgr.contributions(
-        loss, params, pool, shape=model.shape(task.steps, count),
-        horizon=round(sampling.horizon * task.steps), probe=sampling.probe,
+  # Of the sum, so that each example's own delta is seen.
+  total, (slope, found) = jax.value_and_grad(
+      lambda w, e: loss(w, few, e).sum(), (0, 1))(params, still)
+  slope = jax.tree.map(lambda g: g / size, slope)
+  horizon = round(sampling.horizon * (len(still) - 1))
+  q = sgr.long_term_log_norm(found, horizon, relative=sampling.relative)
+
+  def mend() -> tuple[Any, Choice]:
+    many = few if sampling.rule == 'reweight' else pool
+    count = len(jax.tree.leaves(many)[0])
+    s, value = sgr.contributions(
+        loss, params, many, shape=shape(count), horizon=horizon, probe=size,
         relative=sampling.relative)
-    return sgr.select(s, q, key, size=sampling.size, low=sampling.low,
-                      high=sampling.high), q
+    limits = {'low': sampling.low, 'high': sampling.high}
+    if sampling.rule == 'reweight':
+      weights, mode = sgr.reweight(s, value, **limits)
+      choice = Choice(value, mode, first, weights.astype(jnp.float32))
+    else:
+      kept, mode = sgr.select(s, value, key, size=size, **limits)
+      choice = Choice(value, mode, kept, equal)
+    chosen = jax.tree.map(lambda a: a[choice.kept], many)
+    return jax.grad(lambda w: choice.weights @ loss(w, chosen, still))(
+        params), choice
 
-  def step(state: State, train: Batch,
-           key: jax.Array) -> tuple[State, Record]:
-    draw, pick = jax.random.split(jax.random.fold_in(key, state.step))
-    rows = jax.random.choice(
-        draw, len(train.x), (count,), replace=False).astype(jnp.int32)
-    pool = jax.tree.map(lambda a: a[rows], train)
-    chosen, q = choose(state.params, pool, pick)
-    batch = pool if sampling.rule == 'all' else jax.tree.map(
-        lambda a: a[chosen.indices], pool)
-    value, gradient = jax.value_and_grad(
-        lambda w: loss(w, batch).mean())(state.params)
-    updates, opt_state = tx.update(gradient, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    return (State(params, opt_state, state.step + 1),
-            Record(value, q, chosen.mode, rows, chosen.indices))
-
-  return step
+  inside = (q >= sampling.low) & (q <= sampling.high)
+  slope, choice = lax.cond(
+      inside, lambda: (slope, Choice(q, nothing, first, equal)), mend)
+  return total / size, slope, choice
 
 
-def delta_profile(loss: Any, params: Any, batch: Batch,
-                  shape: tuple[int, int, int]) -> jax.Array:
-  """Computes log10 of the mean norm of delta(k) for every step k: (T,)."""
-  found = sgr.deltas(loss, params, batch, shape)
-  measure = functools.partial(sgr.long_term_log_norm, found)
-  return jax.lax.map(measure, jnp.arange(shape[0] - 1, -1, -1))
+def lines(step: int, pools: Any, choices: Choice) -> list[dict[str, Any]]:
+  """Makes the lines of `selection.jsonl`, one for each step.
 
+  Args:
+    step: The number of the first step, from 1.
+    pools: Rows of the training set; (steps, pool).
+    choices: Stacked along the first axis.
 
-def append_log(path: pathlib.Path, first: int, records: Record) -> None:
-  """Appends one line for each step of stacked records to `selection.jsonl`.
-
-  A line holds the step, the mode, Q (null where it is not finite) and the rows
-  of the training set that were kept and left out, in ascending order.
+  Returns:
+    Step, mode, Q (None where it is not finite), and rows of the training set in
+    ascending order: those trained on and those left out; where examples were
+    weighted, `weights` of the kept ones.
   """
-  found = jax.tree.map(np.asarray, records)
-  with path.open('a') as file:
-    for i, pool in enumerate(found.pool):
-      kept = np.zeros(len(pool), bool)
-      kept[found.kept[i]] = True
-      q = float(found.q[i])
-      file.write(json.dumps({
-          'step': first + i, 'mode': int(found.mode[i]),
-          'q': round(q, 4) if np.isfinite(q) else None,
-          'kept': sorted(pool[kept].tolist()),
-          'left': sorted(pool[~kept].tolist())}, separators=(',', ':')) + '\n')
+  found = jax.tree.map(np.asarray, choices)
+  made = []
+  for i, pool in enumerate(np.asarray(pools)):
+    used = found.weights[i] > 0
+    kept, weights = pool[found.kept[i][used]], found.weights[i][used]
+    order = np.argsort(kept)
+    q = float(found.q[i])
+    line = {'step': step + i, 'mode': int(found.mode[i]),
+            'q': round(q, 4) if np.isfinite(q) else None,
+            'kept': kept[order].tolist(),
+            'left': np.setdiff1d(pool, kept).tolist()}
+    if np.ptp(weights):
+      line['weights'] = [round(float(w), 4) for w in weights[order]]
+    made.append(line)
+  return made

@@ -336,9 +336,10 @@ class Config(Table):
         raise complaint(
             f'methods.{name}.sampling.size ({method.sampling.size}) exceeds '
             f'train.batch_size ({self.train.batch_size}), the pool')
-      if method.sampling and method.pascanu:
-        raise complaint(f'methods.{name}: sampling and pascanu both replace '
-                        'the gradient; take one')
+      if method.sampling and method.pascanu and (
+          method.sampling.rule != 'random'):
+        raise complaint(f'methods.{name}: with pascanu, sampling.rule must be '
+                        '"random"')
       if (method.sampling or method.pascanu) and self.train.accumulate > 1:
         raise complaint(f'methods.{name}: sampling and pascanu look at a whole '
                         'batch; set train.accumulate = 1')

@@ -38,7 +38,7 @@ def measure(runner: 'Runner') -> None:
     for method in list(tables.values()):
       base = methods.bare(method)
       if base not in tables.values():
-        tables[base.optimizer + ' alone'] = base
+        tables[_alone(base)] = base
     rounds = _rounds(runner, model, tables)
     names = {table.model_dump_json(): name for name, table in tables.items()}
     for name in own:
@@ -51,6 +51,13 @@ def measure(runner: 'Runner') -> None:
       runner.timings[model, name] = Clock(
           statistics.median(rounds[name]), None if is_bare else base_name,
           None if is_bare else (low, middle, high))
+
+
+def _alone(base: schema.Method) -> str:
+  """The name of a bare optimizer that is no row of its own."""
+  if base.sampling is None:
+    return f'{base.optimizer} alone'
+  return f'{base.optimizer} alone, {base.sampling.size} examples'
 
 
 def _rounds(runner: 'Runner', model: str,

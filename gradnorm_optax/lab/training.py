@@ -24,11 +24,13 @@ from gradnorm_optax.lab import (
     provenance,
     results,
     schema,
+    through_time,
     trial,
 )
 from gradnorm_optax.lab.checkpoints import Checkpoints
 from gradnorm_optax.lab.errors import LabError, nearest
-from gradnorm_optax.lab.metrics import Metrics, finite
+from gradnorm_optax.lab.journal import FILES, Journal
+from gradnorm_optax.lab.metrics import finite
 from gradnorm_optax.lab.objective import ACCURACY, Measure
 from gradnorm_optax.lab.schedules import schedule
 
@@ -44,6 +46,8 @@ class Trained:
     test: Loss and score on the test part, read once at the end.
     params: The final parameters.
     measure: What the score is.
+    profiles: Of recurrent models: `step` and `log_norms`, log10 of the
+      gradient's norm at every step of the sequences.
   """
 
   folder: pathlib.Path
@@ -52,6 +56,7 @@ class Trained:
   test: dict[str, float] | None
   params: Any
   measure: Measure = ACCURACY
+  profiles: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
   def table(self) -> Any:
     """The last figures, as rich shows them on a terminal."""
@@ -91,6 +96,8 @@ class Trainer:
     self.parts = jax.device_put(self.dataset[:3])
     self.evaluate = jax.jit(self.problem.evaluate)
     self.chunk: Any = jax.jit(self._chunk)
+    self._profile = jax.jit(
+        lambda params, part: through_time.profile(self.problem, params, part))
 
   def compile(self, state: trial.State) -> None:
     """Compiles a chunk, so that the first one is timed like the others."""
@@ -126,7 +133,16 @@ class Trainer:
     skipped = optax.tree.get(state.opt_state, 'total_notfinite', None)
     if skipped is not None:
       row['skipped'] = int(skipped)
+    if figures.choice is not None:
+      row['acted'] = float((figures.choice.mode != 0).mean())
     return row
+
+  def profile(self, state: trial.State) -> list[float | None] | None:
+    """The gradient's log10 norm at every step of a sequence, if it is one."""
+    if not through_time.has_time(self.problem):
+      return None
+    return through_time.plain(self._profile(
+        self.built.unwrap(state.params), self.parts[1]))
 
 
 def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
@@ -156,13 +172,15 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
   if latest is not None:
     state = checkpoints.restore(latest, state)
   trainer.compile(state)
-  metrics = Metrics(folder, latest or 0)
+  journal = Journal(
+      folder, latest or 0, chooses=trainer.built.chooses,
+      timed=through_time.has_time(trainer.problem))
   try:
     with progress.training(config.train.steps, latest or 0, quiet) as show, \
         _signals() as caught:
-      state = _loop(config, trainer, checkpoints, metrics, state, show, caught)
+      state = _loop(config, trainer, checkpoints, journal, state, show, caught)
   finally:
-    metrics.close()
+    journal.close()
     checkpoints.close()
   stopped = caught[0] if caught else None
   test = None
@@ -171,13 +189,13 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
     test = {name: float(value) for name, value in trainer.evaluate(
         params, state.extra, trainer.parts[2]).items()}
     results.write(folder / 'results.json', json.dumps({
-        'test': test, 'last': metrics.rows[-1],
+        'test': test, 'last': journal.rows[-1],
         'best_checkpoint': checkpoints.best(),
         'versions': provenance.versions(),
         'revision': provenance.revision(),
         'machine': provenance.machine()}, indent=1) + '\n')
-  return Trained(folder, metrics.rows, stopped, test, params,
-                 trainer.dataset.objective.measure)
+  return Trained(folder, journal.rows, stopped, test, params,
+                 trainer.dataset.objective.measure, journal.profiles)
 
 
 def newest(folder: pathlib.Path, config: schema.Config) -> tuple[str, Any]:
@@ -194,7 +212,7 @@ def newest(folder: pathlib.Path, config: schema.Config) -> tuple[str, Any]:
 
 
 def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
-          metrics: Metrics, state: trial.State, show: Any,
+          journal: Journal, state: trial.State, show: Any,
           caught: list[int]) -> trial.State:
   """Trains to the end or to the first signal."""
   every = config.train.eval_every
@@ -210,7 +228,7 @@ def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
     elif not np.isfinite(figures.loss).all() or row['validation_loss'] is None:
       raise diagnosis.diagnose(
           trainer.problem, trainer.built, trainer.one, before, every)
-    metrics.add(row)
+    journal.add(row, figures, trainer.profile(state))
     show(row)
     chunks += 1
     last = row['step'] == config.train.steps
@@ -226,7 +244,7 @@ def _open(folder: pathlib.Path, config: schema.Config, fresh: bool) -> None:
   if fresh:
     for name in ('checkpoints', 'tensorboard'):
       shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ('metrics.jsonl', 'config.toml', 'results.json'):
+    for name in (*FILES, 'config.toml', 'results.json'):
       (folder / name).unlink(missing_ok=True)
   try:
     folder.mkdir(parents=True, exist_ok=True)

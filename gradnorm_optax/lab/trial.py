@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from gradnorm_optax.lab import methods, schema
+from gradnorm_optax.lab import gradients, methods, schema, through_time
 from gradnorm_optax.lab.data import Split
 from gradnorm_optax.lab.problem import Problem
 from gradnorm_optax.lab.schedules import schedule
@@ -39,11 +39,18 @@ class State(NamedTuple):
 
 
 class History(NamedTuple):
-  """Figures at every evaluation; shape (evaluations,), NaN where not run."""
+  """Figures at every evaluation; shape (evaluations,), NaN where not run.
+
+  `acted` is the share of steps in which sampling changed which examples count,
+  None without sampling. `profile` is the gradient's log10 norm at
+  every step of the sequences, (evaluations, T); None without them.
+  """
 
   train_loss: jax.Array
   loss: jax.Array
   score: jax.Array
+  acted: jax.Array | None = None
+  profile: jax.Array | None = None
 
 
 def start(problem: Problem, built: methods.Built, params: Any,
@@ -56,10 +63,19 @@ def start(problem: Problem, built: methods.Built, params: Any,
 
 
 class Figures(NamedTuple):
-  """What a step shows: the batch's loss and its gradient's norm."""
+  """What a step shows.
+
+  Attributes:
+    loss: The loss of its batch.
+    gradient: The norm of the gradient.
+    rows: The batch's rows of the training part; (batch,), int32.
+    choice: Which of them the gradient was taken of; None for all.
+  """
 
   loss: jax.Array
   gradient: jax.Array
+  rows: jax.Array
+  choice: Any = None
 
 
 def step(problem: Problem, built: methods.Built, train: schema.Train,
@@ -77,19 +93,22 @@ def open_step(problem: Problem, built: methods.Built, train: schema.Train,
   The order of the examples depends on the seed and the epoch alone, so that
   all methods see the same batches.
   """
-  order, batch = _batch(train, examples, seed, state)
-  loss, extra, gradient = _gradient(
-      problem, built.unwrap(state.params), state.extra, batch,
-      train.accumulate)
+  order, rows = _rows(train, seed, state)
+  batch = jax.tree.map(lambda a: a[rows], examples)
+  key = jax.random.fold_in(
+      jax.random.fold_in(jax.random.key(seed), 2), state.step)
+  loss, extra, gradient, choice = gradients.take(
+      problem, built, built.unwrap(state.params), state.extra, batch,
+      train.accumulate, key)
   updates, opt_state = built.tx.update(gradient, state.opt_state, state.params)
   params = optax.apply_updates(state.params, updates)
   return (State(state.step + 1, params, extra, opt_state, order),
-          Figures(loss, optax.tree.norm(gradient)), gradient)
+          Figures(loss, optax.tree.norm(gradient), rows, choice), gradient)
 
 
-def _batch(train: schema.Train, examples: Split, seed: jax.Array | int,
-           state: State) -> tuple[jax.Array, Split]:
-  """The epoch's order and the batch of the next step."""
+def _rows(train: schema.Train, seed: jax.Array | int,
+          state: State) -> tuple[jax.Array, jax.Array]:
+  """The epoch's order and the rows of the next step's batch."""
   count = len(state.order)
   size = min(train.batch_size, count // train.accumulate * train.accumulate)
   epoch, index = jnp.divmod(state.step, count // size)
@@ -98,34 +117,7 @@ def _batch(train: schema.Train, examples: Split, seed: jax.Array | int,
   order = lax.cond(
       index == 0, lambda: jax.random.permutation(key, count),
       lambda: state.order)
-  rows = lax.dynamic_slice(order, (index * size,), (size,))
-  return order, jax.tree.map(lambda a: a[rows], examples)
-
-
-def _gradient(problem: Problem, params: Any, extra: Any, batch: Split,
-              parts: int) -> tuple[jax.Array, Any, Any]:
-  """Loss, new variables and gradient of a batch, in equal parts."""
-  take = jax.value_and_grad(problem.loss, has_aux=True)
-  if parts == 1:
-    (loss, extra), gradient = take(params, extra, *batch)
-    return loss, extra, gradient
-
-  pieces = jax.tree.map(
-      lambda a: a.reshape(parts, -1, *a.shape[1:]), batch)
-  # A part weighs as many labels as it holds: padding may be shared unevenly.
-  held = jax.vmap(lambda piece: problem.dataset.objective.count(
-      piece.y, piece.lengths))(pieces)
-
-  def part(carry: Any, given: Any) -> tuple[Any, None]:
-    loss, extra, total = carry
-    piece, share = given
-    (more, extra), gradient = take(params, extra, *piece)
-    return (loss + share * more, extra, jax.tree.map(
-        lambda t, g: t + (share * g).astype(t.dtype), total, gradient)), None
-
-  start = jnp.float32(0), extra, optax.tree.zeros_like(params)
-  (loss, extra, total), _ = lax.scan(part, start, (pieces, held / held.sum()))
-  return loss, extra, total
+  return order, lax.dynamic_slice(order, (index * size,), (size,))
 
 
 class Program:
@@ -150,29 +142,41 @@ class Program:
         self.method, schedule(self.train, rate), self.problem.context)
     train, validation = data
 
-    def one(state: State, _: None) -> tuple[State, jax.Array]:
+    def one(state: State, _: None) -> tuple[State, Any]:
       state, figures = step(
           self.problem, built, self.train, train, seed, state)
-      return state, figures.loss
+      acted = None if figures.choice is None else figures.choice.mode != 0
+      return state, (figures.loss, acted)
 
-    def evaluate(state: State) -> dict[str, jax.Array]:
-      return self.problem.evaluate(
-          built.unwrap(state.params), state.extra, validation)
+    def evaluate(state: State) -> Any:
+      params = built.unwrap(state.params)
+      score = self.problem.evaluate(params, state.extra, validation)
+      return score['loss'], score['score'], through_time.profile(
+          self.problem, params, validation) if timed else None
+
+    timed = through_time.has_time(self.problem)
+    length = through_time.shape(self.problem, validation.x)[0] if timed else 0
+    blank = (jnp.float32(0), jnp.float32(0),
+             jnp.zeros(length) if timed else None)
 
     def chunk(carry: Any) -> Any:
       index, _, state, history = carry
-      state, losses = lax.scan(one, state, length=self.train.eval_every)
-      nothing = {'loss': jnp.float32(0), 'score': jnp.float32(0)}
-      score = lax.cond(measured, evaluate, lambda _: nothing, state)
-      new = History(losses.mean(), score['loss'], score['score'])
+      state, (losses, acted) = lax.scan(
+          one, state, length=self.train.eval_every)
+      loss, score, profile = lax.cond(
+          measured, evaluate, lambda _: blank, state)
+      share = acted.astype(jnp.float32).mean() if built.chooses else None
+      new = History(losses.mean(), loss, score, share, profile)
       history = jax.tree.map(lambda h, v: h.at[index].set(v), history, new)
-      alive = jnp.isfinite(losses).all() & jnp.isfinite(score['loss'])
+      alive = jnp.isfinite(losses).all() & jnp.isfinite(loss)
       return index + 1, alive, state, history
 
     empty = jnp.full((self.evaluations,), jnp.nan)
     carry = (jnp.int32(0), jnp.array(True),
              start(self.problem, built, params, extra),
-             History(empty, empty, empty))
+             History(empty, empty, empty, empty if built.chooses else None,
+                     jnp.full((self.evaluations, length), jnp.nan)
+                     if timed else None))
     # A diverged run stops here and costs nothing more.
     _, _, state, history = lax.while_loop(
         lambda carry: (carry[0] < chunks) & carry[1], chunk, carry)

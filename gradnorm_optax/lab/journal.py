@@ -1,0 +1,52 @@
+"""All that a run writes from step to step, besides its checkpoints."""
+
+import pathlib
+from typing import Any
+
+from gradnorm_optax.lab import sampling
+from gradnorm_optax.lab.lines import Lines
+from gradnorm_optax.lab.metrics import Metrics
+
+SELECTION = 'selection.jsonl'
+THROUGH_TIME = 'through_time.jsonl'
+FILES = ('metrics.jsonl', SELECTION, THROUGH_TIME)
+
+
+class Journal:
+  """A run's files of lines; those after its checkpoint are forgotten.
+
+  Attributes:
+    rows: The figures, as in metrics.jsonl.
+    profiles: The gradient's log10 norms through time, as in
+      through_time.jsonl; empty where the model is not recurrent.
+  """
+
+  def __init__(self, folder: pathlib.Path, step: int, *, chooses: bool,
+               timed: bool):
+    """Opens the files; the last two only where there is something to write.
+
+    Args:
+      folder: The run's.
+      step: The step of the checkpoint from which the run goes on.
+      chooses: Whether the method chooses its examples.
+      timed: Whether the model is recurrent.
+    """
+    self._metrics = Metrics(folder, step)
+    self._chosen = Lines(folder / SELECTION, step) if chooses else None
+    self._profiles = Lines(folder / THROUGH_TIME, step) if timed else None
+    self.rows = self._metrics.rows
+    self.profiles = self._profiles.rows if self._profiles else []
+
+  def add(self, row: dict[str, Any], figures: Any,
+          profile: list[float | None] | None) -> None:
+    """Writes a chunk: its figures, its choices, the gradient through time."""
+    if self._chosen is not None:
+      first = row['step'] - len(figures.rows) + 1
+      self._chosen.add(sampling.lines(first, figures.rows, figures.choice))
+    if self._profiles is not None:
+      self._profiles.add([{'step': row['step'], 'log_norms': profile}])
+    self._metrics.add(row)
+
+  def close(self) -> None:
+    """Gives the files free."""
+    self._metrics.close()

@@ -1,0 +1,74 @@
+"""The gradient through time of a recurrent problem."""
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+
+from gradnorm_optax import sgr
+from gradnorm_optax.lab.data import Split
+from gradnorm_optax.lab.errors import LabError
+from gradnorm_optax.lab.problem import Problem
+
+LOOKED_AT = 50  # validation examples of a profile
+
+
+def has_time(problem: Problem) -> bool:
+  """Whether the model takes `perturb`, added to its pre-activations."""
+  return hasattr(problem.module, 'perturb_shape')
+
+
+def shape(problem: Problem, x: Any) -> tuple[int, int, int]:
+  """The shape of `perturb` for inputs: (steps, examples, pre-activations)."""
+  if not has_time(problem):
+    raise LabError(
+        'sampling and pascanu need a recurrent model (kind = "recurrent"), '
+        'whose gradient through time can be looked at')
+  image: Any = getattr(problem.module, 'image', None)
+  flat = image is not None and jnp.issubdtype(x.dtype, jnp.floating)
+  return problem.module.perturb_shape(
+      image[0] if flat else x.shape[1], len(x))
+
+
+def per_example_loss(problem: Problem) -> sgr.norms.PerExampleLoss:
+  """Returns `loss(params, split, perturb) -> (B,)`, what `gn.sgr` takes."""
+  def loss(params: Any, part: Split, perturb: jax.Array) -> jax.Array:
+    outputs = problem.outputs(
+        params, {}, part.x, part.lengths, train=False, perturb=perturb)
+    losses = problem.dataset.objective.losses(
+        outputs.astype(jnp.float32), part.y, part.lengths)
+    return losses if losses.ndim == 1 else losses.mean(
+        tuple(range(1, losses.ndim)))
+  return loss
+
+
+def profile(problem: Problem, params: Any, part: Split) -> jax.Array:
+  """Computes log10 of the mean norm of delta(k) at every step k: (T,)."""
+  few = jax.tree.map(lambda a: a[:LOOKED_AT], part)
+  wide = shape(problem, few.x)
+  found = sgr.deltas(per_example_loss(problem), params, few, wide)
+  measure = functools.partial(sgr.long_term_log_norm, found)
+  return jax.lax.map(measure, jnp.arange(wide[0] - 1, -1, -1))
+
+
+def moments(profiles: np.ndarray, every: int,
+            count: int = 4) -> dict[str, list[float | None]]:
+  """Keeps the profiles of a few moments of a run.
+
+  Args:
+    profiles: One row for every evaluation; (evaluations, T).
+    every: Steps between evaluations.
+    count: How many are kept, the first and the last among them.
+
+  Returns:
+    {step: log10 norms}, rounded; None where a norm is zero or not finite.
+  """
+  rows = np.unique(np.linspace(0, len(profiles) - 1, count).round().astype(int))
+  return {str(int((row + 1) * every)): plain(profiles[row]) for row in rows}
+
+
+def plain(values: Any) -> list[float | None]:
+  """Figures that JSON can hold."""
+  return [round(float(v), 3) if np.isfinite(v) else None for v in values]
