@@ -2,7 +2,7 @@
 
 import io
 import pathlib
-from collections.abc import Callable
+import tempfile
 from typing import Any
 
 import numpy as np
@@ -19,14 +19,15 @@ def folder(config: schema.Data, path: pathlib.Path) -> Raw:
 
   Subfolders `train` and `test` that hold those are taken as such.
   """
-  library = tables.library(path)
-  found = _loaded(str(path), lambda: library.load_dataset(
-      'imagefolder', data_dir=str(path)))
-  parts = _parts(found)
-  if 'label' not in parts[0].column_names:
-    raise LabError(f'{path}: no subfolders to take the classes from; keep the '
-                   'pictures in one subfolder for each class')
-  raw = _pictures(str(path), parts, 'image', 'label', config)
+  with tempfile.TemporaryDirectory() as cache:
+    found = _loaded(str(path), path='imagefolder', data_dir=str(path),
+                    cache_dir=cache)
+    parts, notes = _parts(str(path), found)
+    if 'label' not in parts[0].column_names:
+      raise LabError(f'{path}: no subfolders to take the classes from; keep '
+                     'the pictures in one subfolder for each class')
+    raw = _pictures(str(path), parts, 'image', 'label', config)
+  raw.notes.extend(notes)
   others = sum(file.is_file() and not file.name.startswith('.')
                for file in path.rglob('*')) - len(raw.x)
   if others:
@@ -39,15 +40,27 @@ def hub(config: schema.Data) -> Raw:
   name, label = config.path or '', config.label
   if config.source == 'cifar10':
     name, label = config.path or CIFAR10, 'label'
-  library = tables.library(name)
-  found = _loaded(name, lambda: library.load_dataset(name, config.subset))
-  parts = _parts(found)
+  # What lies here is read afresh; what comes over the network is kept.
+  local = pathlib.Path(name).exists()
+  with tempfile.TemporaryDirectory() as cache:
+    found = _loaded(name, path=name, name=config.subset,
+                    cache_dir=cache if local else None)
+    parts, notes = _parts(name, found)
+    raw = _read(name, label, parts, config)
+  raw.notes.extend(notes)
+  return raw
+
+
+def _read(name: str, label: str, parts: list[Any], config: schema.Data) -> Raw:
+  """Reads pictures where there are any, else a table."""
+  import datasets
+  import pandas
   columns = parts[0].column_names
   if label not in columns:
     raise LabError(f'{name}: no column {label!r} (data.label)'
                    f'{nearest(label, columns)}')
   images = [column for column, feature in parts[0].features.items()
-            if isinstance(feature, library.Image)
+            if isinstance(feature, datasets.Image)
             and column not in config.ignore]
   if len(images) == 1:
     raw = _pictures(name, parts, images[0], label, config)
@@ -57,30 +70,43 @@ def hub(config: schema.Data) -> Raw:
                        f'{", ".join(sorted(unread))}')
     return raw
   frames = [part.to_pandas() for part in parts]
-  import pandas
-  raw = tables.table(config, name, pandas.concat(frames, ignore_index=True), 1)
+  frame = pandas.concat(frames, ignore_index=True)
+  if config.predict == 'class':
+    frame[label] = _named(parts[0], label, frame[label])
+  raw = tables.table(config, name, frame, 1)
   return raw._replace(tested=len(frames[1]) if len(frames) > 1 else None)
 
 
-def _loaded(name: str, load: Callable[[], Any]) -> Any:
+def _named(part: Any, label: str, labels: Any) -> np.ndarray:
+  """The names of numbered classes; -1, the hub's sign for none, is None."""
+  names = getattr(part.features[label], 'names', None)
+  if names is None:
+    return np.asarray(labels)
+  return np.array([None if i is None or i < 0 else names[int(i)]
+                   for i in labels], object)
+
+
+def _loaded(shown: str, **options: Any) -> Any:
   """Loads with a clear error: unknown, offline or not readable."""
+  library = tables.library(shown)
   try:
-    return load()
+    return library.load_dataset(**options)
   except Exception as error:  # its errors share no class
-    cause = str(error).strip().splitlines()
+    cause = str(error.__cause__ or error).strip().splitlines()
     raise LabError(
-        f'[data] {name}: cannot load this set: '
-        f'{cause[0] if cause else type(error).__name__} (a name of the hub is '
-        'read over the network the first time)') from error
+        f'[data] {shown}: cannot load this set: '
+        f'{cause[0] if cause else type(error).__name__} (a name of the hub '
+        'needs the network the first time)') from error
 
 
-def _parts(found: Any) -> list[Any]:
-  """The examples to train and validate on, and the test part if there is one.
-  """
+def _parts(name: str, found: Any) -> tuple[list[Any], list[str]]:
+  """What to train and validate on, the set's own test part; what is left."""
   if 'train' not in found:
-    raise LabError('[data] no split "train" in this set; it has '
+    raise LabError(f'{name}: no split "train" in this set; it has '
                    f'{", ".join(map(repr, found))}')
-  return [found['train'], *([found['test']] if 'test' in found else [])]
+  left = [f'{len(part)} examples of its part {split!r} left out'
+          for split, part in found.items() if split not in ('train', 'test')]
+  return [found['train'], *([found['test']] if 'test' in found else [])], left
 
 
 def _pictures(name: str, parts: list[Any], column: str, label: str,
@@ -89,10 +115,7 @@ def _pictures(name: str, parts: list[Any], column: str, label: str,
   import datasets
   items = [item for part in parts for item in part.cast_column(
       column, datasets.Image(decode=False))]
-  labels: Any = np.array([item[label] for item in items])
-  feature = parts[0].features[label]
-  if hasattr(feature, 'names'):
-    labels = np.array(feature.names, object)[labels]
+  labels = _named(parts[0], label, [item[label] for item in items])
 
   def where(example: int, entry: int | None) -> str:
     del entry
@@ -119,7 +142,7 @@ def _pictures(name: str, parts: list[Any], column: str, label: str,
 def _opened(item: dict[str, Any], place: str,
             resize: tuple[int, int] | None) -> np.ndarray:
   """One picture as bytes: (height, width), or (height, width, 3)."""
-  from PIL import Image, UnidentifiedImageError
+  from PIL import Image
   try:
     source = item['path'] if item['bytes'] is None else io.BytesIO(
         item['bytes'])
@@ -128,6 +151,6 @@ def _opened(item: dict[str, Any], place: str,
       if resize is not None:
         plain = plain.resize((resize[1], resize[0]), Image.Resampling.BILINEAR)
       return np.asarray(plain)
-  except (OSError, UnidentifiedImageError) as error:
+  except (OSError, SyntaxError, ValueError) as error:
     raise LabError(f'{place}: cannot read this picture: '
                    f'{str(error).splitlines()[0]}') from error

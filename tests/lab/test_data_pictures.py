@@ -1,0 +1,164 @@
+"""Pictures in folders and on the hub, scikit-learn's sets, pairs of arrays."""
+
+import pathlib
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from gradnorm_optax.lab import config, data, problem, schema
+from gradnorm_optax.lab.errors import LabError
+
+RNG = np.random.default_rng(0)
+CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
+
+
+def draw(path, pixels):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  Image.fromarray(pixels.astype(np.uint8)).save(path)
+
+
+@pytest.fixture
+def animals(tmp_path):
+  """Twelve small pictures of each of two classes."""
+  pixels = {f'{kind}/{i:02d}.png': RNG.integers(
+      50 * (kind == 'dog'), 256, size=(6, 5, 3))
+            for kind in ('cat', 'dog') for i in range(12)}
+  for name, values in pixels.items():
+    draw(tmp_path / 'animals' / name, values)
+  return tmp_path / 'animals', pixels
+
+
+def load(path, **keys):
+  return data.load(schema.Data(source='file', path=str(path), **keys))
+
+
+def test_a_folder_of_pictures(animals):
+  path, pixels = animals
+  (path / 'notes.txt').write_text('not a picture')
+  found = load(path)
+  assert found.image == (6, 5, 3) and found.outputs == 2
+  assert '2 classes, the rarest (cat) 50.0%' in found.description
+  assert '1 files that are no pictures left out' in found.description
+  rows = data.divide(np.repeat([0, 1], 12), schema.Data())
+  names = sorted(pixels)
+  x = np.stack([pixels[name] for name in names]).astype(np.float64)
+  mean, std = x[rows[0]].mean((0, 1, 2)), x[rows[0]].std((0, 1, 2))
+  for part, at in zip(found[:3], rows, strict=True):
+    np.testing.assert_allclose(part.x, (x[at] - mean) / std, atol=1e-4)
+    np.testing.assert_array_equal(part.y, [names[i][0] == 'd' for i in at])
+
+
+def test_pictures_of_two_sizes(animals):
+  path, _ = animals
+  draw(path / 'dog' / '05.png', RNG.integers(256, size=(8, 5, 3)))
+  with pytest.raises(LabError, match=(
+      r'dog/05.png: 8x5 pixels, .* 6x5; set data.resize = \[height, width\]')):
+    load(path)
+  assert load(path, resize=(4, 3)).image == (4, 3, 3)
+
+
+def test_grey_pictures_and_one_that_is_broken(animals):
+  path, _ = animals
+  for i, file in enumerate(path.rglob('*.png')):
+    draw(file, RNG.integers(256, size=(6, 5)))
+    if i == 7:
+      broken = file
+  assert load(path).image == (6, 5, 1)
+  broken.write_bytes(broken.read_bytes()[:40])
+  with pytest.raises(LabError, match=f'{broken.name}: cannot read this pict'):
+    load(path)
+
+
+def test_pictures_without_classes(tmp_path):
+  draw(tmp_path / 'flat' / 'a.png', RNG.integers(256, size=(4, 4)))
+  with pytest.raises(LabError, match='one subfolder for each class'):
+    load(tmp_path / 'flat')
+
+
+def cifar(path):
+  """A set of CIFAR-10's shape and columns, as Parquet files."""
+  names = ['airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog',
+           'horse', 'ship', 'truck']
+  features = datasets.Features(
+      {'img': datasets.Image(), 'label': datasets.ClassLabel(names=names)})
+  path.mkdir()
+  kept = {}
+  for split, count in (('train', 60), ('test', 20)):
+    kept[split] = RNG.integers(256, size=(count, 32, 32, 3)).astype(np.uint8)
+    datasets.Dataset.from_dict(
+        {'img': [Image.fromarray(one) for one in kept[split]],
+         'label': [i % 10 for i in range(count)]}, features).to_parquet(
+             str(path / f'{split}.parquet'))
+  return kept
+
+
+def test_cifar10_through_the_same_code(tmp_path):
+  datasets.disable_progress_bars()
+  kept = cifar(tmp_path / 'cifar')
+  read = config.load(CONFIGS / 'cifar10_weight_norm.toml', [
+      f'data.path={tmp_path}/cifar', 'data.validation=0.2'])
+  found = data.load(read.data)
+  assert [len(part.y) for part in found[:3]] == [48, 12, 20]
+  assert found.image == (32, 32, 3) and found.outputs == 10
+  # The test part is the set's own, scaled by the training part.
+  np.testing.assert_array_equal(found.test.y, np.arange(20) % 10)
+  rows = data.divide(np.arange(80) % 10, read.data, tested=20)
+  known = kept['train'][rows[0]].astype(np.float64)
+  np.testing.assert_allclose(
+      found.test.x, (kept['test'] - known.mean((0, 1, 2)))
+      / known.std((0, 1, 2)), atol=1e-4)
+
+
+def test_a_set_of_the_hub_that_is_a_table(tmp_path):
+  datasets.disable_progress_bars()
+  features = datasets.Features({
+      'a': datasets.Value('float64'), 'b': datasets.Value('float64'),
+      'kind': datasets.ClassLabel(names=['no', 'yes'])})
+  (tmp_path / 'set').mkdir()
+  for split, kinds in (('train', [0, 1] * 20), ('validation', [0] * 7),
+                       ('test', [1, 0, -1, 1, 0, 1])):  # -1: no label
+    x = RNG.normal(size=(len(kinds), 2))
+    datasets.Dataset.from_dict(
+        {'a': x[:, 0], 'b': x[:, 1], 'kind': kinds}, features).to_parquet(
+            str(tmp_path / 'set' / f'{split}.parquet'))
+  keys = {'source': 'hub', 'path': str(tmp_path / 'set'), 'unlabeled': 'drop'}
+  found = data.load(schema.Data(**keys, label='kind'))
+  assert [len(part.y) for part in found[:3]] == [34, 6, 5]
+  np.testing.assert_array_equal(found.test.y, [1, 0, 1, 0, 1])
+  assert "7 examples of its part 'validation' left out" in found.description
+  assert '1 unlabeled rows left out' in found.description
+  with pytest.raises(LabError, match="no column 'knd'.*nearest .* 'kind'"):
+    data.load(schema.Data(**keys, label='knd'))
+
+
+def test_a_hub_that_cannot_be_reached(monkeypatch):
+  monkeypatch.setattr(datasets.config, 'HF_HUB_OFFLINE', True)
+  monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
+  with pytest.raises(LabError, match='no-such/set: cannot load .*network'):
+    data.load(schema.Data(source='hub', path='no-such/set'))
+
+
+@pytest.mark.parametrize('name, shape, outputs', [
+    ('iris', (4,), 3), ('wine', (13,), 3), ('breast_cancer', (30,), 2),
+    ('diabetes', (10,), 1)])
+def test_bundled_sets(name, shape, outputs):
+  found = data.load(schema.Data(source=name))
+  assert found.train.x.shape[1:] == shape and found.outputs == outputs
+  np.testing.assert_allclose(found.train.x.mean(0), 0, atol=1e-5)
+  kind = 'R²' if name == 'diabetes' else 'accuracy'
+  assert found.objective.measure.name == kind
+  assert problem.build(schema.MLP(kind='mlp'), found).dataset is found
+
+
+def test_a_pair_of_arrays(tmp_path):
+  x, y = RNG.normal(size=(50, 3)), np.arange(50) % 2
+  np.save(tmp_path / 'x.npy', x)
+  np.save(tmp_path / 'y.npy', y)
+  found = load(tmp_path / 'x.npy', labels=str(tmp_path / 'y.npy'))
+  assert found.train.x.shape == (34, 3)
+  with pytest.raises(LabError, match='labels: .*z.npy does not exist'):
+    load(tmp_path / 'x.npy', labels=str(tmp_path / 'z.npy'))
+  with pytest.raises(ValueError, match='labels and a path that ends in .npy'):
+    load(tmp_path / 'x.npy')
