@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from gradnorm_optax import lab
 from gradnorm_optax.lab import config, data, schema
 from gradnorm_optax.lab.errors import LabError
 
-ROWS = 600
+ROWS = 5000
 
 
 @pytest.fixture(scope='module')
@@ -42,6 +43,10 @@ def table(path, **keys):
     ({'missing': 'error'}, r"row \d+, column '(age|income)': missing .*set"),
     ({'label': 'kinds'}, r"no column 'kinds'; the nearest .* is 'kind'"),
     ({'ignore': ('unitt',)}, r"no column 'unitt'.*'unit'"),
+    ({'predict': 'number'}, r"row \d+, column 'kind': the label '[abc]' is no "
+     'number; set data.predict = "class"'),
+    ({'label': 'income', 'ignore': ('kind',)},
+     r'label has \d{4} different values.*data.predict = "number"'),
 ])
 def test_errors_name_row_and_column(stranger, keys, words):
   with pytest.raises(LabError, match=words):
@@ -63,9 +68,44 @@ def test_filled_with_training_means_and_scaled(stranger):
     np.testing.assert_array_equal(part.y, kind[rows])
     assert part.x.shape[1] == 2 + 2 + 1 and part.x.dtype == np.float32
   assert found.outputs == 3
+  assert all(np.isfinite(part.x).all() for part in found[:3])
+  assert sum(len(part.y) for part in found[:3]) == ROWS - 1
   for note in ('1 unlabeled rows left out', f'{missing.sum()} missing cells',
                'constant columns, which teach nothing: unit', '3 classes'):
     assert note in found.description
+
+
+def test_filled_with_training_medians(stranger):
+  path, cells, missing, kind = stranger
+  found = data.load(table(path, missing='median', ignore=('unit', 'city')))
+  keep = np.arange(ROWS) != 9
+  holes = np.where(missing, np.nan, cells)[keep]
+  train, _, test = data.divide(kind[keep], table(path))
+  filled = np.where(np.isnan(holes), np.nanmedian(holes[train], 0), holes)
+  want = (filled - filled[train].mean(0)) / filled[train].std(0)
+  np.testing.assert_allclose(found.test.x, want[test], atol=1e-4)
+
+
+def test_a_column_of_the_table_as_the_number_to_predict(stranger):
+  path, cells, missing, _ = stranger
+  found = data.load(table(path, label='income', predict='number',
+                          ignore=('kind',)))
+  known = ~missing[:, 1]
+  assert f'{(~known).sum()} unlabeled rows left out' in found.description
+  rows = data.divide(np.zeros(known.sum(), np.int32), table(path))
+  y = cells[known, 1]
+  want = (y - y[rows[0]].mean()) / y[rows[0]].std()
+  np.testing.assert_allclose(found.test.y, want[rows[2]], atol=1e-5)
+
+
+def test_a_strangers_table_trains(stranger, tmp_path):
+  done = lab.train({
+      'data': table(stranger[0]).model_dump(exclude_none=True),
+      'models': {'net': {'kind': 'mlp', 'depth': 1, 'width': 8}},
+      'methods': {'adam': {'optimizer': 'adam'}},
+      'train': {'steps': 100, 'eval_every': 50}}, out=tmp_path, quiet=True)
+  assert all(np.isfinite(row['loss']) for row in done.rows)
+  assert done.test['score'] > 0.7
 
 
 def test_dropped_rows_are_counted(stranger):
