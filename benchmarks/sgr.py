@@ -22,8 +22,8 @@ import numpy as np
 import optax
 from jax import numpy as jnp
 
-from gradnorm_optax import sgr
-from gradnorm_optax.lab import recurrent, sampling, tasks
+from gradnorm_optax import lab, sgr
+from gradnorm_optax.lab import recurrent, tasks, training
 
 RESULTS = pathlib.Path(__file__).parent / 'results' / 'sgr.json'
 Program = tuple[Any, tuple[Any, ...]]  # compiled, its arguments
@@ -47,7 +47,7 @@ def scoring(name: str, dense: bool = False) -> dict[str, Program]:
   pool = task.sample(jax.random.key(1), POOL)
   if dense:  # as numbers, so that no gradient has to scatter
     pool = pool._replace(x=jax.nn.one_hot(pool.x, task.inputs))
-  shape = model.shape(LENGTH, POOL)
+  shape = model.perturb_shape(LENGTH, POOL)
   along = jax.tree.map(jnp.ones_like, params)
 
   def gradient(params, pool):
@@ -68,19 +68,27 @@ def scoring(name: str, dense: bool = False) -> dict[str, Program]:
 
 
 def steps(name: str) -> dict[str, Program]:
-  """Whole training steps with momentum, pool 100."""
-  task, model, _, _ = _net(name)
-  train = task.sample(jax.random.key(1), 2000)
-  tx = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(1e-3, 0.9))
+  """Whole training steps of the lab with momentum, pool 100.
 
-  def program(**options):
-    step = sampling.make_step(model, task, tx, sampling.Sampling(**options))
-    state = sampling.start(model, tx, 0)
-    return _program(step, state, train, jax.random.key(2))
-
-  return {'plain step, pool 100': program(rule='all'),
-          'SGR step, 20 of 100, probe 20': program(),
-          'random 20 of 100': program(rule='random')}
+  Every step of SGR acts here: its range of Q is out of reach.
+  """
+  rules = {
+      'plain step, pool 100': {},
+      'SGR step, 20 of 100, probe 20': {'low': 9.0, 'high': 9.0},
+      'reweighting step, 20': {'rule': 'reweight', 'low': 9.0, 'high': 9.0},
+      'SGR step in range, 20': {'low': -1e9, 'high': 1e9},
+      'random 20 of 100': {'rule': 'random'}}
+  made = {}
+  for label, sampling in rules.items():
+    trainer = training.Trainer(lab.load({
+        'data': {'source': 'long_dependency', 'task': name, 'length': LENGTH,
+                 'sizes': [2000, 100, 100]},
+        'models': {'srn': {'kind': 'recurrent', 'width': WIDTH}},
+        'methods': {'m': {'optimizer': 'momentum', 'clip': 1.0,
+                          **({'sampling': sampling} if sampling else {})}},
+        'train': {'batch_size': 100}, 'run': {'learning_rate': 1e-3}}))
+    made[label] = _program(trainer.one, trainer.start())
+  return made
 
 
 def memory() -> dict[str, Any]:
@@ -91,7 +99,7 @@ def memory() -> dict[str, Any]:
 def _memory(width: int) -> dict[str, Any]:
   task, model, loss, params = _net('adding', width)
   pool = task.sample(jax.random.key(1), POOL)
-  shape = model.shape(LENGTH, POOL)
+  shape = model.perturb_shape(LENGTH, POOL)
 
   def scores(params, pool):
     return sgr.contributions(

@@ -9,16 +9,15 @@ task is learned.
 
 import argparse
 import json
-import math
 import pathlib
 from typing import Any
 
 import jax
 import numpy as np
-import optax
 from matplotlib import figure as mpl, rcParams
 
-from gradnorm_optax.lab import recurrent, sampling, tasks
+from gradnorm_optax import lab
+from gradnorm_optax.lab import training
 
 HERE = pathlib.Path(__file__).parent
 RESULTS = HERE / 'results' / 'sgr_holding.json'
@@ -31,23 +30,23 @@ COLOURS = {'sgr': '#0072B2', 'random': '#D55E00'}
 
 def runs(scale: float, rate: float, rule: str, seeds: int) -> np.ndarray:
   """Returns Q before each step: (seeds, STEPS)."""
-  task = tasks.make('temporal_order', 100)
-  model = recurrent.Recurrent.of(task, scale=scale)
-  train = task.sample(jax.random.key(99), 2000)
-  tx = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(rate, 0.9))
   # With an endless safe range every choice is random, and Q is still measured.
-  bound = SAFE if rule == 'sgr' else math.inf
-  step = sampling.make_step(
-      model, task, tx, sampling.Sampling(low=-bound, high=bound))
-
-  @jax.jit
-  def train_one(state, key):
-    return jax.lax.scan(
-        lambda s, _: step(s, train, key), state, length=STEPS)[1].q
-
-  return np.stack([np.asarray(train_one(
-      sampling.start(model, tx, seed), jax.random.key(1000 + seed)))
-      for seed in range(seeds)])
+  bound = SAFE if rule == 'sgr' else 1e9
+  config = lab.load({
+      'data': {'source': 'long_dependency', 'task': 'temporal_order',
+               'length': 100, 'sizes': [2000, 100, 100]},
+      'models': {'srn': {'kind': 'recurrent', 'scale': scale}},
+      'methods': {'m': {'optimizer': 'momentum', 'clip': 1.0,
+                        'sampling': {'low': -bound, 'high': bound}}},
+      'train': {'steps': STEPS, 'eval_every': STEPS, 'batch_size': 100},
+      'run': {'learning_rate': rate}})
+  trainer = training.Trainer(config)
+  found = []
+  for seed in range(seeds):
+    trainer.seed = seed
+    _, figures = jax.jit(trainer.stretch)(trainer.start())
+    found.append(np.asarray(figures.choice.q))
+  return np.stack(found)
 
 
 def summary(q: np.ndarray) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import optax
 from jax import lax
 
 from gradnorm_optax.lab import (
-    artifacts,
+    config as config_lib,
     data,
     diagnosis,
     methods,
@@ -95,7 +95,7 @@ class Trainer:
     self.seed = run.seed
     self.parts = jax.device_put(self.dataset[:3])
     self.evaluate = jax.jit(self.problem.evaluate)
-    self.chunk: Any = jax.jit(self._chunk)
+    self.chunk: Any = jax.jit(self.stretch)
     self._profile = jax.jit(
         lambda params, part: through_time.profile(self.problem, params, part))
 
@@ -108,7 +108,8 @@ class Trainer:
     return trial.step(self.problem, self.built, self.train, self.parts[0],
                       jnp.int32(self.seed), state)
 
-  def _chunk(self, state: trial.State) -> tuple[trial.State, trial.Figures]:
+  def stretch(self, state: trial.State) -> tuple[trial.State, trial.Figures]:
+    """Takes `eval_every` steps; their figures are stacked."""
     return lax.scan(lambda state, _: self.one(state), state,
                     length=self.train.eval_every)
 
@@ -250,7 +251,7 @@ def _open(folder: pathlib.Path, config: schema.Config, fresh: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise LabError(f'{folder}: cannot write ({error.strerror})') from error
-  text = artifacts.resolved(config.model_copy(
+  text = config_lib.resolved(config.model_copy(
       update={'compare': schema.Compare()}))
   path = folder / 'config.toml'
   if path.exists() and path.read_text() != text:

@@ -1,82 +1,226 @@
-"""The lab's train step: same pools for every rule, and a log of the choice."""
+"""The lab's steps on chosen examples: what is kept, and the log of it."""
 
 import json
 
 import jax
 import numpy as np
-import optax
 import pytest
 from jax import numpy as jnp
 
-from gradnorm_optax import sgr
-from gradnorm_optax.lab import recurrent, sampling, tasks
+from gradnorm_optax import lab, sgr
+from gradnorm_optax.lab import (
+    methods,
+    regularizer,
+    sampling,
+    schema,
+    through_time,
+    training,
+)
+from gradnorm_optax.lab.lines import Lines
+
+CONFIG = {
+    'data': {'source': 'long_dependency', 'task': 'temporal_order',
+             'length': 20, 'sizes': [60, 60, 20]},
+    'models': {'srn': {'kind': 'recurrent', 'width': 8, 'scale': 0.5}},
+    'methods': {
+        'sgr': {'optimizer': 'sgd', 'sampling': {'size': 4}},
+        'inside': {'optimizer': 'sgd', 'sampling': {
+            'size': 4, 'low': -90.0, 'high': 90.0}},
+        'reweight': {'optimizer': 'sgd', 'sampling': {
+            'size': 12, 'rule': 'reweight'}},
+        'random': {'optimizer': 'sgd', 'sampling': {
+            'size': 4, 'rule': 'random'}},
+        'whole': {'optimizer': 'sgd'},
+        'pascanu': {'optimizer': 'sgd', 'pascanu': 0.5}},
+    'train': {'steps': 12, 'eval_every': 12, 'batch_size': 12},
+    'run': {'learning_rate': 1e-3}}
 
 
 @pytest.fixture(scope='module')
 def trained():
-  """Returns the records of 12 steps of each rule on one tiny problem."""
-  task = tasks.make('temporal_order', 20)
-  model = recurrent.Recurrent.of(task, width=8, scale=0.5)
-  train = task.sample(jax.random.key(1), 60)
-  tx, found = optax.sgd(1e-3), {}
-  for rule in ('sgr', 'random', 'all'):
-    step = sampling.make_step(model, task, tx, sampling.Sampling(
-        rule, pool=12, size=4, probe=6))
-    with jax.numpy_dtype_promotion('standard'):
-      found[rule] = jax.tree.map(np.asarray, jax.jit(
-          lambda state, step=step: jax.lax.scan(
-              lambda s, _: step(s, train, jax.random.key(2)), state,
-              length=12))(sampling.start(model, tx, 0)))
-  return task, model, train, found
+  """Trainer, first state, last state and figures of 12 steps, by method."""
+  found = {}
+  with jax.numpy_dtype_promotion('standard'):
+    for name in ('sgr', 'inside', 'reweight', 'random', 'whole'):
+      trainer = training.Trainer(lab.load(CONFIG, [f'run.method={name}']))
+      first = trainer.start()
+      last, figures = jax.jit(trainer.stretch)(first)
+      found[name] = trainer, first, last, jax.tree.map(np.asarray, figures)
+  return found
 
 
-def test_rules_share_pools_and_differ_in_what_they_keep(trained):
-  _, _, _, found = trained
-  records = {rule: record for rule, (_, record) in found.items()}
-  np.testing.assert_array_equal(records['sgr'].pool, records['random'].pool)
-  assert all(len(set(row)) == 12 for row in records['sgr'].pool)
-  assert all(len(set(row)) == 4 for row in records['sgr'].kept)
-  assert (records['sgr'].mode == 1).all() and (records['sgr'].q < -1).all()
-  assert (records['random'].mode == 0).all()
-  assert np.isnan(records['random'].q).all()
-  assert records['all'].kept.shape == (12, 12)
+def test_rules_share_batches_and_differ_in_what_they_keep(trained):
+  figures = {name: row[3] for name, row in trained.items()}
+  for name in ('inside', 'reweight', 'random'):
+    np.testing.assert_array_equal(figures['sgr'].rows, figures[name].rows)
+  assert all(len(set(row)) == 12 for row in figures['sgr'].rows)
+  assert all(len(set(row)) == 4 for row in figures['sgr'].choice.kept)
+  assert (figures['sgr'].choice.mode == 1).all()
+  assert (figures['sgr'].choice.q < -1).all()
+  for name in ('inside', 'random'):
+    assert (figures[name].choice.mode == 0).all()
+    assert (figures[name].choice.kept == np.arange(4)).all()
+  assert np.isnan(figures['random'].choice.q).all()
+  weights = figures['reweight'].choice.weights
+  np.testing.assert_allclose(weights.sum(1), 1, rtol=1e-6)
+  assert (np.ptp(weights, axis=1) > 0.01).any()
+
+
+def test_in_range_a_step_is_the_plain_one(trained):
+  inside, random = (trained[name][2].params for name in ('inside', 'random'))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+               inside, random)
+
+
+@pytest.mark.parametrize('name', ['sgr', 'reweight'])
+def test_gradient_is_that_of_the_kept_examples(trained, name):
+  """Against the scores, the choice and the gradient, each by itself."""
+  trainer, state, _, figures = trained[name]
+  problem, rows = trainer.problem, figures.rows[0]
+  pool = jax.tree.map(lambda a: jnp.asarray(a[rows]), problem.dataset.train)
+  loss = through_time.per_example_loss(problem)
+  choice = jax.tree.map(lambda a: a[0], figures.choice)
+  with jax.numpy_dtype_promotion('standard'):
+    shape = through_time.shape(problem, pool.x)
+    size = len(choice.kept)
+    s, q = sgr.contributions(
+        loss, state.params, pool, shape=shape,
+        horizon=round(0.9 * 19), probe=size, relative=True)
+    assert choice.q == pytest.approx(float(q), abs=1e-4)
+    if name == 'sgr':
+      assert set(choice.kept) == set(np.argsort(np.asarray(s))[-size:])
+    kept = jax.tree.map(lambda a: a[choice.kept], pool)
+    gradient = jax.grad(lambda w: choice.weights @ loss(
+        w, kept, jnp.zeros(through_time.shape(problem, kept.x))))(state.params)
+    norm = np.sqrt(sum(float((g ** 2).sum()) for g in jax.tree.leaves(
+        gradient)))
+  assert figures.gradient[0] == pytest.approx(norm, rel=1e-4)
 
 
 def test_the_chosen_ones_raise_the_norm(trained):
-  """Q of the whole training set, after as many steps on either rule."""
-  task, model, train, found = trained
-  loss, shape = recurrent.losses(model, task), model.perturb_shape(20, 60)
-  measure = jax.jit(lambda params: sgr.long_term_log_norm(
-      sgr.deltas(loss, params, train, shape), 18, relative=True))
-  q = {rule: float(measure(jax.tree.map(jnp.asarray, state.params)))
-       for rule, (state, _) in found.items()}
-  assert q['sgr'] > max(q['random'], q['all'])
+  """Q of the validation set, after as many steps on either rule."""
+  with jax.numpy_dtype_promotion('standard'):
+    q = {}
+    for name, (trainer, _, last, _) in trained.items():
+      profile = through_time.profile(
+          trainer.problem, last.params, trainer.parts[1])
+      q[name] = float(profile[2] - profile[-1])
+  assert q['sgr'] > q['random'] and q['reweight'] > q['whole']
 
 
 def test_log_of_chosen_and_left_out(trained, tmp_path):
-  _, _, _, found = trained
   path = tmp_path / 'selection.jsonl'
-  record = found['sgr'][1]
-  sampling.append_log(path, 0, record)
-  sampling.append_log(path, 12, found['random'][1])
-  lines = [json.loads(line) for line in path.read_text().splitlines()]
-  assert [line['step'] for line in lines] == list(range(24))
-  for i, line in enumerate(lines[:12]):
-    assert line['kept'] == sorted(record.pool[i][record.kept[i]].tolist())
-    assert sorted(line['kept'] + line['left']) == sorted(
-        record.pool[i].tolist())
-    assert line['mode'] == 1
-    assert line['q'] == pytest.approx(float(record.q[i]), abs=1e-4)
-  assert lines[12]['q'] is None
+  log = Lines(path, 0)
+  for first, name in ((1, 'sgr'), (13, 'random'), (25, 'reweight')):
+    figures = trained[name][3]
+    log.add(sampling.lines(first, figures.rows, figures.choice))
+  rows = [json.loads(line) for line in path.read_text().splitlines()]
+  assert [row['step'] for row in rows] == list(range(1, 37))
+  figures = trained['sgr'][3]
+  for i, row in enumerate(rows[:12]):
+    assert row['kept'] == sorted(
+        figures.rows[i][figures.choice.kept[i]].tolist())
+    assert sorted(row['kept'] + row['left']) == sorted(
+        figures.rows[i].tolist())
+    assert row['mode'] == 1 and 'weights' not in row
+    assert row['q'] == pytest.approx(float(figures.choice.q[i]), abs=1e-4)
+  assert rows[12]['q'] is None
+  assert all(len(row['weights']) == len(row['kept'])
+             for row in rows[24:] if 'weights' in row)
+  assert any('weights' in row for row in rows[24:])
+  path.write_text(path.read_text() + '{"step": 37, "mo')
+  assert [row['step'] for row in Lines(path, 20).rows] == list(range(1, 21))
+  assert len(path.read_text().splitlines()) == 20
 
 
 def test_profile_over_time(trained):
-  task, model, train, found = trained
-  params = jax.tree.map(jnp.asarray, found['sgr'][0].params)
-  loss = recurrent.losses(model, task)
-  shape = model.perturb_shape(20, 60)
-  profile = sampling.delta_profile(loss, params, train, shape)
-  d = np.asarray(sampling.sgr.deltas(loss, params, train, shape), np.float64)
+  trainer, state, _, _ = trained['sgr']
+  problem = trainer.problem
+  part = jax.tree.map(lambda a: a[:50], trainer.parts[1])
+  with jax.numpy_dtype_promotion('standard'):
+    profile = through_time.profile(problem, state.params, trainer.parts[1])
+    d = np.asarray(sgr.deltas(
+        through_time.per_example_loss(problem), state.params, part,
+        through_time.shape(problem, part.x)), np.float64)
   want = np.log10(np.linalg.norm(d, axis=-1).mean(axis=1))
   np.testing.assert_allclose(profile, want, rtol=1e-5, atol=1e-5)
   assert (np.diff(want) > 0).all()  # it vanishes backwards
+  assert through_time.moments(want[None], 12) == {
+      '12': [round(float(v), 3) for v in want]}
+
+
+def test_regularizer_is_the_papers_sum(trained):
+  """Omega and its slope by the kernel, step by step in float64."""
+  rng = np.random.default_rng(0)
+  w, d = rng.normal(0, 0.4, (5, 5)), rng.normal(0, 1, (6, 3, 5))
+  slopes = rng.uniform(0.2, 1.0, (6, 3, 5))
+  d[4, 1] = 0.0  # nothing arrives: left out
+
+  def total(w):
+    found = 0.0
+    for k in range(5):
+      for i in range(3):
+        after = d[k + 1, i]
+        if after.any():
+          back = (after @ w.T) * slopes[k, i]
+          found += (np.linalg.norm(back) / np.linalg.norm(after) - 1) ** 2
+    return found / 3
+
+  with jax.enable_x64(True):
+    arrays = [jnp.asarray(a, jnp.float64) for a in (w, d * 1e-170, slopes)]
+    value, slope = jax.value_and_grad(regularizer.omega)(*arrays)
+  assert float(value) == pytest.approx(total(w), rel=1e-12)
+  numeric = np.zeros_like(w)
+  for at in np.ndindex(*w.shape):
+    step = np.zeros_like(w)
+    step[at] = 1e-6
+    numeric[at] = (total(w + step) - total(w - step)) / 2e-6
+  np.testing.assert_allclose(slope, numeric, rtol=1e-6, atol=1e-8)
+
+
+def test_regularized_gradient_adds_to_the_recurrent_kernel(trained):
+  trainer, state, _, _ = trained['random']
+  problem = trainer.problem
+  batch = jax.tree.map(lambda a: jnp.asarray(a[:12]), problem.dataset.train)
+  with jax.numpy_dtype_promotion('standard'):
+    plain, _, without = regularizer.gradient(
+        problem, state.params, batch, 0.0)
+    (want, _), slope = jax.value_and_grad(problem.loss, has_aux=True)(
+        state.params, {}, batch.x, batch.y)
+    _, _, with_it = regularizer.gradient(problem, state.params, batch, 0.5)
+  assert float(plain) == pytest.approx(float(want), rel=1e-6)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(
+      a, b, rtol=1e-4, atol=1e-7), without, slope)
+  moved = jax.tree.map(lambda a, b: bool((a != b).any()), with_it, without)
+  assert [path for path, flag in jax.tree.leaves_with_path(moved)
+          if flag] == [(jax.tree_util.DictKey('recurrent'),
+                        jax.tree_util.DictKey('kernel'))]
+
+
+def test_only_recurrent_nets_can_be_looked_through(trained):
+  config = {**CONFIG, 'models': {'mlp': {'kind': 'mlp'}},
+            'data': {'source': 'digits'}}
+  for name in ('sgr', 'pascanu'):
+    trainer = training.Trainer(lab.load(config, [f'run.method={name}']))
+    with pytest.raises(lab.errors.LabError, match='need.* recurrent|is for a'):
+      trainer.one(trainer.start())
+
+
+@pytest.mark.parametrize('change, message', [
+    ('methods.sgr.sampling.size=13', 'exceeds train.batch_size'),
+    ('methods.sgr.sampling.low=2.0', 'must not exceed high'),
+    ('methods.sgr.pascanu=1.0', 'must be "random"'),
+    ('train.accumulate=2', 'whole batch'),
+])
+def test_settings_that_do_not_fit_are_named(change, message):
+  with pytest.raises(lab.errors.LabError, match=message):
+    lab.load(CONFIG, [change])
+
+
+def test_bare_steps_take_as_many_examples():
+  method = schema.Method(optimizer='momentum', clip=1.0, sampling={'size': 7})
+  bare = methods.bare(method)
+  assert (bare.clip, bare.sampling.rule, bare.sampling.size) == (
+      None, 'random', 7)
+  assert not methods.is_baseline(method)
+  assert methods.is_baseline(bare)
