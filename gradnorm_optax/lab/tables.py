@@ -19,7 +19,8 @@ def read(config: schema.Data) -> Raw:
     return _called(config, config.target, methods.target(config.target))
   path = pathlib.Path(config.path or '')
   if not path.exists():
-    raise LabError(f'[data] path: {path} does not exist')
+    here = '' if path.is_absolute() else f' in {pathlib.Path.cwd()}'
+    raise LabError(f'[data] path: {path} does not exist{here}')
   if path.is_dir():
     from gradnorm_optax.lab import pictures
     return pictures.folder(config, path)

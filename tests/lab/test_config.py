@@ -31,10 +31,35 @@ MISTAKES = {
     'train.steps': r'write it as section.key=value',
     'train.steps.x=1': r"'steps' is a value, not a section",
     'data.validation=0.9': r'leave a share for training',
+    'data.source=irsi': r"\[data\] source: .*'iris'.*not 'irsi'",
+    'data.source=file': r'path and source = "file" belong together',
+    'data.source=hub': r'path and source = "hub" belong together',
+    'data.target=a:b': r'target and source = "function" belong together',
+    'data.labels=y.npy': r'labels and a path that ends in .npy belong',
+    'train.loss=hubr': r"unknown loss 'hubr'; .*'huber' .*package.module:func",
+    'train.score=f1': r"score: 'f1' is no function; write it as",
     'compare.learning_rates=[0.1': r'--set .*: not valid TOML: .*quotes',
     'methods.new.clip=1': r'\[methods.new\] optimizer: field required',
     '"methods.x=1': r'unknown key',
 }
+
+# Found when the data are read.
+LATER = {
+    'data={source="long_dependency", task="temporal"}': (
+        r"unknown task 'temporal'.*'temporal_order'"),
+    'data={source="file", path="no.csv"}': r'no.csv does not exist in /',
+    'train.loss=huber': r'needs numbers; .*data.predict = "number"',
+    'train.loss=no.such:loss': r"cannot import 'no.such'",
+}
+
+
+@pytest.mark.parametrize('override', LATER)
+def test_mistake_in_what_is_named(tiny, gradnorm, override):
+  code, out, err = gradnorm('compare', tiny, '--out', tiny.parent / 'run',
+                            '--set', override)
+  assert code == 2 and not out
+  assert err.startswith('gradnorm: ') and err.count('\n') == 1
+  assert re.search(LATER[override], err), err
 
 
 @pytest.mark.parametrize('override', MISTAKES)
@@ -62,13 +87,12 @@ def test_broken_toml(gradnorm, tmp_path):
 
 
 def test_overrides_and_resolved_config(tiny, tmp_path):
-  from gradnorm_optax.lab import artifacts
   read = config.load(
       tiny, ['train.steps=40', 'data.source=digits', 'methods.momentum.clip=2'])
   assert (read.train.steps, read.methods['momentum'].clip) == (40, 2.0)
   assert read.name == 'tiny'
   again = tmp_path / 'again.toml'
-  again.write_text(artifacts.resolved(read))
+  again.write_text(config.resolved(read))
   assert config.load(again) == read
 
 

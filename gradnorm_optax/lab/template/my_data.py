@@ -1,10 +1,13 @@
-"""Your data: inputs and classes. Here: two noisy spirals, made up."""
+"""Your data: inputs and labels. Here: two noisy spirals, made up."""
 
 import numpy as np
 
 
 def load():
-  """Returns (inputs, classes); NaN marks a missing cell."""
+  """Returns (inputs, labels); NaN marks a missing cell.
+
+  A list of arrays of unequal length is padded; see docs/lab.md.
+  """
   rng = np.random.default_rng(0)
   kind = rng.integers(2, size=800)
   turn = rng.uniform(0.5, 3.0, size=800)
