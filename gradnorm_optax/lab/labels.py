@@ -48,6 +48,8 @@ def _labelled(raw: Raw, config: schema.Data) -> Raw:
   """Applies the rule for examples without a label."""
   if raw.y.dtype.kind == 'f':
     bare = ~np.isfinite(raw.y)
+  elif raw.y.dtype.kind in 'US':
+    bare = np.char.str_len(raw.y) == 0
   elif raw.y.dtype.kind == 'O':
     bare = np.array([value is None or value != value
                      for value in raw.y.ravel()], bool).reshape(raw.y.shape)

@@ -11,6 +11,8 @@ from gradnorm_optax.lab import schema, sequences
 from gradnorm_optax.lab.errors import LabError, nearest
 from gradnorm_optax.lab.raw import Raw
 
+MOST_KINDS = 1000  # of a categorical column: each becomes an input
+
 
 def read(config: schema.Data) -> Raw:
   """Reads what `[data]` names: a table, arrays or the user's function."""
@@ -249,6 +251,10 @@ def _column(config: schema.Data, name: str, column: Any,
   """One column as numbers: as it is, or one entry for each category."""
   if column.name in config.categorical:
     kinds = sorted(column.dropna().astype(str).unique())
+    if len(kinds) > MOST_KINDS:
+      raise LabError(f'{name}: column {column.name!r} holds {len(kinds)} '
+                     f'different names, more than {MOST_KINDS}; leave it out '
+                     'with data.ignore')
     text = column.astype(str).to_numpy()
     hot = (text[:, None] == np.array(kinds)).astype(np.float64)
     hot[column.isna().to_numpy()] = np.nan

@@ -108,6 +108,34 @@ def test_a_strangers_table_trains(stranger, tmp_path):
   assert done.test['score'] > 0.7
 
 
+def test_a_column_of_too_many_names(tmp_path):
+  path = tmp_path / 'names.csv'
+  path.write_text('who,kind\n' + ''.join(
+      f'name{i},{"ab"[i % 2]}\n' for i in range(1500)))
+  with pytest.raises(LabError, match="'who' holds 1500 different names.*ignor"):
+    data.load(table(path, categorical=('who',)))
+
+
+@pytest.mark.parametrize('y, predict', [
+    (np.where(np.arange(60) == 3, np.nan, np.arange(60)), 'number'),
+    (np.where(np.arange(60) == 3, np.nan, np.arange(60) % 2), 'class'),
+    (np.where(np.arange(60) == 3, '', 'a'), 'class')])
+def test_arrays_with_an_unlabeled_example(tmp_path, y, predict):
+  path = tmp_path / 'arrays.npz'
+  if y.dtype.kind == 'U':
+    y[::2] = 'b'
+  np.savez(path, x=np.arange(120.0).reshape(60, 2), y=y)
+  config = schema.Data(source='file', path=str(path), predict=predict)
+  with pytest.raises(LabError, match=r'example 3: no label \(1 such'):
+    data.load(config)
+  found = data.load(config.model_copy(update={'unlabeled': 'drop'}))
+  assert sum(len(part.y) for part in found[:3]) == 59
+  assert found.outputs == (1 if predict == 'number' else 2)
+  held = np.sort(np.concatenate([part.x[:, 0] for part in found[:3]]))
+  gaps = np.diff(held) / np.diff(held).min()  # example 3 alone is missing
+  np.testing.assert_allclose(gaps, [1, 1, 2] + [1] * 55, rtol=1e-3)
+
+
 def test_dropped_rows_are_counted(stranger):
   path, _, missing, _ = stranger
   found = data.load(table(path, missing='drop', ignore=('unit',)))
