@@ -33,7 +33,7 @@ kind = "mlp"
 depth = 2
 width = 32
 [train]
-steps = 1000
+steps = 3000
 batch_size = 32
 eval_every = 10
 schedule = "cosine"
@@ -102,7 +102,7 @@ def kill(kind: Kind, file: pathlib.Path, folder: pathlib.Path,
   """Starts the command and kills it; says what it was at, None if too late."""
   since, lines = time.time(), count(kind, folder)
   stop = time.monotonic() + rng.uniform(0, 1.5 * startup)
-  more, delay = rng.randrange(5), rng.uniform(0, 0.2)
+  more, delay = rng.randrange(3), rng.uniform(0, 0.2)
   process = start(kind, file, folder)
   # A start may drop the last line or two: its own come after these.
   while process.poll() is None:

@@ -40,11 +40,11 @@ def configuration(seeds: int, steps: int, per_call: int) -> Any:
 
 def by_lab(seeds: int, steps: int, per_call: int) -> list[float]:
   """Runs the tuning phase of `gradnorm compare`, every result kept."""
-  from gradnorm_optax.lab import comparison, results
+  from gradnorm_optax.lab import results, runner as runner_lib
   config = configuration(seeds, steps, per_call)
   with tempfile.TemporaryDirectory() as folder, \
       results.Store(folder) as store:
-    runner = comparison.Runner(config, store, lambda what, finished: None)
+    runner = runner_lib.Runner(config, store, lambda what, finished: None)
     runner.finish('tune')
     records = [record for rate in RATES for record in runner.records(
         'tune', 'mlp', 'adamw', rate)]
@@ -99,7 +99,7 @@ def one(way: str, seeds: int, steps: int) -> None:
     cli._one_thread_per_trial()
   import jax
 
-  from gradnorm_optax.lab import comparison, data, problem  # noqa: F401
+  from gradnorm_optax.lab import data, problem, runner  # noqa: F401
   jax.block_until_ready(jax.numpy.zeros([]))
   began, busy = time.perf_counter(), time.process_time()
   run: dict[str, Callable[[], list[float]]] = {

@@ -2,47 +2,39 @@
 
 import io
 import json
-from typing import TYPE_CHECKING, Any
+import pathlib
+import re
+from collections.abc import Sequence
 
-import tomli_w
 from matplotlib import rc_context
 
-from gradnorm_optax.lab import provenance, results, schema, summary
-
-if TYPE_CHECKING:
-  from gradnorm_optax.lab.comparison import Comparison
-
-
-def resolved(config: schema.Config) -> str:
-  """The whole configuration as TOML, defaults included."""
-  return tomli_w.dumps(_filled(config.model_dump(mode='json')))
-
-
-def _filled(value: Any) -> Any:
-  """Drops what TOML cannot say: None."""
-  if isinstance(value, dict):
-    return {k: _filled(v) for k, v in value.items() if v is not None}
-  if isinstance(value, list):
-    return [_filled(v) for v in value]
-  return value
+from gradnorm_optax.lab import (
+    config as config_lib,
+    figures,
+    provenance,
+    report,
+    results,
+    schema,
+)
+from gradnorm_optax.lab.findings import Look, Profiles, Summary, plain
 
 
-def save(comparison: 'Comparison') -> None:
+def save(folder: pathlib.Path, config: schema.Config, found: Summary,
+         looks: Sequence[Look], profiles: Profiles) -> None:
   """Writes results.json, config.toml, the figures and report.html."""
-  from gradnorm_optax.lab import report
-  folder, found = comparison.folder, comparison.summary
   content = {
       'versions': provenance.versions(), 'revision': provenance.revision(),
       'machine': provenance.machine(),
-      'config': comparison.config.model_dump(mode='json'),
-      'summary': summary.plain(found)}
+      'config': config.model_dump(mode='json'), 'summary': plain(found)}
   results.write(folder / 'results.json',
                 json.dumps(content, indent=1, allow_nan=False) + '\n')
-  results.write(folder / 'config.toml', resolved(comparison.config))
+  results.write(folder / 'config.toml', config_lib.resolved(config))
   with rc_context({'svg.fonttype': 'none', 'svg.hashsalt': 'gradnorm'}):
-    for name, figure in comparison.plot().items():
+    for name, figure in figures.draw(found, looks, profiles).items():
+      file = re.sub(r'[^\w.-]', '_', name)
       for suffix in ('svg', 'png'):
         picture = io.BytesIO()
         figure.savefig(picture, format=suffix, dpi=150)
-        results.write(folder / f'{name}.{suffix}', picture.getvalue())
-    results.write(folder / 'report.html', report.build(comparison))
+        results.write(folder / f'{file}.{suffix}', picture.getvalue())
+    results.write(folder / 'report.html', report.build(
+        folder, config, found, looks, profiles))

@@ -5,34 +5,21 @@ score; then fresh seeds, the same for all methods, are run at the chosen
 rate, and only these read the test part.
 """
 
-import concurrent.futures
 import pathlib
-from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from gradnorm_optax.lab import (
-  bench as bench_lib,
-  data,
-  provenance,
-  results,
-  schema,
-  summary,
-  timing as timing_lib,
+    artifacts,
+    figures,
+    progress,
+    results,
+    schema,
+    summary,
+    table,
+    timing,
 )
-from gradnorm_optax.lab.errors import LabError
-
-# Fresh seeds never coincide with tuning seeds, whatever the configuration.
-FRESH = 1000
-
-
-class Call(NamedTuple):
-  """The trials of one call of a compiled program."""
-
-  phase: str
-  model: str
-  method: str
-  rates: tuple[float, ...]
-  seeds: tuple[int, ...]
+from gradnorm_optax.lab.findings import Look, Profiles, Summary
+from gradnorm_optax.lab.runner import Runner
 
 
 class Comparison(NamedTuple):
@@ -42,160 +29,24 @@ class Comparison(NamedTuple):
     folder: Where everything was written.
     summary: The rows of the table and what they rest on.
     config: The resolved configuration.
+    looks: The block norms of every method's first batches.
+    profiles: {model: {method: {training step: log10 norms}}}, the gradient
+      through time where the model is recurrent.
   """
 
   folder: pathlib.Path
-  summary: summary.Summary
+  summary: Summary
   config: schema.Config
+  looks: tuple[Look, ...] = ()
+  profiles: Profiles = {}
 
   def table(self) -> Any:
     """The table, as rich shows it on a terminal."""
-    from gradnorm_optax.lab import table
     return table.render(self.summary)
 
   def plot(self) -> dict[str, Any]:
     """The figures: {name: matplotlib figure}."""
-    from gradnorm_optax.lab import figures
-    return figures.draw(self.summary)
-
-
-class Runner:
-  """Runs the missing trials of a comparison and keeps every result."""
-
-  def __init__(self, config: schema.Config, store: results.Store,
-               tick: Callable[[str, int], None]):
-    """Loads the data; `tick(what, finished trials)` reports progress."""
-    self.config, self.store, self.tick = config, store, tick
-    self.timings: dict[tuple[str, str], timing_lib.Clock] = {}
-    self.dataset = data.load(config.data, config.train)
-    self.digest = provenance.data_digest(self.dataset[:3])
-    per_method = (len(config.compare.learning_rates)
-                  * config.compare.tune_seeds)
-    self.workers, self.batch = bench_lib.placement(config.compare, per_method)
-    self.benches = {
-        name: bench_lib.Bench(model, self.dataset, config.train, self.batch)
-        for name, model in config.models.items()}
-
-  def rates(self, method: str) -> tuple[float, ...]:
-    """The grid that a method searches."""
-    own = self.config.methods[method].learning_rates
-    return own or self.config.compare.learning_rates
-
-  def key(self, phase: str, model: str, method: str, rate: float,
-          seed: int) -> str:
-    """The fingerprint of a trial."""
-    table = self.config.methods[method].model_dump(
-        exclude={'learning_rates', 'models'})
-    shape = self.config.models[model].model_dump()
-    own = [provenance.target_digest(name) for name in (
-        table['optimizer'], shape.get('target', ''), self.config.train.loss,
-        self.config.train.score or '') if ':' in name]
-    return results.fingerprint(
-        phase=phase, data=self.digest, own=own, model=shape, method=table,
-        train=self.config.train.model_dump(), rate=rate, seed=seed,
-        versions=provenance.versions(), code=provenance.source_digest())
-
-  def records(self, phase: str, model: str, method: str,
-              rate: float) -> list[dict[str, Any] | None]:
-    """The records of all seeds of a phase; None where one is missing."""
-    return [self.store.records.get(self.key(phase, model, method, rate, seed))
-            for seed in self.seeds(phase)]
-
-  def seeds(self, phase: str) -> range:
-    """The seeds of a phase."""
-    compare = self.config.compare
-    if phase == 'tune':
-      return range(compare.tune_seeds)
-    return range(FRESH, FRESH + compare.seeds)
-
-  def chosen(self, model: str, method: str) -> float:
-    """The rate with the best mean validation score on tuning seeds."""
-    def merit(rate: float) -> tuple[float, float]:
-      runs = [summary.Run.of(record, worst=self.dataset.objective.worst)
-              for record in self.records('tune', model, method, rate)
-              if record is not None]
-      return (sum(run.score for run in runs),
-              -sum(run.final_loss for run in runs))
-    return max(self.rates(method), key=merit)
-
-  def calls(self, phase: str) -> Iterator[Call]:
-    """The calls that a phase still needs, the slowest models first."""
-    for model in reversed(list(self.config.models)):
-      for method in self.config.methods_on(model):
-        rates = (self.rates(method) if phase == 'tune'
-                 else (self.chosen(model, method),))
-        todo = [(rate, seed) for rate in rates for seed in self.seeds(phase)
-                if self.key(phase, model, method, rate, seed)
-                not in self.store.records]
-        for at in range(0, len(todo), self.batch):
-          some_rates, some_seeds = zip(*todo[at:at + self.batch], strict=True)
-          yield Call(phase, model, method, some_rates, some_seeds)
-
-  def run(self) -> None:
-    """Runs both phases, then measures the steps."""
-    for phase in ('tune', 'final'):
-      self.finish(phase)
-    self.tick('measuring the cost of a step', 0)
-    timing_lib.measure(self)
-
-  def finish(self, phase: str) -> None:
-    """Runs what a phase still needs."""
-    calls = list(self.calls(phase))
-    self.tick(phase, self._wanted(phase) - sum(
-        len(call.seeds) for call in calls))
-    self._compile(calls)
-    self._each(self._call, calls)
-
-  def _wanted(self, phase: str) -> int:
-    """How many trials a phase has, finished or not."""
-    rates = sum(len(self.rates(name)) if phase == 'tune' else 1
-                for model in self.config.models
-                for name in self.config.methods_on(model))
-    return rates * len(self.seeds(phase))
-
-  def _compile(self, calls: list[Call]) -> None:
-    """Compiles what the calls need, all cores at once."""
-    models = dict.fromkeys(call.model for call in calls)
-    pairs = dict.fromkeys((call.model, call.method) for call in calls)
-    self.tick(f'compiling {len(pairs)} programs', 0)
-    self._each(lambda name: self.benches[name].warm(), models)
-    self._each(self._compile_one, pairs)
-
-  def _compile_one(self, pair: tuple[str, str]) -> None:
-    """Compiles one program; a method that refuses the model says so."""
-    model, name = pair
-    method = self.config.methods[name]
-    try:
-      self.benches[model].compile(method)
-    except (TypeError, ValueError, NotImplementedError) as error:
-      if ':' in method.optimizer:  # the user's own code: show where
-        raise
-      raise LabError(f'[methods.{name}] on [models.{model}]: {error}'
-                     ) from error
-
-  def _each(self, work: Callable[[Any], None], items: Any) -> None:
-    """Does the work on every item in the worker threads."""
-    pool = concurrent.futures.ThreadPoolExecutor(self.workers)
-    try:
-      for done in concurrent.futures.as_completed(
-          [pool.submit(work, item) for item in items]):
-        done.result()
-    finally:
-      pool.shutdown(cancel_futures=True)
-
-  def _call(self, call: Call) -> None:
-    """Runs one call and keeps its trials."""
-    outcomes = self.benches[call.model].run(
-        self.config.methods[call.method], call.rates, call.seeds,
-        test=call.phase == 'final')
-    for rate, seed, outcome in zip(
-        call.rates, call.seeds, outcomes, strict=True):
-      self.store.add({
-          'fingerprint': self.key(
-              call.phase, call.model, call.method, rate, seed),
-          'phase': call.phase, 'model': call.model, 'method': call.method,
-          'rate': rate, 'seed': seed, **outcome._asdict()})
-      self.tick(f'{call.model} {call.method}', 1)
+    return figures.draw(self.summary, self.looks, self.profiles)
 
 
 def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
@@ -212,7 +63,6 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
   Returns:
     The comparison, with `.table()` and `.plot()`.
   """
-  from gradnorm_optax.lab import artifacts, progress
   folder = pathlib.Path(out or pathlib.Path('runs') / config.name)
   total = sum(
       len(method.learning_rates or config.compare.learning_rates)
@@ -223,8 +73,10 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
       progress.bar(total, quiet) as tick:
     runner = Runner(config, store, tick)
     runner.run()
-    found = summary.build(runner)
-  comparison = Comparison(folder, found, config)
-  artifacts.save(comparison)
-  return comparison
+    tick('measuring the cost of a step', 0)
+    found = summary.build(runner, timing.measure(runner))
+    done = Comparison(
+        folder, found, config, runner.looks(), runner.profiles())
+  artifacts.save(folder, config, found, done.looks, done.profiles)
+  return done
 

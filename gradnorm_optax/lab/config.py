@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pydantic
+import tomli_w
 
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.errors import LabError, nearest
@@ -62,6 +63,20 @@ def parse(raw: dict[str, Any], origin: str = 'configuration',
     except LabError as error:
       raise LabError(f'{origin}: [methods.{name}] {error}') from None
   return config
+
+
+def resolved(config: schema.Config) -> str:
+  """The whole configuration as TOML, defaults included."""
+  return tomli_w.dumps(_filled(config.model_dump(mode='json')))
+
+
+def _filled(value: Any) -> Any:
+  """Drops what TOML cannot say: None."""
+  if isinstance(value, dict):
+    return {k: _filled(v) for k, v in value.items() if v is not None}
+  if isinstance(value, list):
+    return [_filled(v) for v in value]
+  return value
 
 
 def overridden(raw: dict[str, Any],

@@ -1,11 +1,13 @@
 """The pictures of a comparison."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import figure as mpl, rc_context
+from matplotlib import colormaps, figure as mpl, lines, rc_context
 
-from gradnorm_optax.lab.summary import Row, Summary
+from gradnorm_optax.lab import heatmap
+from gradnorm_optax.lab.findings import Look, Profiles, Row, Summary
 
 # Okabe and Ito's colours: told apart by colour-blind readers too.
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9',
@@ -13,23 +15,80 @@ COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9',
 MARKS = ('o', 's', '^', 'D', 'v', 'P', 'X', '*')
 
 
-def draw(found: Summary, ink: str = 'black') -> dict[str, Any]:
-  """Draws learning curves and the sensitivity to the learning rate."""
-  with rc_context(dict.fromkeys((
+def draw(found: Summary, looks: Sequence[Look] = (),
+         profiles: Profiles | None = None,
+         ink: str = 'black') -> dict[str, mpl.Figure]:
+  """Draws what a comparison found; a model's own pictures end in its name."""
+  with inked(ink):
+    pictures = {'curves': _panels(found, _curve, 'step'),
+                'sensitivity': _panels(found, _sensitivity, 'learning rate')}
+    for model in dict.fromkeys(look.model for look in looks):
+      pictures[f'norms-{model}'] = heatmap.draw(
+          [look for look in looks if look.model == model])
+    for model, moments in (profiles or {}).items():
+      pictures[f'through_time-{model}'] = through_time(moments)
+  return pictures
+
+
+def inked(ink: str) -> Any:
+  """A context in which text and axes are drawn in one colour."""
+  return rc_context(dict.fromkeys((
       'text.color', 'axes.labelcolor', 'axes.edgecolor', 'axes.titlecolor',
-      'xtick.color', 'ytick.color'), ink)):
-    return {'curves': _panels(found, _curve, 'step'),
-            'sensitivity': _panels(found, _sensitivity, 'learning rate')}
+      'xtick.color', 'ytick.color'), ink))
+
+
+def through_time(
+    profiles: Mapping[str, Mapping[int, Sequence[float | None]]]) -> mpl.Figure:
+  """Draws the gradient's norm at every step of a sequence.
+
+  Args:
+    profiles: {method: {training step: log10 norms}}, the norms from a
+      sequence's first step to its last; None where one is zero or not finite.
+
+  Returns:
+    One panel for each method, one line for each moment of training; a line
+    that falls to the left is a gradient that vanishes on its way back.
+  """
+  columns = min(len(profiles), 4)
+  rows = -(-len(profiles) // columns)
+  picture = mpl.Figure(
+      figsize=(1.6 + 2.3 * columns, 0.4 + 2.2 * rows), layout='constrained')
+  axes = picture.subplots(
+      rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+  moments = sorted({step for moment in profiles.values() for step in moment})
+  colour = colormaps['viridis'](np.linspace(0.0, 0.85, len(moments)))
+  for axis, (method, kept) in zip(axes, profiles.items(), strict=False):
+    for step, norms in kept.items():
+      shown = np.array(norms, np.float64)  # None becomes NaN: a gap
+      axis.plot(np.arange(1, len(shown) + 1), shown, linewidth=1.3,
+                color=colour[moments.index(step)])
+    axis.set_title(method, fontsize=9)
+    axis.tick_params(labelsize=8)
+    axis.spines[['top', 'right']].set_visible(False)
+  for axis in axes[len(profiles):]:
+    axis.set_visible(False)
+  picture.supxlabel('step of the sequence', fontsize=9)
+  picture.supylabel('log10 of the gradient\'s norm', fontsize=9)
+  picture.legend(
+      [lines.Line2D([], [], color=c) for c in colour],
+      [f'after step {step}' for step in moments], loc='outside right center',
+      frameon=False, fontsize=8)
+  return picture
 
 
 def _panels(found: Summary, plot: Any, label: str) -> mpl.Figure:
   """One panel for each model, one style for each method."""
   models = list(dict.fromkeys(row.model for row in found.rows))
   methods = list(dict.fromkeys(row.method for row in found.rows))
+  columns = min(len(models), 3)
+  rows = -(-len(models) // columns)
   picture = mpl.Figure(
-      figsize=(4.2 * len(models) + 1.8, 3.8), layout='constrained')
-  axes = picture.subplots(1, len(models), sharey=True, squeeze=False)[0]
-  for axis, model in zip(axes, models, strict=True):
+      figsize=(1.8 + 3.0 * columns + (columns == 1), 3.4 * rows),
+      layout='constrained')
+  axes = picture.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+  for axis in axes[len(models):]:
+    axis.set_visible(False)
+  for axis, model in zip(axes, models, strict=False):
     for row in found.rows:
       if row.model == model:
         index = methods.index(row.method)
@@ -47,9 +106,13 @@ def _panels(found: Summary, plot: Any, label: str) -> mpl.Figure:
       axis.set_xticks(rates, [f'{rate:g}' for rate in rates])
       axis.minorticks_off()
     axis.spines[['top', 'right']].set_visible(False)
-  axes[0].set_ylabel(found.measure.label('validation'))
-  handles, labels = axes[0].get_legend_handles_labels()
-  picture.legend(handles, labels, loc='outside right center', frameon=False)
+  for axis in axes[::columns]:
+    axis.set_ylabel(found.measure.label('validation'))
+  # A method may run on some models alone.
+  shown = {label: handle for axis in axes for handle, label in zip(
+      *axis.get_legend_handles_labels(), strict=True)}
+  handles = [shown[name] for name in methods]
+  picture.legend(handles, methods, loc='outside right center', frameon=False)
   return picture
 
 

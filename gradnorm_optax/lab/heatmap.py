@@ -1,36 +1,48 @@
 """Per-block norms by batch as colours."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from matplotlib import colors, figure as mpl
 
-if TYPE_CHECKING:
-  from gradnorm_optax.lab.inspection import Look
+from gradnorm_optax.lab.findings import Look
+
+COLUMNS = 5  # panels in a row: what a printed page can show
 
 
-def draw(looks: 'list[Look]') -> mpl.Figure:
+def draw(looks: list[Look]) -> mpl.Figure:
   """One panel with the first method's gradients, one after each method."""
   panels = [('gradient', looks[0].gradient)] + [
       (f'after {look.method}', look.after) for look in looks]
   blocks, batches = looks[0].blocks, len(looks[0].gradient)
+  columns = min(len(panels), COLUMNS)
+  rows = -(-len(panels) // columns)
+  longest = max(map(len, blocks))
   picture = mpl.Figure(
-      figsize=(2.5 + 1.6 * len(panels), 1.6 + 0.25 * len(blocks)),
+      figsize=(1.4 + 0.06 * longest + 1.5 * columns,
+               0.5 + rows * (0.7 + 0.19 * len(blocks))),
       layout='constrained')
-  axes = picture.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+  axes = picture.subplots(
+      rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
   positive = np.concatenate([panel[1].ravel() for panel in panels])
   positive = positive[np.isfinite(positive) & (positive > 0)]
   low, high = (positive.min(), positive.max()) if len(positive) else (.1, 1)
-  # One scale for all panels: what a method changes is seen at once.
-  scale = colors.LogNorm(low, max(high, low * 1.001))
-  for axis, (title, norms) in zip(axes, panels, strict=True):
+  # One scale for all panels: what a method changes is seen at once. Where all
+  # norms are one, as after BNG alone, the scale still needs a width.
+  scale = colors.LogNorm(low / 1.01, high * 1.01)
+  for axis, (title, norms) in zip(axes, panels, strict=False):
     shown = np.where((norms > 0) & np.isfinite(norms), norms, np.nan)
     image = axis.imshow(shown.T, aspect='auto', norm=scale, cmap='viridis',
                         interpolation='nearest',
                         extent=(0.5, batches + 0.5, len(blocks) - 0.5, -0.5))
-    axis.set_title(title, fontsize=9)
-    axis.set_xlabel('batch')
+    axis.set_title(title, fontsize=8)
+    axis.set_xticks(sorted({1, (batches + 1) // 2, batches}))
+    axis.tick_params(labelsize=7)
     axis.set_facecolor('0.85')  # zero or not finite
-  axes[0].set_yticks(range(len(blocks)), blocks, fontsize=8)
-  picture.colorbar(image, ax=axes, label='norm (grey: zero or not finite)')
+  for axis in axes[len(panels):]:
+    axis.set_visible(False)
+  for axis in axes[::columns]:
+    axis.set_yticks(range(len(blocks)), blocks, fontsize=7)
+  picture.supxlabel('batch', fontsize=8)
+  bar = picture.colorbar(image, ax=axes)
+  bar.set_label('norm (grey: zero or not finite)', fontsize=8)
+  bar.ax.tick_params(labelsize=7)
   return picture

@@ -17,35 +17,15 @@ from gradnorm_optax.lab import (
     advice,
     data,
     diagnosis,
+    heatmap,
     methods,
     problem as problem_lib,
     results,
     schema,
     trial,
 )
+from gradnorm_optax.lab.findings import Look, plain
 from gradnorm_optax.lab.schedules import schedule
-
-
-@dataclasses.dataclass(frozen=True)
-class Look:
-  """A method's first batches on a model.
-
-  Attributes:
-    model, method: Their names.
-    blocks: The blocks' names; a scanned layer has an index.
-    gradient: Norms before the method; shape (batches, blocks).
-    after: Norms after clipping and normalization.
-    ratio: Norm of the step over the norm of the parameters.
-    flags: {block: what is wrong and what may help}.
-  """
-
-  model: str
-  method: str
-  blocks: list[str]
-  gradient: np.ndarray
-  after: np.ndarray
-  ratio: np.ndarray
-  flags: dict[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +52,6 @@ class Inspection:
 
   def plot(self) -> dict[str, Any]:
     """Heat maps: {model: matplotlib figure}."""
-    from gradnorm_optax.lab import heatmap
     return {model: heatmap.draw(
         [look for look in self.looks if look.model == model])
             for model in self.explained}
@@ -101,8 +80,9 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
     explained[name] = str(gn.explain(
         start, gn.Blocks(stacked=dict(made.context.stacked))))
     for key, method in config.methods_on(name).items():
-      looks.append(_look(config, made, name, key, method, start, extra,
-                         batches))
+      looks.append(look(
+          made, config.train, name, key, method, rate=config.run.learning_rate,
+          seed=config.run.seed, batches=batches, start=(start, extra)))
   found = Inspection(folder, explained, looks)
   _save(found)
   return found
@@ -120,19 +100,34 @@ def at(path: pathlib.Path, overrides: Sequence[str] = (),
   return run(one, out or path / 'inspect', batches=batches, params=params)
 
 
-def _look(config: schema.Config, made: problem_lib.Problem, model: str,
-          key: str, method: schema.Method, params: Any, extra: Any,
-          batches: int) -> Look:
-  """Trains a few steps and keeps every block's norms."""
-  rate = schedule(config.train, config.run.learning_rate)
-  built = methods.build(method, rate, made.context)
+def look(made: problem_lib.Problem, train: schema.Train, model: str, key: str,
+         method: schema.Method, *, rate: float, seed: int, batches: int,
+         start: Any = None) -> Look:
+  """Trains a few steps and keeps every block's norms.
+
+  Args:
+    made: The model with its data.
+    train: How it is trained.
+    model: Its name.
+    key: The name of the method.
+    method: The method.
+    rate: Its learning rate.
+    seed: Of the order of the examples, and of the start.
+    batches: How many steps to take.
+    start: Parameters and other variables; drawn from the seed if None.
+
+  Returns:
+    The norms of the first batches.
+  """
+  params, extra = start or jax.jit(made.init)(seed)
+  built = methods.build(method, schedule(train, rate), made.context)
   front = methods.front(method, made.context)
   examples = jax.device_put(made.dataset.train)
 
   def one(state: trial.State, _: None) -> Any:
     before = built.unwrap(state.params)
     new, _figures, gradient = trial.open_step(
-        made, built, config.train, examples, config.run.seed, state)
+        made, built, train, examples, seed, state)
     after, _ = front.update(gradient, front.init(before), before)
     moved = optax.tree.sub(built.unwrap(new.params), before)
     return new, [diagnosis.block_norms(made, tree)
@@ -183,16 +178,10 @@ def _table(look: Look) -> Any:
 def _save(found: Inspection) -> None:
   """Writes inspect.json and the heat maps."""
   import io
-
-  from gradnorm_optax.lab import summary
   found.folder.mkdir(parents=True, exist_ok=True)
-  content = [{'model': look.model, 'method': look.method,
-              'blocks': look.blocks, 'flags': look.flags,
-              **{name: getattr(look, name).tolist()
-                 for name in ('gradient', 'after', 'ratio')}}
-             for look in found.looks]
-  results.write(found.folder / 'inspect.json', json.dumps(
-      summary.plain({'blocks': found.explained, 'looks': content})) + '\n')
+  results.write(found.folder / 'inspect.json', json.dumps(plain({
+      'blocks': found.explained,
+      'looks': [look.record() for look in found.looks]})) + '\n')
   for name, picture in found.plot().items():
     for suffix in ('svg', 'png'):
       out = io.BytesIO()

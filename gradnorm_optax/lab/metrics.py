@@ -54,7 +54,8 @@ class Board:
 
   def __init__(self, folder: pathlib.Path, step: int):
     """Opens a new file of events after `step`."""
-    self._folder, self._writer = folder, None
+    self._folder = folder
+    self._writer: Any = None
     try:
       from tensorboardX import event_file_writer
       from tensorboardX.proto import event_pb2

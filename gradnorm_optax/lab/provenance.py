@@ -83,7 +83,8 @@ def source_digest() -> str:
   # Files that only show results do not shape them.
   shown = {'cli.py', 'table.py', 'figures.py', 'stats.py', 'results.py',
            'comparison.py', 'summary.py', 'provenance.py', 'verdict.py',
-           'artifacts.py', 'progress.py'}
+           'artifacts.py', 'progress.py', 'findings.py', 'heatmap.py',
+           'runner.py', 'starter.py'}
   for path in sorted(root.rglob('*.py')):
     inside = path.relative_to(root).as_posix()
     if inside.startswith('lab/') and (

@@ -308,6 +308,7 @@ class Compare(Table):
   workers: NonNegativeInt = 0  # 0: one per core
   trials_per_call: NonNegativeInt = 0  # 0: 1 on CPU, all of them elsewhere
   timing_rounds: PositiveInt = 15
+  look: NonNegativeInt = 10  # first batches whose norms are shown; 0: none
 
 
 class Config(Table):

@@ -4,8 +4,8 @@ import math
 
 from rich import console, table, text
 
+from gradnorm_optax.lab.findings import Row, Summary
 from gradnorm_optax.lab.objective import ACCURACY, Measure
-from gradnorm_optax.lab.summary import Row, Summary
 
 STYLES = {'gain': 'green', 'loss': 'red', 'none': 'yellow', 'void': 'yellow'}
 

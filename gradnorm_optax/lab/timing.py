@@ -1,35 +1,20 @@
 """The cost of a step against the bare optimizer, measured interleaved."""
 
 import statistics
-from typing import TYPE_CHECKING, NamedTuple
 
 from gradnorm_optax.lab import methods, provenance, results, schema
-
-if TYPE_CHECKING:
-  from gradnorm_optax.lab.comparison import Runner
-
-
-class Clock(NamedTuple):
-  """Times of one method on one model.
-
-  Attributes:
-    step_seconds: Median time of a training step.
-    bare: The optimizer alone; None if the method is that.
-    overhead: Quartiles of the ratio of both times, round by round.
-  """
-
-  step_seconds: float
-  bare: str | None
-  overhead: tuple[float, float, float] | None
+from gradnorm_optax.lab.findings import Clock
+from gradnorm_optax.lab.runner import Runner
 
 
-def measure(runner: 'Runner') -> None:
-  """Fills `runner.timings`, from the run folder where it is known.
+def measure(runner: Runner) -> dict[tuple[str, str], Clock]:
+  """Times every model's methods, or reads what the run folder knows.
 
   All methods of a model take turns, one call each in every round, in one
   thread with no other work of this process: whatever else slows the machine
   slows them alike.
   """
+  timings = {}
   for model in runner.config.models:
     every = {'learning_rates': None, 'models': None}
     own = runner.config.methods_on(model)
@@ -48,9 +33,10 @@ def measure(runner: 'Runner') -> None:
           rounds[name], rounds[base_name], strict=True)]
       low, middle, high = statistics.quantiles(ratios, n=4)
       is_bare = base == tables[name]
-      runner.timings[model, name] = Clock(
+      timings[model, name] = Clock(
           statistics.median(rounds[name]), None if is_bare else base_name,
           None if is_bare else (low, middle, high))
+  return timings
 
 
 def _alone(base: schema.Method) -> str:
@@ -60,7 +46,7 @@ def _alone(base: schema.Method) -> str:
   return f'{base.optimizer} alone, {base.sampling.size} examples'
 
 
-def _rounds(runner: 'Runner', model: str,
+def _rounds(runner: Runner, model: str,
             tables: dict[str, schema.Method]) -> dict[str, list[float]]:
   """Step seconds of every method in every round."""
   key = results.fingerprint(

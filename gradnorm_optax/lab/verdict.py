@@ -1,47 +1,22 @@
 """What a comparison lets one say, and when it lets one say nothing."""
 
-import dataclasses
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from gradnorm_optax.lab import stats
+from gradnorm_optax.lab.findings import Row, Verdict
 from gradnorm_optax.lab.objective import ACCURACY, Measure
 
-if TYPE_CHECKING:
-  from gradnorm_optax.lab.summary import Row
 
-
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-  """The recommendation for one model.
-
-  Attributes:
-    model: Its name.
-    kind: "gain" where the interval of the paired difference lies above zero,
-      "loss" below, "none" around it, "void" where no statement is allowed.
-    text: One sentence.
-    method: The method that tuning nominated; None if there is none.
-    baseline: The baseline that tuning nominated; None if there is none.
-    difference: Paired difference of final validation scores.
-  """
-
-  model: str
-  kind: Literal['gain', 'loss', 'none', 'void']
-  text: str
-  method: str | None = None
-  baseline: str | None = None
-  difference: stats.Interval | None = None
-
-
-def paired(row: 'Row', other: 'Row') -> stats.Interval:
+def paired(row: Row, other: Row) -> stats.Interval:
   """The difference of two methods' scores, seed by seed."""
   theirs = {run.seed: run.score for run in other.runs}
   return stats.mean_interval(
       [run.score - theirs[run.seed] for run in row.runs])
 
 
-def baseline(rows: Sequence['Row'], named: str | None) -> 'Row | None':
+def baseline(rows: Sequence[Row], named: str | None) -> Row | None:
   """The named baseline, else the one that did best on the tuning seeds."""
   if named is not None:
     return next((row for row in rows if row.method == named), None)
@@ -49,7 +24,7 @@ def baseline(rows: Sequence['Row'], named: str | None) -> 'Row | None':
              key=lambda row: row.tuned, default=None)
 
 
-def judge(rows: Sequence['Row'], named: str | None,
+def judge(rows: Sequence[Row], named: str | None,
           measure: Measure = ACCURACY) -> Verdict:
   """Compares the most promising method with the best baseline.
 

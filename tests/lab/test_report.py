@@ -6,10 +6,12 @@ import html.parser
 import math
 import re
 
+import numpy as np
 import pytest
 
-from gradnorm_optax.lab import report
+from gradnorm_optax.lab import figures, report
 from gradnorm_optax.lab.objective import ACCURACY
+from gradnorm_optax.lab.report import words
 
 
 class Page(html.parser.HTMLParser):
@@ -53,7 +55,8 @@ def page(finished):
 def test_loads_nothing(page):
   read = Page(page)
   assert read.refs and all(
-      ref.startswith('#') or ref == 'data:,' for ref in read.refs)
+      ref.startswith(('#', 'data:image/png;base64,')) or ref == 'data:,'
+      for ref in read.refs)
   assert not re.search(r'@import|url\((?!#)', page)
   assert set(re.findall(r'https?://[\w./#-]+', page)) <= {
       'http://www.w3.org/2000/svg', 'http://www.w3.org/1999/xlink',
@@ -64,11 +67,12 @@ def test_loads_nothing(page):
 
 def test_holds_tables_figures_and_their_words(page, finished):
   read = Page(page)
-  assert read.tags['table'] == 2 and read.tags['svg'] == 2
+  # Curves, sensitivity and the norms of the one model.
+  assert read.tags['svg'] == 3 and read.tags['table'] in (2, 3)
   assert read.open == []
   assert len(read.ids) == len(set(read.ids))
   labels = re.findall(r'<svg role="img" aria-label="([^"]+)"', page)
-  assert len(labels) == 2
+  assert len(labels) == 3
   for row in finished[1].summary.rows:
     assert all(row.method in label for label in labels)
     assert ACCURACY.show(row.score.mean) in ''.join(read.text)
@@ -84,6 +88,37 @@ def test_rows_that_do_not_train_and_names_that_need_escaping(finished):
       first, method='a<b&c', trains=False, steps=math.inf, edge=False)
   summary = dataclasses.replace(
       done.summary, title='x < y', rows=(lost, second))
-  text = report.build(done._replace(summary=summary))
+  text = report.build(done.folder, done.config, summary, done.looks)
   assert 'does not train' in text and 'x &lt; y' in text
   assert 'a&lt;b&amp;c' in text and 'a<b' not in text
+
+
+def test_norms_are_kept_and_shown(finished):
+  first, second = finished[1].looks
+  assert (first.method, second.method) == ('momentum', 'clip_momentum')
+  np.testing.assert_array_equal(first.gradient, first.after)
+  # Clipped to norm 1 over both blocks, at the rate that was chosen.
+  whole = np.sqrt((second.after ** 2).sum(axis=1))
+  want = np.minimum(1, np.sqrt((second.gradient ** 2).sum(axis=1)))
+  np.testing.assert_allclose(whole, want, rtol=1e-4)
+  assert first.gradient.shape == (10, 2)
+  assert words.spread(first.gradient) in words.told(
+      'norms-small', finished[1].summary, finished[1].looks, {})
+
+
+def test_gradient_through_time(finished):
+  done = finished[1]
+  profiles = {'srn': {'adam': {10: [-6.0, -3.0, 0.0], 20: [None, -1.0, 0.5]},
+                      'bng<': {10: [-1.0, -0.5, 0.0]}}}
+  picture = figures.through_time(profiles['srn'])
+  adam, bng = picture.axes
+  assert [len(axis.lines) for axis in (adam, bng)] == [2, 1]
+  np.testing.assert_array_equal(adam.lines[1].get_ydata(), [np.nan, -1.0, 0.5])
+  np.testing.assert_array_equal(adam.lines[0].get_xdata(), [1, 2, 3])
+  # One moment, one colour, in every panel.
+  assert adam.lines[0].get_color() is not None and np.array_equal(
+      adam.lines[0].get_color(), bng.lines[0].get_color())
+  text = report.build(done.folder, done.config, done.summary, (), profiles)
+  assert ('adam, after step 20: 10^-1 at step 2 of the sequence, 10^0.5 at '
+          'step 3') in text
+  assert 'bng&lt;, after step 10' in text and 'The gradient through' in text

@@ -39,7 +39,8 @@ def test_from_python(tiny, tmp_path):
                      out=tmp_path / 'compare', quiet=True)
   assert [row.method for row in done.summary.rows] == [
       'momentum', 'clip_momentum']
-  assert done.table() and set(done.plot()) == {'curves', 'sensitivity'}
+  assert done.table() and set(done.plot()) == {
+      'curves', 'sensitivity', 'norms-small'}
   raw = {'models': {'m': {'kind': 'mlp', 'depth': 1, 'width': 8}},
          'methods': {'bng': {'optimizer': 'momentum', 'normalize': 'bng'}},
          'train': {'steps': 10, 'eval_every': 10}}

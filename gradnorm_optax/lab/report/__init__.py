@@ -5,15 +5,19 @@ import io
 import math
 import pathlib
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import jinja2
 
-from gradnorm_optax.lab import artifacts, figures, provenance
-from gradnorm_optax.lab.summary import Row, Summary
-
-if TYPE_CHECKING:
-  from gradnorm_optax.lab.comparison import Comparison
+from gradnorm_optax.lab import (
+    config as config_lib,
+    figures,
+    provenance,
+    schema,
+)
+from gradnorm_optax.lab.findings import Look, Profiles, Row, Summary
+from gradnorm_optax.lab.report import words
 
 # Figures are drawn in this ink and the page puts its own text colour there.
 INK = '#010203'
@@ -27,19 +31,34 @@ CAPTIONS = {
         'Sensitivity to the learning rate',
         'Final validation score at every rate tried, mean over the tuning '
         'seeds. A wide plateau is easy to tune.'),
+    'norms': (
+        'Norms of the blocks: ',
+        'Each row is a block of parameters, each column one of the first '
+        'batches of the first fresh run. First the raw gradients, then what '
+        'each method hands to its optimizer. Rows of one colour train at one '
+        'speed.'),
+    'through_time': (
+        'The gradient through time: ',
+        'Norm of the loss\'s gradient at every step of a sequence, at four '
+        'moments of the first fresh run. A line that falls to the left '
+        'vanishes on its way back, one that rises explodes.'),
 }
 
 
-def build(comparison: 'Comparison') -> str:
+def build(folder: pathlib.Path, config: schema.Config, found: Summary,
+          looks: Sequence[Look] = (), profiles: Profiles | None = None) -> str:
   """Renders the report of a comparison.
 
   Args:
-    comparison: A finished comparison.
+    folder: Where it will lie.
+    config: The configuration.
+    found: The rows and the verdicts.
+    looks: The block norms of every method's first batches.
+    profiles: The gradient through time, where the model is recurrent.
 
   Returns:
     An HTML page that loads nothing from anywhere.
   """
-  found = comparison.summary
   environment = jinja2.Environment(
       loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
       autoescape=True, trim_blocks=True, lstrip_blocks=True,
@@ -48,17 +67,29 @@ def build(comparison: 'Comparison') -> str:
       'percent': found.measure.show, 'signed': found.measure.signed,
       'figure': number}
   models = dict.fromkeys(row.model for row in found.rows)
+  drawn = figures.draw(found, looks, profiles, INK)
   return environment.get_template('template.html.j2').render(
       found=found, models={model: [row for row in found.rows
                                    if row.model == model] for model in models},
       verdicts={v.model: v for v in found.verdicts}, best=_best,
-      pictures=[(*CAPTIONS[name], inline(picture, f'{CAPTIONS[name][0]}. '
-                                         f'{_told(found)}', name))
-                for name, picture in figures.draw(found, INK).items()],
-      config=artifacts.resolved(comparison.config),
-      versions=provenance.versions(), machine=provenance.machine(),
-      revision=provenance.revision(), folder=comparison.folder.name,
-      today=datetime.date.today().isoformat(), isfinite=math.isfinite)
+      pictures=[_picture(name, picture, words.told(
+          name, found, looks, profiles or {}))
+                for name, picture in drawn.items()],
+      flags=[(look.model, look.method, block, flag) for look in looks
+             for block, flag in look.flags.items()],
+      config=config_lib.resolved(config), versions=provenance.versions(),
+      machine=provenance.machine(), revision=provenance.revision(),
+      folder=folder.name, today=datetime.date.today().isoformat(),
+      isfinite=math.isfinite)
+
+
+def _picture(name: str, picture: Any, alt: str) -> tuple[str, str, str]:
+  """Heading, caption and SVG of a picture."""
+  kind, _, model = name.partition('-')
+  heading, caption = CAPTIONS[kind]
+  anchor = re.sub(r'\W', '_', name)
+  return heading + model, caption, inline(
+      picture, f'{heading}{model}. {alt}', anchor)
 
 
 def inline(picture: Any, alt: str, name: str) -> str:
@@ -72,14 +103,6 @@ def inline(picture: Any, alt: str, name: str) -> str:
   text = re.sub(r'(id="|href="#|url\(#)', rf'\g<1>{name}-', text)
   label = jinja2.utils.markupsafe.escape(alt)
   return text.replace('<svg', f'<svg role="img" aria-label="{label}"', 1)
-
-
-def _told(found: Summary) -> str:
-  """The figures of a picture in words."""
-  return '; '.join(
-      f'{row.model}, {row.method}: '
-      + (f'{found.measure.name} {found.measure.figure(row.score.mean)}'
-         if row.trains else 'does not train') for row in found.rows)
 
 
 def _best(rows: list[Row]) -> float:

@@ -1,0 +1,227 @@
+"""What comparisons and inspections find: plain data, which others judge and
+draw."""
+
+import dataclasses
+import math
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from gradnorm_optax.lab import stats
+from gradnorm_optax.lab.objective import ACCURACY, Measure
+
+# {model: {method: {training step: log10 norms through time}}}
+Profiles = dict[str, dict[str, dict[int, list[float | None]]]]
+
+
+class Clock(NamedTuple):
+  """Times of one method on one model.
+
+  Attributes:
+    step_seconds: Median time of a training step.
+    bare: The optimizer alone; None if the method is that.
+    overhead: Quartiles of the ratio of both times, round by round.
+  """
+
+  step_seconds: float
+  bare: str | None
+  overhead: tuple[float, float, float] | None
+
+
+class Run(NamedTuple):
+  """One trial, judged.
+
+  A diverged run counts with the worst score, infinite loss and infinite time.
+  """
+
+  seed: int
+  diverged: bool
+  score: float
+  final_loss: float
+  steps_to_target: float
+  curve: tuple[float, ...]
+  test_score: float
+
+  @staticmethod
+  def of(record: dict[str, Any], target: float = math.inf,
+         every: int = 1, worst: float = 0.0) -> 'Run':
+    """Judges a record of the run folder; no score counts below `worst`."""
+    curve = tuple(max(worst, value) for value in record['history']['score'])
+    if record['diverged']:
+      return Run(
+          record['seed'], True, worst, math.inf, math.inf, curve, worst)
+    test = record.get('test')
+    return Run(
+        record['seed'], False, curve[-1], record['history']['loss'][-1],
+        stats.steps_to_target(curve, target, every), curve,
+        max(worst, test['score']) if test else math.nan)
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+  """A method at one learning rate, over the tuning seeds."""
+
+  rate: float
+  score: float
+  lowest: float
+  highest: float
+  diverged: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """A method on a model.
+
+  Attributes:
+    model, method: Their names.
+    rate: The chosen learning rate.
+    edge: Whether it lies on the edge of the grid, which voids the row.
+    trains: Whether any run was better than guessing.
+    score: Final validation score over the fresh seeds.
+    spread: Its standard deviation over the seeds.
+    steps: Median step at which the target was reached; inf if it was not.
+    reached: How many seeds reached it.
+    seconds: `steps` times the measured time of a step.
+    diverged: How many fresh runs diverged.
+    seeds: How many fresh seeds there were.
+    test: Score on the test part, read once.
+    step_seconds: Median time of a training step.
+    bare: The method without clipping and normalization.
+    overhead: Quartiles of its step's time over the bare one's, interleaved.
+    sensitivity: Every rate that was tried.
+    runs: The fresh runs.
+    tuned: Mean score on the tuning seeds at the chosen rate.
+    plain: Whether it is a baseline: an optimizer of optax, clipped or not.
+    difference: Paired difference to the best baseline of the model.
+  """
+
+  model: str
+  method: str
+  rate: float
+  edge: bool
+  trains: bool
+  score: stats.Interval
+  spread: float
+  steps: float
+  reached: int
+  seconds: float
+  diverged: int
+  seeds: int
+  test: stats.Interval
+  step_seconds: float
+  bare: str | None
+  overhead: tuple[float, float, float] | None
+  sensitivity: tuple[Point, ...]
+  runs: tuple[Run, ...]
+  tuned: float = math.nan
+  plain: bool = True
+  difference: stats.Interval | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+  """The recommendation for one model.
+
+  Attributes:
+    model: Its name.
+    kind: "gain" where the interval of the paired difference lies above zero,
+      "loss" below, "none" around it, "void" where no statement is allowed.
+    text: One sentence.
+    method: The method that tuning nominated; None if there is none.
+    baseline: The baseline that tuning nominated; None if there is none.
+    difference: Paired difference of final validation scores.
+  """
+
+  model: str
+  kind: Literal['gain', 'loss', 'none', 'void']
+  text: str
+  method: str | None = None
+  baseline: str | None = None
+  difference: stats.Interval | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+  """All rows of a comparison and what they share.
+
+  Attributes:
+    chance: The score of guessing.
+    target: The score to reach.
+    measure: What the score is.
+    worst: What a diverged run scores.
+  """
+
+  name: str
+  title: str
+  data: str
+  chance: float
+  target: float
+  steps: int
+  every: int
+  seeds: int
+  tune_seeds: int
+  rows: tuple[Row, ...]
+  verdicts: tuple[Verdict, ...] = ()
+  measure: Measure = ACCURACY
+  worst: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+  """A method's first batches on a model.
+
+  Attributes:
+    model, method: Their names.
+    blocks: The blocks' names; a scanned layer has an index.
+    gradient: Norms before the method; shape (batches, blocks).
+    after: Norms after clipping and normalization.
+    ratio: Norm of the step over the norm of the parameters.
+    flags: {block: what is wrong and what may help}.
+  """
+
+  model: str
+  method: str
+  blocks: list[str]
+  gradient: np.ndarray
+  after: np.ndarray
+  ratio: np.ndarray
+  flags: dict[str, str]
+
+  def record(self) -> dict[str, Any]:
+    """What JSON can hold of it, to six digits; null where not finite."""
+    def digits(norms: np.ndarray) -> list[list[float | None]]:
+      return [[float(f'{v:.6g}') if math.isfinite(v) else None for v in row]
+              for row in norms]
+    return {**dataclasses.asdict(self), 'gradient': digits(self.gradient),
+            'after': digits(self.after), 'ratio': digits(self.ratio)}
+
+  @classmethod
+  def of(cls, record: dict[str, Any]) -> 'Look':
+    """Reads a record.
+
+    >>> ones = np.ones((2, 1))
+    >>> look = Look('mlp', 'adam', ['a'], ones, ones, np.nan * ones, {})
+    >>> Look.of(look.record()).ratio.tolist()
+    [[nan], [nan]]
+    """
+    gradient, after, ratio = (
+        np.array(record[name], np.float64)
+        for name in ('gradient', 'after', 'ratio'))
+    return cls(record['model'], record['method'], record['blocks'], gradient,
+               after, ratio, record['flags'])
+
+
+def plain(value: Any) -> Any:
+  """Turns a summary into what JSON can hold; NaN and inf become null."""
+  if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    return {f.name: plain(getattr(value, f.name))
+            for f in dataclasses.fields(value)}
+  if isinstance(value, tuple) and hasattr(value, '_asdict'):
+    return {k: plain(v) for k, v in value._asdict().items()}
+  if isinstance(value, dict):
+    return {str(k): plain(v) for k, v in value.items()}
+  if isinstance(value, list | tuple):
+    return [plain(v) for v in value]
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value
