@@ -59,4 +59,5 @@ def test_a_comparison_runs_them_there_alone(tmp_path):
   tables['methods'] = {**TABLES['methods'], 'adam': {'optimizer': 'adam'}}
   lab.compare(config.parse(tables), out=tmp_path / 'run', quiet=True)
   more = (tmp_path / 'run' / 'trials.jsonl').read_text().count('\n')
-  assert more == lines + 2 * (3 + 2) + 2  # trials of two models, new timings
+  # Trials and looks of two models, new timings.
+  assert more == lines + 2 * (3 + 2 + 1) + 2
