@@ -285,8 +285,9 @@ def _own(key: str, name: str, positions: bool) -> Callable[[Any, Any], Any]:
     if values.shape != y.shape[:1 + positions]:
       raise LabError(
           f'[train] {key} = "{name}" returned shape {values.shape} for outputs '
-          f'{outputs.shape}; it must be {y.shape[:1 + positions]}, one value '
-          'for each label, not their mean')
+          f'{outputs.shape} and labels {y.shape}; it must be '
+          f'{y.shape[:1 + positions]}, one value for each label'
+          + (', not their mean' if not values.shape else ''))
     return values.astype(jnp.float32)
 
   return each

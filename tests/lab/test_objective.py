@@ -23,6 +23,11 @@ def mean_of_all(outputs, y):
   return ((outputs[:, 0] - y) ** 2).mean()
 
 
+def broadcast(outputs, y):
+  """A common mistake: (B, 1) minus (B,)."""
+  return (outputs - y) ** 2
+
+
 def closeness(outputs, y):
   """An own score of numbers."""
   return -abs(outputs[:, 0] - y)
@@ -151,7 +156,9 @@ def test_evaluation_of_numbers_in_parts(monkeypatch):
 
 @pytest.mark.parametrize('options, words', [
     ({'loss': f'{HERE}:mean_of_all'}, r'loss = .*mean_of_all" returned shape '
-     r'\(\) for outputs \(210, 1\); it must be \(210,\)'),
+     r'\(\) for outputs \(210, 1\) and labels \(210,\); .* not their mean'),
+    ({'loss': f'{HERE}:broadcast'},
+     r'returned shape \(210, 210\) .* must be \(210,\)'),
     ({'loss': f'{HERE}:cubc'}, "has no 'cubc'.*'cubic'"),
     ({'loss': 'cross_entropy'}, 'needs classes; .* judged by R²'),
 ])
