@@ -1,0 +1,179 @@
+"""The user's own models: NNX as Linen, random streams, clear refusals."""
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import own_models
+import pytest
+from flax import nnx
+
+import gradnorm_optax as gn
+from gradnorm_optax import lab
+from gradnorm_optax.lab import data, methods, problem, schema, trial
+from gradnorm_optax.lab.errors import LabError
+from gradnorm_optax.lab.models import own
+
+TABLES = {
+    'name': 'mine',
+    'models': {'mine': {'kind': 'target', 'target': 'own_models:Net'}},
+    'methods': {
+        'momentum': {'optimizer': 'momentum'},
+        'bng': {'optimizer': 'momentum', 'normalize': 'bng'}},
+    'train': {'steps': 8, 'eval_every': 4, 'batch_size': 32},
+    'compare': {'learning_rates': [0.01, 0.1], 'tune_seeds': 1, 'seeds': 2,
+                'target': 0.1, 'workers': 1, 'timing_rounds': 2}}
+KEY = jax.random.key(0)
+
+
+def model(name, **options):
+  return own.make(schema.Own(
+      kind='target', target=f'own_models:{name}', options=options), 10)
+
+
+@pytest.fixture(scope='module')
+def digits():
+  return data.load(schema.Data())
+
+
+def test_names_and_collections():
+  made = model('Net', width=4)
+  variables = jax.jit(made.init)(KEY, jnp.zeros((1, 64)))
+  shapes = jax.tree.map(jnp.shape, variables)
+  assert shapes['params']['hidden']['0'] == {'kernel': (64, 4), 'bias': (4,)}
+  assert set(variables) == {'params', 'batch_stat', 'rng_key', 'rng_count'}
+  assert not any(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+                 for leaf in jax.tree.leaves(variables))
+  # Presets, and the optimizer-level form, find the kernels.
+  assert 'hidden/0/kernel' in str(gn.explain(
+      variables['params'], gn.Blocks.flax()))
+  state = gn.weight_normalized(optax.sgd(0.1)).init(variables['params'])
+  assert state.g['head']['kernel'].shape == (1, 10)
+
+
+def test_steps_equal_those_of_an_nnx_optimizer(digits):
+  """Batch statistics and dropout included."""
+  made = problem.build(schema.Own(
+      kind='target', target='own_models:Net'), digits)
+  built = methods.build(schema.Method(optimizer='adam'), 0.01)
+  state = jax.jit(lambda seed: trial.start(made, built, *made.init(seed)))(3)
+  step = jax.jit(lambda state: trial.step(
+      made, built, schema.Train(batch_size=20),
+      jax.tree.map(jnp.asarray, digits.train), 3, state)[0])
+  net = own_models.Net(10, rngs=nnx.Rngs(
+      jax.random.fold_in(jax.random.key(3), 0)))
+  optimizer = nnx.Optimizer(net, optax.adam(0.01), wrt=nnx.Param)
+  net.train()
+
+  @nnx.jit
+  def plain(net, optimizer, x, y):
+    def loss(net):
+      return optax.softmax_cross_entropy_with_integer_labels(net(x), y).mean()
+
+    optimizer.update(net, nnx.grad(loss)(net))
+
+  for i in range(5):
+    before, state = state, step(state)
+    rows = np.asarray(state.order[20 * i:20 * (i + 1)])
+    plain(net, optimizer, digits.train.x[rows], digits.train.y[rows])
+    assert (state.extra['rng_count']['drop']['rngs']['count']
+            == before.extra['rng_count']['drop']['rngs']['count'] + 1)
+  got = {'params': state.params, **state.extra}
+  want = made.module.init(KEY, None)
+  for path, variable in nnx.to_flat_state(nnx.state(net)):
+    if isinstance(variable, nnx.RngState):
+      continue
+    kind = 'params' if isinstance(variable, nnx.Param) else 'batch_stat'
+    value, first = got[kind], want[kind]
+    for name in map(str, path):
+      value, first = value[name], first[name]
+    np.testing.assert_allclose(
+        value, variable.get_value(), rtol=1e-5, atol=1e-6, err_msg=str(path))
+  net.eval()
+  np.testing.assert_allclose(made.module.apply(got, digits.test.x[:9]),
+                             net(digits.test.x[:9]), rtol=1e-4, atol=1e-5)
+
+
+def test_compare_train_and_inspect(tmp_path):
+  found = lab.compare(TABLES, out=tmp_path / 'compare', quiet=True)
+  assert [row.seeds for row in found.summary.rows] == [2, 2]
+  trials = [set(run.curve) for run in found.summary.rows[0].runs]
+  assert trials[0] != trials[1]  # every seed draws weights of its own
+  # Vmapped over seeds and rates, the same.
+  shared = lab.compare(TABLES, ['compare.trials_per_call=2'],
+                       out=tmp_path / 'shared', quiet=True)
+  for row, other in zip(
+      found.summary.rows, shared.summary.rows, strict=True):
+    assert row.score.mean == pytest.approx(other.score.mean, abs=0.02)
+  looked = lab.inspect(TABLES, out=tmp_path / 'inspect')
+  assert 'hidden/0/kernel' in looked.explained['mine']
+
+
+def test_training_goes_on_where_it_stopped(tmp_path):
+  def train(steps, out):
+    return lab.train({**TABLES, 'train': {
+        **TABLES['train'], 'steps': steps}}, out=tmp_path / out, quiet=True)
+
+  whole = train(8, 'whole')
+  train(8, 'again')
+  # As if it had been killed before the last one.
+  shutil.rmtree(tmp_path / 'again' / 'checkpoints' / '8')
+  again = train(8, 'again')
+  for a, b in zip(jax.tree.leaves(whole.params),
+                  jax.tree.leaves(again.params), strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_a_model_with_weights_of_its_own():
+  made = model('trained')
+  x = jax.random.normal(KEY, (3, 64))
+  first, second = (made.init(key, x) for key in jax.random.split(KEY))
+  plain = own_models.trained(10)
+  plain.eval()
+  np.testing.assert_allclose(made.apply(first, x), plain(x), rtol=1e-6)
+  for a, b in zip(*map(jax.tree.leaves, (
+      first['params'], second['params'])), strict=True):
+    np.testing.assert_array_equal(a, b)
+  one, two = (made.apply(v, x, train=True, mutable=['rng_count'])[0]
+              for v in (first, second))
+  assert np.any(one != two)  # yet every run drops other units
+
+
+def test_linen_streams_advance():
+  made = model('dropped')
+  x = jnp.ones((4, 5))
+  variables = made.init(KEY, x)
+  call = jax.jit(lambda v: made.apply(v, x, train=True, mutable=['random']))
+  one, new = call(variables)
+  two, _ = call({**variables, **new})
+  again, _ = call(variables)
+  np.testing.assert_array_equal(one, again)
+  assert np.any(one != two)
+  np.testing.assert_array_equal(made.apply(variables, x), made.module.apply(
+      {'params': variables['params']}, x))
+
+
+def test_lengths_reach_a_model_that_takes_them():
+  made = model('Told')
+  assert problem.told_lengths(made)
+  assert not problem.told_lengths(model('Net'))
+  x = jax.random.normal(KEY, (3, 5, 2))
+  variables = made.init(KEY, x)
+  short = made.apply(variables, x, lengths=jnp.array([2, 5, 1]))
+  np.testing.assert_allclose(short[0], made.apply(
+      variables, x[:1, :2], lengths=jnp.array([2]))[0], rtol=1e-5)
+
+
+def test_what_is_missing_is_named():
+  made = model('Net')
+  params = {'params': made.init(KEY, None)['params']}
+  with pytest.raises(LabError, match=r'norm/mean \(BatchStat\)'):
+    made.apply(params, jnp.zeros((1, 64)))
+  with pytest.raises(LabError, match='returned int, neither'):
+    model('nothing')
+  with pytest.raises(LabError, match='without the parentheses'):
+    model('forgotten')
+  with pytest.raises(LabError, match=r"options \{'wide': 3\}.*'wide'"):
+    model('Net', wide=3)
