@@ -80,7 +80,10 @@ class WeightNorm(nn.Module):
       raise ValueError(
           f'{_NAME}: the layer is weight-normalized already. Wrap it once.')
     scope, inner = self.scope, self.layer.scope
-    if scope and inner and inner.parent is scope:
+    if scope and inner and inner.path[:-1] == scope.path:
+      # Inside a lifted transformation (an outer WeightNorm) the layer's scope
+      # names a parent that is equal to ours, not the same.
+      inner.parent = scope
       # The layer is about to live in our scope: the name 'layer' becomes free
       # for a submodule of its own.
       scope.reservations.pop(str(inner.name), None)

@@ -43,7 +43,8 @@ class WeightNorm(nnx.Module):
   only read; g is an `nnx.Param` beside it, `<name>_g`
   (`wrapped.layer.kernel_g`), of v's rank with size 1 along fan-in. It starts as
   ||v||, so that wrapping changes nothing at first, for new and for trained
-  layers alike.
+  layers alike. Where v names mesh axes (`nnx.with_partitioning`), g has those
+  of its units.
 
   Around a whole `nnx.RNN` the weights are formed once per training step; inside
   it, `nnx.RNN(WeightNorm(cell))`, once per time step, which costs more.
@@ -98,7 +99,8 @@ class WeightNorm(nnx.Module):
             f'{_NAME}: parameter {weight.path!r} is weight-normalized already.'
             ' Leave it out of `where`.')
       g = math.first_g(weight.v[...], weight.axes, log_scale, param_dtype)
-      setattr(weight.owner, weight.g_name, nnx.Param(g))
+      setattr(weight.owner, weight.g_name, nnx.Param(
+          g, **_sharding(weight.v, weight.axes)))
 
   def __call__(self, *args, **kwargs):
     """Calls the layer with g v/||v|| for its weights."""
@@ -154,6 +156,19 @@ def formed(wrapper: WeightNorm, weight: Weight) -> Any:
   return math.weight(
       weight.v[...], weight.g[...], weight.axes, wrapper.log_scale,
       wrapper.dtype)
+
+
+def _sharding(v: nnx.Variable, axes: Sequence[int]) -> dict[str, Any]:
+  """Returns v's sharding metadata for g, without names of axes of size 1."""
+  held = v.get_metadata()
+  if held.get('out_sharding') is None:
+    return {}
+  names = tuple(held['out_sharding'])
+  names = tuple(None if axis in axes else name
+                for axis, name in enumerate(names))
+  kept: dict[str, Any] = {
+      key: held[key] for key in ('mesh', 'eager_sharding') if key in held}
+  return {'out_sharding': names, **kept}
 
 
 @contextlib.contextmanager

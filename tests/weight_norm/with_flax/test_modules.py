@@ -177,6 +177,68 @@ def test_nnx_calls_only_read_and_training_moves_g(kind):
   assert lengths and min(lengths) > 0
 
 
+class Held(nn.Module):
+  """A Linen module with a weight-normalized layer in a field of its own."""
+
+  inner: nn.Module
+
+  @nn.compact
+  def __call__(self, x):
+    return nn.Dense(3, name='head')(jnp.tanh(self.inner(x)))
+
+
+def test_a_linen_wrapper_held_in_a_field():
+  """Made outside or by a submodule, named by the field, without a level."""
+  x = batch((5, 4))
+  nested = Held(Held(in_linen.WeightNorm(nn.Dense(6))))
+  plain = Held(Held(nn.Dense(6)))
+  variables = nested.init(jax.random.key(0), x)
+  want = plain.init(jax.random.key(0), x)
+  inner = variables['params']['inner']['inner']
+  assert set(inner) == {'kernel', 'bias', 'kernel_g'}
+  bare = jax.tree.map(lambda p: p, variables)
+  del bare['params']['inner']['inner']['kernel_g']
+  assert jax.tree.structure(bare) == jax.tree.structure(want)
+  np.testing.assert_allclose(
+      nested.apply(variables, x), plain.apply(bare, x), rtol=0, atol=1e-6)
+  grads = jax.grad(lambda v: jnp.sum(jnp.sin(nested.apply(v, x))))(variables)
+  assert np.abs(grads['params']['inner']['inner']['kernel_g']).min() > 0
+  # All kernels but those that have a g already.
+  outer = in_linen.WeightNorm(
+      Held(Held(in_linen.WeightNorm(nn.Dense(6)))), where='*head/kernel')
+  params = outer.init(jax.random.key(0), x)['params']
+  assert {name for name in named(params) if name.endswith('_g')} == {
+      'head/kernel_g', 'inner/head/kernel_g', 'inner/inner/kernel_g'}
+  got = outer.apply({'params': params}, x)
+  for layer in (params['head'], params['inner']['head'],
+                params['inner']['inner']):
+    del layer['kernel_g']
+  np.testing.assert_allclose(
+      got, plain.apply({'params': params}, x), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize('names, want', [
+    (('data', 'model'), (None, 'model')), (('data', None), (None, None)),
+    (None, None)])
+def test_g_is_sharded_as_the_units_of_v(names, want):
+  draw = nnx.initializers.lecun_normal()
+  mesh = jax.make_mesh((2, 2), ('data', 'model'), axis_types=(
+      jax.sharding.AxisType.Auto,) * 2)
+  with jax.set_mesh(mesh):
+    made = in_nnx.WeightNorm(nnx.Linear(
+        4, 6, rngs=nnx.Rngs(0),
+        kernel_init=nnx.with_partitioning(draw, names) if names else draw))
+    g = made.layer.kernel_g
+    assert g.get_metadata().get('out_sharding') == want
+    if want and want[1]:
+      assert g[...].sharding.spec == jax.P(*want)
+    x = batch((5, 4))
+    np.testing.assert_allclose(
+        nnx.jit(made)(x), made.layer(x), rtol=0, atol=1e-6)
+    spec = nnx.get_partition_spec(nnx.state(made))
+    assert spec['layer']['kernel_g'].get_value() == jax.P(*(want or ()))
+
+
 @pytest.mark.parametrize('side', BOTH)
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16', 'float16'])
 def test_a_zero_column_is_finite_and_can_leave_zero(side, dtype):
