@@ -99,7 +99,7 @@ def _panels(found: Summary, plot: Any, label: str) -> mpl.Figure:
                  linestyle=':')
     axis.set(title=model, xlabel=label)
     if found.measure.unit:
-      axis.set_ylim(0, 100)  # what is below zero is no better than guessing
+      axis.set_ylim(0, 102)  # what is below zero is no better than guessing
     if plot is _sensitivity:
       rates = sorted({point.rate for row in found.rows if row.model == model
                       for point in row.sensitivity})
