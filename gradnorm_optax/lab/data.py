@@ -10,6 +10,7 @@ from gradnorm_optax.lab import (
   characters,
   labels,
   objective as objective_lib,
+  own_objective,
   pictures,
   schema,
   sequences,
@@ -73,7 +74,7 @@ def load(config: schema.Data, train: schema.Train | None = None) -> Dataset:
     found = found._replace(objective=objective_lib.numbers(
         found.validation.y, found.validation.lengths,
         found.objective.positions, train.loss))
-  return found._replace(objective=objective_lib.chosen(
+  return found._replace(objective=own_objective.chosen(
       found.objective, train, found.validation.y, found.validation.lengths,
       found.outputs))
 

@@ -11,7 +11,6 @@ import optax
 from jax import numpy as jnp
 from jax.typing import ArrayLike
 
-from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.errors import LabError
 
 NUMBER_LOSSES: dict[str, Callable[[Any, Any], jax.Array]] = {
@@ -144,7 +143,7 @@ def classes(width: int, y: np.ndarray, lengths: np.ndarray | None = None,
           f'{y.shape} and {width} classes; it must be {(*y.shape, width)}')
     return outputs
 
-  counts = np.bincount(_valid(y, lengths if positions else None))
+  counts = np.bincount(valid(y, lengths if positions else None))
   chance = float(counts.max() / counts.sum())
   return Objective(
       ACCURACY,
@@ -229,90 +228,8 @@ def of_task(task: Any, y: np.ndarray) -> Objective:
       margin=3 * math.sqrt(chance * (1 - chance) / len(y)))
 
 
-def _valid(y: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
+def valid(y: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
   """The labels that are no padding, first axis: labels."""
   if lengths is None:
     return y.ravel()
   return y[np.arange(y.shape[1]) < lengths[:, None]]
-
-
-def chosen(objective: Objective, train: schema.Train, y: np.ndarray,
-           lengths: np.ndarray | None, width: int) -> Objective:
-  """Puts the user's loss and score in place of the usual ones.
-
-  Args:
-    objective: The usual one of the data.
-    train: Its `loss` and `score`.
-    y: The validation labels.
-    lengths: Their sequences' lengths, or None.
-    width: Number of outputs of the model.
-
-  Raises:
-    LabError: A loss that does not fit the labels.
-  """
-  if objective.measure == RIGHT and (
-      train.score or train.loss != 'auto' and ':' not in train.loss):
-    raise LabError('[train] a long-dependency task brings its own loss and '
-                   'score; leave both out')
-  kind = 'number' if objective.measure == VARIANCE else 'class'
-  if train.loss in NUMBER_LOSSES and kind != 'number':
-    raise LabError(f'[train] loss = "{train.loss}" needs numbers; these labels '
-                   'are classes (data.predict = "number" reads them as '
-                   'numbers)')
-  if train.loss == 'cross_entropy' and objective.measure != ACCURACY:
-    raise LabError('[train] loss = "cross_entropy" needs classes; these labels '
-                   f'are judged by {objective.measure.name}')
-  if ':' in train.loss:
-    objective = dataclasses.replace(
-        objective, each=_own('loss', train.loss, objective.positions))
-  if train.score is None:
-    return objective
-  return _own_score(objective, train.score, kind, y, lengths, width)
-
-
-def _own(key: str, name: str, positions: bool) -> Callable[[Any, Any], Any]:
-  """The user's function, with a check of what it returns."""
-  from gradnorm_optax.lab import methods
-  function = methods.target(name)
-
-  def each(outputs: Any, y: Any) -> Any:
-    try:
-      values = jnp.asarray(function(outputs, y))
-    except (TypeError, ValueError) as error:
-      raise LabError(
-          f'[train] {key} = "{name}", called with outputs {outputs.shape} and '
-          f'labels {y.shape}: {str(error).splitlines()[0]}') from error
-    if values.shape != y.shape[:1 + positions]:
-      raise LabError(
-          f'[train] {key} = "{name}" returned shape {values.shape} for outputs '
-          f'{outputs.shape} and labels {y.shape}; it must be '
-          f'{y.shape[:1 + positions]}, one value for each label'
-          + (', not their mean' if not values.shape else ''))
-    return values.astype(jnp.float32)
-
-  return each
-
-
-def _own_score(objective: Objective, name: str, kind: str, y: np.ndarray,
-               lengths: np.ndarray | None, width: int) -> Objective:
-  """Judges by the user's function; guessing is its best constant answer."""
-  own = _own('score', name, objective.positions)
-  shape = (*y.shape[:1 + objective.positions], width)
-  if kind == 'number':
-    guesses = [jnp.full(shape, value) for value in (0.0, 3.0, -3.0)]
-  else:
-    common = np.bincount(_valid(y, lengths if objective.positions else None),
-                         minlength=width)
-    guesses = [jnp.broadcast_to(10.0 * jax.nn.one_hot(index, width), shape)
-               for index in (common.argmax(), common.argmin())]
-  mask = objective.mask(y, lengths)
-  values = [np.asarray(own(guess, jnp.asarray(y)))[
-      ... if mask is None else np.asarray(mask)] for guess in guesses]
-  means = [float(value.mean()) for value in values]
-  best = values[int(np.argmax(means))]
-  return dataclasses.replace(
-      objective, measure=Measure(
-          name.partition(':')[2], f'your own, {name}', '', 1.0),
-      quality=lambda out, y, _: own(out, y), spread=lambda y, mask: None,
-      chance=max(means), worst=min(means),
-      margin=3 * float(best.std()) / math.sqrt(best.size))
