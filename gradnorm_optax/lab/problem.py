@@ -108,10 +108,11 @@ def told_lengths(module: Any) -> bool:
 def build(model: schema.Model, dataset: Dataset,
           dtype: str = 'float32') -> Problem:
   """Joins a model's table with the data; `dtype` is the computation's."""
+  x = dataset.train.x
+  every = dataset.objective.positions
   module, stacked = models.build(
       model, dataset.outputs, dataset.image, jnp.dtype(dtype),
-      inputs=dataset.symbols, readout=dataset.readout)
-  x = dataset.train.x
+      inputs=dataset.symbols, readout=x.shape[1] if every else dataset.readout)
   told = told_lengths(module)
   if dataset.train.lengths is not None and not (
       told or dataset.objective.positions):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gradnorm_optax.lab import models, recurrent, schema
+from gradnorm_optax.lab import data, models, problem, recurrent, schema
 from gradnorm_optax.lab.recurrent import Recurrent
 
 KEY = jax.random.key(0)
@@ -94,6 +94,16 @@ def test_built_from_its_table(options):
   assert out.shape == (2, 4)
   table = models.build(table, 4, None, inputs=6, readout=2).module
   assert run(table, jnp.zeros((2, 5), jnp.int32)).shape == (2, 2, 4)
+
+
+def test_every_position_of_a_text_is_answered():
+  dataset = data.load(schema.Data(source='characters', length=9, size=40))
+  made = problem.build(
+      schema.RecurrentNet(kind='recurrent', cell='gru', width=5), dataset)
+  params, extra = made.init(0)
+  out = made.outputs(params, extra, dataset.test.x)
+  assert out.shape == (*dataset.test.y.shape, dataset.outputs)
+  assert np.isfinite(made.loss(params, extra, *dataset.test)[0])
 
 
 def test_an_activation_belongs_to_the_simple_cell():

@@ -1,8 +1,8 @@
 """The lab's nets: shapes, two steps of training, initialization from data."""
 
+import functools
 import pathlib
 import sys
-import tomllib
 
 import jax
 import numpy as np
@@ -15,6 +15,16 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[3]))
 from twins import batch
 
 from benchmarks.weight_norm import norms_in_loops
+from gradnorm_optax.lab import (
+    config,
+    data,
+    methods,
+    pictures,
+    problem,
+    raw,
+    schedules,
+    trial,
+)
 from gradnorm_optax.lab.models.weight_norm import (
   NORMS,
   PaperNet,
@@ -63,22 +73,36 @@ def test_small_net_learns_with_every_norm(norm):
   np.testing.assert_array_equal(y1, y2)
 
 
-def test_two_steps_with_the_papers_settings():
-  config = tomllib.loads((CONFIGS / 'cifar10_weight_norm.toml').read_text())
-  assert config['train']['batch_size'] == 100
-  models = {name: {key: value for key, value in table.items()
-                   if key not in ('kind',)}
-            for name, table in config['models'].items()}
-  assert {table.get('norm', 'none') for table in models.values()} == set(NORMS)
-  # The right shapes, with few channels and examples: two cores.
-  x, y = batch((4, 32, 32, 3)) / 4, jnp.arange(4)
-  module = PaperNet(10, width=4, **models['weight_mean_only'])
-  params, extra, losses, start = train(module, optax.adam(1e-3), x, y)
-  assert np.isfinite(losses).all() and losses[0] != losses[1]
-  assert params['layer07']['kernel'].shape == (3, 3, 8, 8)
-  assert params['layer09']['kernel_g'].shape == (1, 1, 1, 8)
-  assert module.apply({'params': params, **extra}, x).shape == (4, 10)
-  assert (extra['random']['key'] != start['random']['key']).any()
+def test_two_steps_with_the_papers_settings(monkeypatch):
+  """Its configuration, on pictures of its shapes; narrow, for two cores."""
+  made = config.load(CONFIGS / 'cifar10_weight_norm.toml')
+  assert made.train.batch_size == 100 and made.data.source == 'cifar10'
+  assert {model.norm for model in made.models.values()} == set(NORMS)
+  rng = np.random.default_rng(0)
+  monkeypatch.setattr(pictures, 'hub', lambda _: raw.Raw(
+      'generated', rng.integers(0, 256, (240, 32, 32, 3), np.uint8),
+      np.arange(240) % 10, [], lambda i, _: f'example {i}',
+      image=(32, 32, 3)))
+  dataset = data.load(made.data, made.train)
+  for name in ('weight_mean_only', 'batch'):
+    table = made.models[name].model_copy(update={'width': 4})
+    built = problem.build(table, dataset)
+    method = methods.build(
+        made.methods['adam'], schedules.schedule(made.train, 1e-3))
+
+    start = jax.jit(lambda built=built, method=method: trial.start(
+        built, method, *built.init(0)))()
+    step = jax.jit(functools.partial(
+        trial.step, built, method, made.train,
+        jax.tree.map(jnp.asarray, dataset.train), 0))
+    state, first = step(start)
+    state, second = step(state)
+    assert np.isfinite([first.loss, second.loss]).all()
+    assert first.loss != second.loss and state.step == 2
+    assert state.params['layer07']['kernel'].shape == (3, 3, 8, 8)
+    assert (state.extra['random']['key'] != start.extra['random']['key']).any()
+    if name == 'weight_mean_only':
+      assert state.params['layer09']['kernel_g'].shape == (1, 1, 1, 8)
 
 
 def test_the_papers_net_has_the_papers_sizes():
