@@ -93,6 +93,8 @@ class Row:
     tuned: Mean score on the tuning seeds at the chosen rate.
     plain: Whether it is a baseline: an optimizer of optax, clipped or not.
     difference: Paired difference to the best baseline of the model.
+    acted: Share of the steps of the fresh runs in which sampling changed which
+      examples count; None where the method has none.
   """
 
   model: str
@@ -116,6 +118,7 @@ class Row:
   tuned: float = math.nan
   plain: bool = True
   difference: stats.Interval | None = None
+  acted: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,23 +35,26 @@ def _one(found: Summary, model: str) -> table.Table:
   shown.add_column('method', no_wrap=True)
   measure = found.measure
   target = f'{measure.scale * found.target:g}{measure.unit}'
+  sampled = any(row.acted is not None for row in found.rows)
   for name in ('rate', f'{target} at step', 'in s',
                f'{measure.label("validation")} [95%]', 'spread', 'test',
-               'diverged', 'step ms', 'x bare'):
+               'diverged', 'step ms', 'x bare', *['acted %'] * sampled):
     shown.add_column(name, justify='right')
   best = max(row.score.mean for row in found.rows if row.model == model)
   for row in found.rows:
     if row.model == model:
       style = 'bold' if row.trains and row.score.mean == best else None
-      shown.add_row(*_cells(row, measure), style=style)
+      shown.add_row(*_cells(row, measure, sampled), style=style)
   return shown
 
 
-def _cells(row: Row, measure: Measure) -> list[str]:
+def _cells(row: Row, measure: Measure, sampled: bool) -> list[str]:
   """The cells of a row."""
   name = row.method
   cost = [f'{1000 * row.step_seconds:.2f}',
           f'{row.overhead[1]:.2f}' if row.overhead else '1']
+  if sampled:
+    cost.append('-' if row.acted is None else f'{100 * row.acted:.0f}')
   failed = f'{row.diverged}/{row.seeds}'
   if not row.trains:
     return [name, '-', '-', '-', 'does not train', '-', '-', failed, *cost]
@@ -78,6 +81,9 @@ def _notes(found: Summary) -> str:
     notes.insert(0, f'{found.measure.name}: {found.measure.meaning}; a score '
                     f'below {found.measure.figure(found.worst)} and a diverged '
                     'run count as that.')
+  if any(row.acted is not None for row in found.rows):
+    notes.append('acted: share of the steps in which sampling changed which '
+                 'examples count; a step is timed at the start of training.')
   if any(row.edge and row.trains for row in found.rows):
     notes.append('! the best rate lies on the edge of its grid: widen the '
                  'grid before using this row.')
