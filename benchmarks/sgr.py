@@ -9,23 +9,16 @@ per-example gradients, as the compiler reports it.
 """
 
 import argparse
-import json
-import pathlib
-import platform
-import statistics
-import subprocess
-import time
 from typing import Any
 
 import jax
 import numpy as np
-import optax
 from jax import numpy as jnp
 
+from benchmarks import common
 from gradnorm_optax import lab, sgr
 from gradnorm_optax.lab import recurrent, tasks, training
 
-RESULTS = pathlib.Path(__file__).parent / 'results' / 'sgr.json'
 Program = tuple[Any, tuple[Any, ...]]  # compiled, its arguments
 LENGTH, WIDTH, POOL = 100, 100, 400
 
@@ -118,39 +111,21 @@ def _memory(width: int) -> dict[str, Any]:
   return row
 
 
-def _seconds(program: Program, calls: int) -> float:
-  compiled, arguments = program
-  start = time.perf_counter()
-  for _ in range(calls):
-    result = compiled(*arguments)
-  jax.block_until_ready(result)
-  return (time.perf_counter() - start) / calls
-
-
 def measure(programs: dict[str, Program], rounds: int) -> dict[str, Any]:
   """Times programs in turns; ratios are against the first one."""
-  for program in programs.values():
-    _seconds(program, 2)
-  times: dict[str, list[float]] = {name: [] for name in programs}
-  for turn in range(rounds):
-    for name in list(programs)[::1 if turn % 2 else -1]:
-      times[name].append(_seconds(programs[name], 3))
-  base, rows = next(iter(programs)), {}
+  def thrice(program: Program) -> Any:
+    compiled, arguments = program
+    return lambda: [compiled(*arguments) for _ in range(3)]
+
+  times = common.interleave(
+      {name: thrice(program) for name, program in programs.items()}, rounds)
+  base, rows = times[next(iter(programs))], {}
   for name, taken in times.items():
-    ratios = [a / b for a, b in zip(taken, times[base], strict=True)]
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    rows[name] = {'ratio': middle, 'quartiles': [low, high],
-                  'milliseconds': statistics.median(taken) * 1e3}
+    found = common.ratio(taken, base)
+    rows[name] = {'ratio': found['median'],
+                  'quartiles': [found['low'], found['high']],
+                  'milliseconds': float(np.median(taken)) / 3 * 1e3}
   return rows
-
-
-def _revision() -> str:
-  try:
-    return subprocess.run(
-        ['git', 'describe', '--always', '--dirty'], text=True, check=True,
-        capture_output=True, cwd=pathlib.Path(__file__).parent).stdout.strip()
-  except (OSError, subprocess.CalledProcessError):
-    return 'unknown'
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -158,14 +133,8 @@ def main(arguments: list[str] | None = None) -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--rounds', type=int, default=21)
   options = parser.parse_args(arguments)
-  device = jax.devices()[0]
   report: dict[str, Any] = {
-      'versions': {'jax': jax.__version__, 'optax': optax.__version__,
-                   'numpy': np.__version__},
-      'device': f'{device.platform} {device.device_kind}',
-      'machine': platform.processor() or platform.machine(),
-      'revision': _revision(), 'rounds': options.rounds, 'groups': {},
-      'memory': memory()}
+      'rounds': options.rounds, 'groups': {}, 'memory': memory()}
   groups = {
       'temporal order, pool of 400': lambda: scoring('temporal_order'),
       'temporal order as one-hot numbers, pool of 400': lambda: scoring(
@@ -176,19 +145,16 @@ def main(arguments: list[str] | None = None) -> None:
   print(f'T = {LENGTH}, {WIDTH} tanh units')
   for group, build in groups.items():
     rows = report['groups'][group] = measure(build(), options.rounds)
-    print(f'\n{group:50}{"ratio":>7}{"quartiles":>16}{"ms":>9}')
-    for name, row in rows.items():
-      low, high = row['quartiles']
-      print(f'{name:50}{row["ratio"]:7.3f}{f"{low:.3f}..{high:.3f}":>16}'
-            f'{row["milliseconds"]:9.2f}')
-  print(f'\n{"memory, pool of 400":24}{"parameters":>12}'
-        f'{"contributions MB":>18}{"vmap(grad) MB":>15}')
-  for name, row in report['memory'].items():
-    print(f'{name:24}{row["parameters"]:12d}{row["contributions MB"]:18.1f}'
-          f'{row["vmap(grad) MB"]:15.1f}')
-  RESULTS.parent.mkdir(exist_ok=True)
-  RESULTS.write_text(json.dumps(report, indent=1) + '\n')
-  print(f'\nwritten: {RESULTS}')
+    print(f'\n{group}')
+    print(common.table(['', 'ratio', 'quartiles', 'ms'], [
+        [name, row['ratio'], '{:.3f}..{:.3f}'.format(*row['quartiles']),
+         row['milliseconds']] for name, row in rows.items()]))
+  print('\nmemory, pool of 400')
+  names = ['parameters', 'contributions MB', 'vmap(grad) MB']
+  print(common.table(['', *names], [
+      [name, *(row[key] for key in names)]
+      for name, row in report['memory'].items()]))
+  common.save('sgr', report)
 
 
 if __name__ == '__main__':

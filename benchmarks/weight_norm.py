@@ -6,13 +6,7 @@ compiler says: bytes accessed, temporary memory, norms inside loop bodies.
 """
 
 import argparse
-import json
-import pathlib
-import platform
 import re
-import statistics
-import subprocess
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,9 +19,9 @@ from jax import numpy as jnp
 
 import gradnorm_optax.linen as gnn
 import gradnorm_optax.nnx as gnx
+from benchmarks import common
 from gradnorm_optax.weight_norm import weight_normalized
 
-RESULTS = pathlib.Path(__file__).parent / 'results' / 'weight_norm.json'
 Program = tuple[Any, list[Any]]  # compiled step, its carried arguments
 
 
@@ -170,42 +164,41 @@ def norms_in_loops(text: str) -> int:
   return sum(count(body, set()) for body in bodies)
 
 
-def _seconds(program: Program, calls: int) -> float:
+def _calls(programs: dict[str, Program]) -> int:
+  """How many steps make up a round: about 0.15 s of the fastest, at most 20."""
+  once = common.interleave(
+      {name: _run(program, 1) for name, program in programs.items()}, 1, 1)
+  shortest = min(float(times[0]) for times in once.values())
+  return min(20, max(1, round(0.15 / max(shortest, 1e-6))))
+
+
+def _run(program: Program, calls: int) -> Callable[[], Any]:
+  """Returns a function that takes so many steps; parameters are donated."""
   compiled, carried = program
-  start = time.perf_counter()
-  for _ in range(calls):
-    params, state, value = compiled(*carried)
-    carried[:2] = params, state
-  jax.block_until_ready((carried, value))
-  return (time.perf_counter() - start) / calls
 
+  def run():
+    for _ in range(calls):
+      params, state, value = compiled(*carried)
+      carried[:2] = params, state
+    return carried, value
 
-def _rounds(
-    programs: dict[str, Program], rounds: int
-) -> dict[str, list[float]]:
-  calls = max(1, round(0.15 / max(
-      min(_seconds(p, 1) for p in programs.values()), 1e-6)))
-  calls = min(calls, 20)
-  for program in programs.values():
-    _seconds(program, 1)
-  times: dict[str, list[float]] = {name: [] for name in programs}
-  for turn in range(rounds):
-    for name in list(programs)[::1 if turn % 2 else -1]:
-      times[name].append(_seconds(programs[name], calls))
-  return times
+  return run
 
 
 def _measure(programs: dict[str, Program], rounds: int) -> dict[str, Any]:
-  times, rows = _rounds(programs, rounds), {}
+  calls, rows = _calls(programs), {}
+  times = common.interleave(
+      {name: _run(program, calls) for name, program in programs.items()},
+      rounds, warm_up=1)
   for name, (compiled, _) in programs.items():
     base = 'nnx plain' if (
         name.startswith('nnx') and 'nnx plain' in programs) else 'plain'
-    ratios = [a / b for a, b in zip(times[name], times[base], strict=True)]
-    low, middle, high = statistics.quantiles(ratios, n=4)
+    found = common.ratio(times[name], times[base])
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
     rows[name] = {
-        'against': base, 'ratio': middle, 'quartiles': [low, high],
-        'milliseconds': statistics.median(times[name]) * 1e3,
+        'against': base, 'ratio': found['median'],
+        'quartiles': [found['low'], found['high']],
+        'milliseconds': float(np.median(times[name])) / calls * 1e3,
         'temporary MB': memory.temp_size_in_bytes / 1e6,
         'arguments MB': memory.argument_size_in_bytes / 1e6,
         'MB accessed': cost.get('bytes accessed', 0) / 1e6,
@@ -215,47 +208,34 @@ def _measure(programs: dict[str, Program], rounds: int) -> dict[str, Any]:
 
 def _print(group: str, rows: dict[str, Any]) -> None:
   print(f'\n{group}')
-  print(f'{"":28}{"ratio":>7}{"quartiles":>16}{"ms":>9}{"temp MB":>9}'
-        f'{"args MB":>9}{"accessed MB":>13}{"norms in loops":>16}')
-  for name, row in rows.items():
-    low, high = row['quartiles']
-    print(f'{name:28}{row["ratio"]:7.3f}{f"{low:.3f}..{high:.3f}":>16}'
-          f'{row["milliseconds"]:9.2f}{row["temporary MB"]:9.1f}'
-          f'{row["arguments MB"]:9.1f}{row["MB accessed"]:13.0f}'
-          f'{row["norms in loop bodies"]:16d}')
-
-
-def _revision() -> str:
-  try:
-    return subprocess.run(
-        ['git', 'describe', '--always', '--dirty'], text=True, check=True,
-        capture_output=True, cwd=pathlib.Path(__file__).parent).stdout.strip()
-  except (OSError, subprocess.CalledProcessError):
-    return 'unknown'
+  print(common.table(
+      ['', 'ratio', 'quartiles', 'ms', 'temp MB', 'args MB', 'accessed MB',
+       'norms in loops'],
+      [[name, row['ratio'], '{:.3f}..{:.3f}'.format(*row['quartiles']),
+        *(f'{row[key]:.{digits}f}' for key, digits in (
+            ('milliseconds', 2), ('temporary MB', 1), ('arguments MB', 1),
+            ('MB accessed', 0))), row['norms in loop bodies']]
+       for name, row in rows.items()]), flush=True)
 
 
 def main(arguments: list[str] | None = None) -> None:
   """Measures, prints the tables and writes results/weight_norm.json."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--rounds', type=int, default=21)
-  parser.add_argument('--only', default='', help='part of a group\'s name')
+  parser.add_argument('--only', default='', help='part of a group\'s name; '
+                      'writes no file')
   options = parser.parse_args(arguments)
-  device = jax.devices()[0]
   report: dict[str, Any] = {
-      'versions': {'jax': jax.__version__, 'flax': flax.__version__,
-                   'optax': optax.__version__, 'numpy': np.__version__},
-      'device': f'{device.platform} {device.device_kind}',
-      'machine': platform.processor() or platform.machine(),
-      'revision': _revision(), 'rounds': options.rounds, 'groups': {}}
-  for group, build in _groups().items():
-    if options.only in group:
-      rows = _measure(build(), options.rounds)
-      report['groups'][group] = rows
-      _print(group, rows)
+      'flax': flax.__version__, 'rounds': options.rounds, 'groups': {}}
+  wanted = {group: build for group, build in _groups().items()
+            if options.only.lower() in group.lower()}
+  if not wanted:
+    parser.error(f'--only {options.only}: no group of {list(_groups())}')
+  for group, build in wanted.items():
+    rows = report['groups'][group] = _measure(build(), options.rounds)
+    _print(group, rows)
   if not options.only:
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(report, indent=1) + '\n')
-    print(f'\nwritten: {RESULTS}')
+    common.save('weight_norm', report)
 
 
 if __name__ == '__main__':
