@@ -58,8 +58,9 @@ def by_loop(seeds: int, steps: int) -> list[float]:
 
   from gradnorm_optax.lab import data, problem
   config = configuration(seeds, steps, 1)
-  made = problem.build(config.models['mlp'], data.load(config.data))
-  (x, y), validation = jax.device_put(made.dataset[:2])
+  dataset = data.load(config.data, config.train)
+  made = problem.build(config.models['mlp'], dataset)
+  (x, y, _), validation = jax.device_put(made.dataset[:2])
   init, evaluate = jax.jit(made.init), jax.jit(made.evaluate)
   per_epoch = len(y) // 100
 

@@ -36,7 +36,7 @@ class Store:
     self.records: dict[str, dict[str, Any]] = {}
     with _disk(self.folder):
       self.folder.mkdir(parents=True, exist_ok=True)
-      self._guard = self._claim()
+      self._guard = claim(self.folder)
       try:
         path = self.folder / 'trials.jsonl'
         if fresh:
@@ -47,21 +47,6 @@ class Store:
       except BaseException:
         self._guard.close()
         raise
-
-  def _claim(self) -> Any:
-    """Takes the folder's lock: two writers would do every trial twice."""
-    guard = open(self.folder / '.lock', 'w')
-    try:
-      import fcntl
-    except ImportError:  # Windows: no advisory locks; do without
-      return guard
-    try:
-      fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      guard.close()
-      raise LabError(f'{self.folder}: another comparison is writing here; '
-                     'wait for it or give --out another folder') from None
-    return guard
 
   def _read(self, path: pathlib.Path) -> None:
     """Reads the finished trials and cuts off a broken last line."""
@@ -106,6 +91,28 @@ class Store:
 
   def __exit__(self, *_: object) -> None:
     self.close()
+
+
+def claim(folder: pathlib.Path) -> Any:
+  """Takes a folder's lock, which a dying process gives free.
+
+  Two writers would do all work twice. Returns a file: close it to give the
+  folder free.
+  """
+  with _disk(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    guard = open(folder / '.lock', 'w')
+  try:
+    import fcntl
+  except ImportError:  # Windows: no advisory locks; do without
+    return guard
+  try:
+    fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    guard.close()
+    raise LabError(f'{folder}: another process is writing here; wait for it '
+                   'or give --out another folder') from None
+  return guard
 
 
 def write(path: str | os.PathLike[str], content: str | bytes) -> None:

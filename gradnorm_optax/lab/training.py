@@ -1,12 +1,12 @@
 """One run: checkpoints, figures, and going on after any interruption."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -163,8 +163,15 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
     LabError: A folder of another configuration, or a disk that is full.
     diagnosis.Diverged: A loss that is no number, with the first bad block.
   """
-  from gradnorm_optax.lab import progress
   folder = pathlib.Path(out or pathlib.Path('runs') / f'{config.name}-train')
+  with contextlib.closing(results.claim(folder)):
+    return _run(config, folder, fresh, quiet)
+
+
+def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,
+         quiet: bool) -> Trained:
+  """Runs in a folder that is ours alone."""
+  from gradnorm_optax.lab import progress
   _open(folder, config, fresh)
   trainer = Trainer(config)
   checkpoints = Checkpoints(folder / 'checkpoints', config.run.keep)
@@ -240,17 +247,13 @@ def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
 
 
 def _open(folder: pathlib.Path, config: schema.Config, fresh: bool) -> None:
-  """Makes the folder, or makes sure that it holds the same run."""
+  """Empties the folder, or makes sure that it holds the same run."""
   import shutil
   if fresh:
     for name in ('checkpoints', 'tensorboard'):
       shutil.rmtree(folder / name, ignore_errors=True)
     for name in (*FILES, 'config.toml', 'results.json'):
       (folder / name).unlink(missing_ok=True)
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise LabError(f'{folder}: cannot write ({error.strerror})') from error
   text = config_lib.resolved(config.model_copy(
       update={'compare': schema.Compare()}))
   path = folder / 'config.toml'
@@ -269,7 +272,7 @@ def _named(tables: dict[str, Any], name: str | None, key: str) -> str:
   return name
 
 
-@contextmanager
+@contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
   """Notes SIGINT and SIGTERM instead of dying; the loop then saves."""
   caught: list[int] = []

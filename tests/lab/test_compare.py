@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from gradnorm_optax.lab import comparison, config, results
+from gradnorm_optax.lab import comparison, config, results, training
 
 
 def lines(folder):
@@ -90,8 +90,10 @@ def test_vmapped_trials_agree_and_share_a_call(finished, tmp_path):
 def test_two_writers_are_refused(finished):
   path, done = finished
   with results.Store(done.folder):
-    with pytest.raises(results.LabError, match='another comparison'):
+    with pytest.raises(results.LabError, match='another process'):
       comparison.run(config.load(path), done.folder, quiet=True)
+    with pytest.raises(results.LabError, match='another process'):
+      training.run(config.load(path), done.folder, quiet=True)
 
 
 def test_damaged_line_is_named(tmp_path):
