@@ -199,7 +199,8 @@ def test_a_disk_that_fills_up_is_one_line(file, tmp_path, command, what):
       'from gradnorm_optax.lab import cli\n'
       f'cli.main([{command!r}, {str(file)!r}, "--out", {str(tmp_path)!r}, '
       '"--set", "compare.seeds=1", "--set", "compare.tune_seeds=1", "--set", '
-      '"compare.learning_rates=[0.01]", "--set", "compare.timing_rounds=2", "--set", "compare.look=0"])')
+      '"compare.learning_rates=[0.01]", "--set", "compare.timing_rounds=2", '
+      '"--set", "compare.look=0"])')
   done = subprocess.run([sys.executable, '-c', limited], capture_output=True,
                         text=True, timeout=120)
   assert done.returncode == 2, done.stderr
