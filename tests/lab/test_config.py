@@ -1,10 +1,14 @@
 """A mistake in a configuration is one line that names the mend."""
 
+import pathlib
 import re
 
 import pytest
 
+from gradnorm_optax import lab
 from gradnorm_optax.lab import config
+
+CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
 
 MISTAKES = {
     'train.stpes=5': (
@@ -117,3 +121,10 @@ def test_any_value_is_set_with_one_flag(tiny):
 def test_frozen(tiny):
   with pytest.raises(ValueError, match='frozen'):
     config.load(tiny).train.steps = 3
+
+
+@pytest.mark.parametrize('path', sorted(CONFIGS.glob('*.toml')),
+                         ids=lambda path: path.stem)
+def test_every_configuration_that_comes_along_is_valid(path):
+  config = lab.load(path)
+  assert config.name == path.stem and config.title
