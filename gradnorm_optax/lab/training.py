@@ -95,22 +95,34 @@ class Trainer:
     self.seed = run.seed
     self.parts = jax.device_put(self.dataset[:3])
     self.evaluate = jax.jit(self.problem.evaluate)
-    self.chunk: Any = jax.jit(self.stretch)
+    self._stretch: Any = jax.jit(self.stretch)
     self._profile = jax.jit(
         lambda params, part: through_time.profile(self.problem, params, part))
 
   def compile(self, state: trial.State) -> None:
     """Compiles a chunk, so that the first one is timed like the others."""
-    self.chunk = self.chunk.lower(state).compile()
+    self._stretch = self._stretch.lower(state, self.parts[0]).compile()
 
-  def one(self, state: trial.State) -> tuple[trial.State, trial.Figures]:
-    """Takes one step."""
-    return trial.step(self.problem, self.built, self.train, self.parts[0],
-                      jnp.int32(self.seed), state)
+  def chunk(self, state: trial.State) -> tuple[trial.State, trial.Figures]:
+    """Takes `eval_every` steps, compiled; their figures are stacked."""
+    return self._stretch(state, self.parts[0])
 
-  def stretch(self, state: trial.State) -> tuple[trial.State, trial.Figures]:
-    """Takes `eval_every` steps; their figures are stacked."""
-    return lax.scan(lambda state, _: self.one(state), state,
+  def one(self, state: trial.State,
+          examples: Any = None) -> tuple[trial.State, trial.Figures]:
+    """Takes one step; on the training part unless told otherwise."""
+    return trial.step(
+        self.problem, self.built, self.train,
+        self.parts[0] if examples is None else examples,
+        jnp.int32(self.seed), state)
+
+  def stretch(self, state: trial.State,
+              examples: Any = None) -> tuple[trial.State, trial.Figures]:
+    """Takes `eval_every` steps.
+
+    To be compiled with `examples` as an argument: as a constant, a large
+    training part would be copied into the program.
+    """
+    return lax.scan(lambda state, _: self.one(state, examples), state,
                     length=self.train.eval_every)
 
   def start(self) -> trial.State:
