@@ -1,0 +1,91 @@
+"""`[compare]` and the whole configuration."""
+
+import fnmatch
+from typing import Annotated
+
+import pydantic
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from gradnorm_optax.lab.errors import nearest
+from gradnorm_optax.lab.schema.base import Rates, Table, complaint
+from gradnorm_optax.lab.schema.data import Data
+from gradnorm_optax.lab.schema.methods import Method
+from gradnorm_optax.lab.schema.models import Model
+from gradnorm_optax.lab.schema.training import Run, Train
+
+
+class Compare(Table):
+  """Which trials a comparison makes and how they are spread."""
+
+  learning_rates: Rates = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+  tune_seeds: PositiveInt = 2
+  seeds: PositiveInt = 5  # fresh ones, at the chosen rate
+  target: float = 0.9  # validation score
+  baseline: str | None = None
+  workers: NonNegativeInt = 0  # 0: one per core
+  trials_per_call: NonNegativeInt = 0  # 0: 1 on CPU, all of them elsewhere
+  timing_rounds: PositiveInt = 15
+  look: NonNegativeInt = 10  # first batches whose norms are shown; 0: none
+
+
+class Config(Table):
+  """A whole configuration."""
+
+  name: Annotated[str, Field(pattern=r'^[\w.-]+$')]
+  title: str = ''
+  data: Data = Data()
+  models: Annotated[dict[str, Model], Field(min_length=1)]
+  methods: Annotated[dict[str, Method], Field(min_length=1)]
+  train: Train = Train()
+  run: Run = Run()
+  compare: Compare = Compare()
+
+  @pydantic.model_validator(mode='after')
+  def _equal_grids(self) -> 'Config':
+    size = len(self.compare.learning_rates)
+    for name, method in self.methods.items():
+      if method.learning_rates and len(method.learning_rates) != size:
+        raise complaint(
+            f'methods.{name}.learning_rates has {len(method.learning_rates)} '
+            f'values, compare.learning_rates has {size}: every method must '
+            'search a grid of the same size')
+    for name, method in self.methods.items():
+      if method.sampling and method.sampling.size > self.train.batch_size:
+        raise complaint(
+            f'methods.{name}.sampling.size ({method.sampling.size}) exceeds '
+            f'train.batch_size ({self.train.batch_size}), the pool')
+      if method.sampling and method.pascanu and (
+          method.sampling.rule != 'random'):
+        raise complaint(f'methods.{name}: with pascanu, sampling.rule must be '
+                        '"random"')
+      if (method.sampling or method.pascanu) and self.train.accumulate > 1:
+        raise complaint(f'methods.{name}: sampling and pascanu look at a whole '
+                        'batch; set train.accumulate = 1')
+    return self
+
+  @pydantic.model_validator(mode='after')
+  def _known_models(self) -> 'Config':
+    for name, method in self.methods.items():
+      for glob in method.models or ():
+        if not fnmatch.filter(self.models, glob):
+          raise complaint(f'methods.{name}.models: unknown model {glob!r}'
+                          f'{nearest(glob, self.models)}')
+    for model in self.models:
+      if not self.methods_on(model):
+        raise complaint(f'models.{model}: no method runs on it (see `models` '
+                        'of the methods)')
+    return self
+
+  def methods_on(self, model: str) -> dict[str, Method]:
+    """The methods that run on a model."""
+    return {name: method for name, method in self.methods.items()
+            if method.models is None or any(
+                fnmatch.fnmatchcase(model, glob) for glob in method.models)}
+
+  @pydantic.model_validator(mode='after')
+  def _known_baseline(self) -> 'Config':
+    base = self.compare.baseline
+    if base is not None and base not in self.methods:
+      raise complaint(f'compare.baseline: unknown method {base!r}'
+                      f'{nearest(base, self.methods)}')
+    return self

@@ -1,0 +1,59 @@
+"""`[data]`: where the examples come from."""
+
+from typing import Literal
+
+import pydantic
+from pydantic import NonNegativeInt, PositiveInt
+
+from gradnorm_optax.lab.schema.base import Share, Table, complaint
+
+
+class Data(Table):
+  """Where the examples come from and how they are divided."""
+
+  source: Literal[
+      'digits', 'iris', 'wine', 'breast_cancer', 'diabetes', 'characters',
+      'long_dependency', 'file', 'function', 'hub', 'cifar10'] = 'digits'
+  validation: Share = 0.15
+  test: Share = 0.15
+  seed: NonNegativeInt = 0
+  length: PositiveInt = 64  # of an example of characters or long_dependency
+  size: PositiveInt = 1200  # examples of characters
+  task: str = 'temporal_order'  # of long_dependency
+  # Of long_dependency: examples for training, validation and test.
+  sizes: tuple[PositiveInt, PositiveInt, PositiveInt] = (20000, 1000, 10000)
+
+  # .csv, .parquet, .npz, .npy or a folder of pictures for source = "file";
+  # "owner/name" for "hub".
+  path: str | None = None
+  labels: str | None = None  # a second .npy, of the labels
+  subset: str | None = None  # of a set of the hub
+  resize: tuple[PositiveInt, PositiveInt] | None = None  # height, width
+  target: str | None = None  # "module:function", for source = "function"
+  label: str = 'y'  # the column or array of what is to be predicted
+  predict: Literal['class', 'number'] = 'class'
+  inputs: str = 'x'  # the array of the inputs, in an .npz
+  ignore: tuple[str, ...] = ()  # columns to leave out
+  categorical: tuple[str, ...] = ()  # columns of names, not numbers
+  symbols: bool = False  # integer inputs are symbols, not numbers
+  missing: Literal['error', 'drop', 'mean', 'median'] = 'error'
+  unlabeled: Literal['error', 'drop'] = 'error'
+
+  @pydantic.model_validator(mode='after')
+  def _where_from(self) -> 'Data':
+    if self.source in ('file', 'hub') and self.path is None:
+      raise complaint(f'path and source = "{self.source}" belong together')
+    if self.path is not None and self.source not in ('file', 'hub', 'cifar10'):
+      raise complaint('path and source = "file" belong together')
+    if (self.source == 'function') != (self.target is not None):
+      raise complaint('target and source = "function" belong together')
+    npy = self.path is not None and self.path.endswith('.npy')
+    if npy != (self.labels is not None):
+      raise complaint('labels and a path that ends in .npy belong together')
+    return self
+
+  @pydantic.model_validator(mode='after')
+  def _room_for_training(self) -> 'Data':
+    if self.validation + self.test >= 1:
+      raise complaint('validation + test must leave a share for training')
+    return self

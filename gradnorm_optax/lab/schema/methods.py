@@ -1,0 +1,68 @@
+"""`[methods.NAME]`: how it is trained, one row of the comparison."""
+
+from typing import Any, Literal
+
+import pydantic
+from pydantic import PositiveFloat, PositiveInt
+
+from gradnorm_optax.lab.schema.base import Rates, Share, Table, complaint
+
+
+class BlocksTable(Table):
+  """The arguments of `gn.Blocks`, written as a table."""
+
+  by: Literal['leaf', 'layer', 'unit', 'global'] = 'layer'
+  stacked: dict[str, int | tuple[int, ...]] = {}
+  fan_in: dict[str, int | tuple[int, ...]] = {}
+  skip: tuple[str, ...] = ()
+
+
+class Sampling(Table):
+  """Which examples of a batch a recurrent net is trained on, by `gn.sgr`.
+
+  The batch is the pool. Q is the logarithm of the gradient's norm a share
+  `horizon` of the sequence back (of it, where `relative`, that at the end).
+  """
+
+  # sgr exchanges examples for others of the pool, reweight weights the first
+  # `size` of it, both where Q leaves its range; random takes the first `size`.
+  rule: Literal['sgr', 'reweight', 'random'] = 'sgr'
+  size: PositiveInt = 20
+  horizon: Share = 0.9
+  low: float = -1.0
+  high: float = 1.0
+  relative: bool = True
+
+  @pydantic.model_validator(mode='after')
+  def _a_range(self) -> 'Sampling':
+    if self.low > self.high:
+      raise complaint(f'low ({self.low:g}) must not exceed high '
+                      f'({self.high:g})')
+    return self
+
+
+class Method(Table):
+  """One row of the comparison: an optimizer and what stands around it.
+
+  The chain is built in the order clip, normalize, optimizer, then wrapped.
+  """
+
+  optimizer: str
+  options: dict[str, Any] = {}
+  clip: PositiveFloat | None = None
+  normalize: str | tuple[str, ...] = ()
+  blocks: BlocksTable | Literal['leaf', 'layer', 'unit', 'global'] | None = None
+  ratio: PositiveFloat | None = None
+  wrap: str | None = None
+  sampling: Sampling | None = None
+  pascanu: PositiveFloat | None = None  # weight of Pascanu's regularizer
+  lookahead: PositiveInt | None = None
+  lookahead_alpha: Share = 0.5
+  learning_rates: Rates | None = None
+  models: tuple[str, ...] | None = None  # names or globs; None: all
+
+  @property
+  def normalizers(self) -> tuple[str, ...]:
+    """The names under `normalize`, as a tuple."""
+    names = self.normalize
+    return (names,) if isinstance(names, str) else names

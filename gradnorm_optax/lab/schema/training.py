@@ -1,0 +1,61 @@
+"""`[train]` and `[run]`: how long a run is, and the one of `gradnorm train`."""
+
+from typing import Annotated, Literal
+
+import pydantic
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from gradnorm_optax.lab.errors import nearest
+from gradnorm_optax.lab.schema.base import Share, Table, complaint
+
+
+class Train(Table):
+  """How one run trains."""
+
+  steps: PositiveInt = 1000
+  batch_size: PositiveInt = 100
+  accumulate: PositiveInt = 1  # parts of a batch, averaged before the method
+  dtype: Literal['float32', 'bfloat16'] = 'float32'  # of the computation
+  eval_every: PositiveInt = 50
+  schedule: Literal['constant', 'step', 'cosine', 'linear'] = 'constant'
+  warmup: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0  # share of the steps
+  decay_at: tuple[Share, ...] = (0.5, 0.75)  # shares of the steps
+  decay_factor: PositiveFloat = 0.1
+  # auto: cross_entropy for classes, squared_error for numbers.
+  loss: str = 'auto'
+  score: str | None = None  # "module:function", higher is better
+
+  @pydantic.model_validator(mode='after')
+  def _known_loss(self) -> 'Train':
+    known = ('auto', 'cross_entropy', 'squared_error', 'absolute_error',
+             'huber')
+    if self.loss not in known and ':' not in self.loss:
+      raise complaint(f'unknown loss {self.loss!r}{nearest(self.loss, known)} '
+                      '(your own is written "package.module:function")')
+    if self.score is not None and ':' not in self.score:
+      raise complaint(f'score: {self.score!r} is no function; write it as '
+                      '"package.module:function"')
+    return self
+
+  @pydantic.model_validator(mode='after')
+  def _whole_chunks(self) -> 'Train':
+    if self.steps % self.eval_every:
+      raise complaint(f'steps ({self.steps}) must be a multiple of eval_every '
+                      f'({self.eval_every})')
+    if self.batch_size % self.accumulate:
+      raise complaint(f'batch_size ({self.batch_size}) must be a multiple of '
+                      f'accumulate ({self.accumulate})')
+    return self
+
+
+class Run(Table):
+  """The one run that `gradnorm train` makes."""
+
+  model: str | None = None  # None: the first
+  method: str | None = None
+  learning_rate: PositiveFloat = 0.01
+  seed: NonNegativeInt = 0
+  checkpoint_every: PositiveInt = 1  # evaluations
+  keep: PositiveInt = 3  # checkpoints, besides the best
+  non_finite: Literal['stop', 'skip'] = 'stop'
+  max_skips: PositiveInt = 10  # in a row
