@@ -25,7 +25,7 @@ import jax
 import numpy as np
 
 from benchmarks import common
-from gradnorm_optax.lab import checkpoints, config, metrics, training
+from gradnorm_optax.lab import checkpoints, config, lines, training
 
 CONFIG = """
 [models.small]
@@ -191,7 +191,7 @@ def compare_trains(file: pathlib.Path, one: pathlib.Path,
                    other: pathlib.Path) -> None:
   """Raises unless two finished runs are equal, bit for bit."""
   rows = [[{k: v for k, v in row.items() if k != 'seconds_per_step'}
-           for row in metrics.read(folder / 'metrics.jsonl')]
+           for row in lines.read(folder / 'metrics.jsonl')]
           for folder in (one, other)]
   read = config.load(file)
   every = read.train.eval_every

@@ -4,12 +4,13 @@ import pathlib
 from typing import Any
 
 from gradnorm_optax.lab import sampling
+from gradnorm_optax.lab.board import Board
 from gradnorm_optax.lab.lines import Lines
-from gradnorm_optax.lab.metrics import Metrics
 
+METRICS = 'metrics.jsonl'
 SELECTION = 'selection.jsonl'
 THROUGH_TIME = 'through_time.jsonl'
-FILES = ('metrics.jsonl', SELECTION, THROUGH_TIME)
+FILES = (METRICS, SELECTION, THROUGH_TIME)
 
 
 class Journal:
@@ -31,8 +32,10 @@ class Journal:
       chooses: Whether the method chooses its examples.
       timed: Whether the model is recurrent.
     """
-    self._metrics = Metrics(folder, step)
-    self._chosen = Lines(folder / SELECTION, step) if chooses else None
+    self._metrics = Lines(folder / METRICS, step)
+    self._board = Board(folder / 'tensorboard', step)
+    self._chosen = Lines(
+        folder / SELECTION, step, remember=False) if chooses else None
     self._profiles = Lines(folder / THROUGH_TIME, step) if timed else None
     self.rows = self._metrics.rows
     self.profiles = self._profiles.rows if self._profiles else []
@@ -45,8 +48,9 @@ class Journal:
       self._chosen.add(sampling.lines(first, figures.rows, figures.choice))
     if self._profiles is not None:
       self._profiles.add([{'step': row['step'], 'log_norms': profile}])
-    self._metrics.add(row)
+    self._metrics.add([row])
+    self._board.add(row)
 
   def close(self) -> None:
     """Gives the files free."""
-    self._metrics.close()
+    self._board.close()

@@ -1,32 +1,42 @@
 """A file of lines by step, whole whenever a run was killed."""
 
-import contextlib
 import json
+import math
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from gradnorm_optax.lab import results
 from gradnorm_optax.lab.errors import LabError
 
+KEPT = 'the last checkpoint is whole'
+
 
 class Lines:
-  """Rows with a `step` in a `.jsonl` file, without gaps or repeats."""
+  """Rows with a `step` in a `.jsonl` file, without gaps or repeats.
 
-  def __init__(self, path: pathlib.Path, step: int):
+  Attributes:
+    path: The file.
+    rows: What it holds; nothing with `remember=False`, for long files.
+  """
+
+  def __init__(self, path: pathlib.Path, step: int, remember: bool = True):
     """Opens the file, forgetting what lies after `step`."""
-    self.path = path
-    self.rows = [row for row in read(path) if row['step'] <= step]
-    results.write(path, _text(self.rows))
+    self.path, self._remember = path, remember
+    rows = [row for row in read(path) if row['step'] <= step]
+    results.write(path, _text(rows))
+    self.rows = rows if remember else []
 
   def add(self, rows: Sequence[dict[str, Any]]) -> None:
     """Appends rows; they are on the disk when this returns."""
-    with _disk(self.path), self.path.open('a', encoding='utf-8') as file:
+    with results.disk(self.path, KEPT), self.path.open(
+        'a', encoding='utf-8') as file:
       file.write(_text(rows))
       file.flush()
       os.fsync(file.fileno())
-    self.rows.extend(rows)
+    if self._remember:
+      self.rows.extend(rows)
 
 
 def read(path: pathlib.Path) -> list[dict[str, Any]]:
@@ -34,20 +44,22 @@ def read(path: pathlib.Path) -> list[dict[str, Any]]:
   if not path.exists():
     return []
   text = path.read_text(encoding='utf-8')
-  return [json.loads(line)
-          for line in text[:text.rfind('\n') + 1].splitlines()]
+  rows = []
+  for number, line in enumerate(text[:text.rfind('\n') + 1].splitlines(), 1):
+    try:
+      rows.append(json.loads(line))
+      rows[-1]['step']
+    except (ValueError, KeyError, TypeError) as error:
+      raise LabError(f'{path}:{number}: not a row of figures ({error}); mend '
+                     'the line or start over with --fresh') from error
+  return rows
+
+
+def finite(value: Any) -> float | None:
+  """A figure that JSON can hold."""
+  return float(value) if math.isfinite(value) else None
 
 
 def _text(rows: Sequence[dict[str, Any]]) -> str:
   return ''.join(
       json.dumps(row, separators=(',', ':')) + '\n' for row in rows)
-
-
-@contextlib.contextmanager
-def _disk(path: pathlib.Path) -> Iterator[None]:
-  """Turns an error of the disk into one line."""
-  try:
-    yield
-  except OSError as error:
-    raise LabError(f'{path}: cannot write ({error.strerror or error}); the '
-                   'last checkpoint is whole') from error

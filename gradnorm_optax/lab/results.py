@@ -34,7 +34,7 @@ class Store:
     self.folder = pathlib.Path(folder)
     self._lock = threading.Lock()
     self.records: dict[str, dict[str, Any]] = {}
-    with _disk(self.folder):
+    with disk(self.folder):
       self.folder.mkdir(parents=True, exist_ok=True)
       self._guard = claim(self.folder)
       try:
@@ -67,7 +67,7 @@ class Store:
   def add(self, record: dict[str, Any]) -> None:
     """Appends a finished trial; it is on the disk when this returns."""
     line = (json.dumps(record) + '\n').encode()
-    with self._lock, _disk(self.folder):
+    with self._lock, disk(self.folder):
       begin = os.fstat(self._file).st_size
       written = 0
       try:
@@ -99,7 +99,7 @@ def claim(folder: pathlib.Path) -> Any:
   Two writers would do all work twice. Returns a file: close it to give the
   folder free.
   """
-  with _disk(folder):
+  with disk(folder):
     folder.mkdir(parents=True, exist_ok=True)
     guard = open(folder / '.lock', 'w')
   try:
@@ -120,7 +120,7 @@ def write(path: str | os.PathLike[str], content: str | bytes) -> None:
   path = pathlib.Path(path)
   data = content.encode() if isinstance(content, str) else content
   part = path.with_name(path.name + '.part')
-  with _disk(path):
+  with disk(path):
     try:
       with open(part, 'wb') as file:
         file.write(data)
@@ -132,10 +132,11 @@ def write(path: str | os.PathLike[str], content: str | bytes) -> None:
 
 
 @contextlib.contextmanager
-def _disk(path: pathlib.Path) -> Iterator[None]:
-  """Turns an error of the disk into one line."""
+def disk(path: pathlib.Path,
+         kept: str = 'what was finished is kept') -> Iterator[None]:
+  """Turns an error of the disk into one line that says what is `kept`."""
   try:
     yield
   except OSError as error:
-    raise LabError(f'{path}: cannot write ({error.strerror or error}); what '
-                   'was finished is kept') from error
+    raise LabError(f'{path}: cannot write ({error.strerror or error}); {kept}'
+                   ) from error

@@ -30,7 +30,7 @@ from gradnorm_optax.lab import (
 from gradnorm_optax.lab.checkpoints import Checkpoints
 from gradnorm_optax.lab.errors import LabError, nearest
 from gradnorm_optax.lab.journal import FILES, Journal
-from gradnorm_optax.lab.metrics import finite
+from gradnorm_optax.lab.lines import finite
 from gradnorm_optax.lab.objective import ACCURACY, Measure
 from gradnorm_optax.lab.schedules import schedule
 

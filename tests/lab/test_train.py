@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks import kills
-from gradnorm_optax.lab import config, metrics, training
+from gradnorm_optax.lab import board as board_lib, config, training
 from gradnorm_optax.lab.checkpoints import Checkpoints
 from gradnorm_optax.lab.errors import LabError
 
@@ -87,13 +87,13 @@ def test_killed_and_started_again_it_ends_bit_equal(file, whole, tmp_path):
 
 
 def test_a_board_cut_short_is_read_as_tensorboard_does(tmp_path):
-  board = metrics.Board(tmp_path, 0)
+  board = board_lib.Board(tmp_path, 0)
   for step in (1, 2, 3):
     board.add({'step': step, 'loss': 0.5, 'none': None})
   board.close()
   path, = tmp_path.iterdir()
   path.write_bytes(path.read_bytes()[:-5])  # killed while writing step 3
-  again = metrics.Board(tmp_path, 1)  # from the checkpoint of step 1
+  again = board_lib.Board(tmp_path, 1)  # from the checkpoint of step 1
   again.add({'step': 2, 'loss': 0.25})
   again.close()
   assert kills.board(tmp_path) == {'loss': [1, 2]}
