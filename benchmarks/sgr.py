@@ -68,7 +68,6 @@ def steps(name: str) -> dict[str, Program]:
   rules = {
       'plain step, pool 100': {},
       'SGR step, 20 of 100, probe 20': {'low': 9.0, 'high': 9.0},
-      'reweighting step, 20': {'rule': 'reweight', 'low': 9.0, 'high': 9.0},
       'SGR step in range, 20': {'low': -1e9, 'high': 1e9},
       'random 20 of 100': {'rule': 'random'}}
   made = {}

@@ -19,13 +19,11 @@ class Choice(NamedTuple):
       rule needs none.
     mode: -1 lowers, 0 as they come, +1 raises.
     kept: Places in the pool; (size,), int32.
-    weights: Of those examples; (size,), their sum is 1.
   """
 
   q: jax.Array
   mode: jax.Array
   kept: jax.Array
-  weights: jax.Array
 
 
 def gradient(
@@ -35,8 +33,8 @@ def gradient(
   """Computes the loss and the gradient of the chosen examples of a pool.
 
   One backward pass over the first `size` examples gives their gradient and, by
-  the way, the long-term norm. Only where that lies outside its range are the
-  examples scored, chosen or weighted, and their gradient taken anew.
+  the way, the long-term norm. Only where that lies outside its range is the
+  pool scored, and the gradient of the selected examples taken.
 
   Args:
     loss: `loss(params, examples, perturb) -> (B,)`.
@@ -51,7 +49,6 @@ def gradient(
   """
   size = sampling.size
   few = jax.tree.map(lambda a: a[:size], pool)
-  equal = jnp.full(size, 1 / size, jnp.float32)
   first = jnp.arange(size, dtype=jnp.int32)
   nothing = jnp.zeros([], jnp.int32)
   still = jnp.zeros(shape(size))
@@ -59,7 +56,7 @@ def gradient(
     value, slope = jax.value_and_grad(
         lambda w: loss(w, few, still).mean())(params)
     return value, slope, Choice(
-        jnp.full([], jnp.nan, jnp.float32), nothing, first, equal)
+        jnp.full([], jnp.nan, jnp.float32), nothing, first)
 
   # Of the sum, so that each example's own delta is seen.
   total, (slope, found) = jax.value_and_grad(
@@ -69,25 +66,19 @@ def gradient(
   q = sgr.long_term_log_norm(found, horizon, relative=sampling.relative)
 
   def mend() -> tuple[Any, Choice]:
-    many = few if sampling.rule == 'reweight' else pool
-    count = len(jax.tree.leaves(many)[0])
+    count = len(jax.tree.leaves(pool)[0])
     s, value = sgr.contributions(
-        loss, params, many, shape=shape(count), horizon=horizon, probe=size,
+        loss, params, pool, shape=shape(count), horizon=horizon, probe=size,
         relative=sampling.relative)
-    limits = {'low': sampling.low, 'high': sampling.high}
-    if sampling.rule == 'reweight':
-      weights, mode = sgr.reweight(s, value, **limits)
-      choice = Choice(value, mode, first, weights.astype(jnp.float32))
-    else:
-      kept, mode = sgr.select(s, value, key, size=size, **limits)
-      choice = Choice(value, mode, kept, equal)
-    chosen = jax.tree.map(lambda a: a[choice.kept], many)
-    return jax.grad(lambda w: choice.weights @ loss(w, chosen, still))(
-        params), choice
+    kept, mode = sgr.select(
+        s, value, key, size=size, low=sampling.low, high=sampling.high)
+    chosen = jax.tree.map(lambda a: a[kept], pool)
+    return jax.grad(lambda w: loss(w, chosen, still).mean())(
+        params), Choice(value, mode, kept)
 
   inside = (q >= sampling.low) & (q <= sampling.high)
   slope, choice = lax.cond(
-      inside, lambda: (slope, Choice(q, nothing, first, equal)), mend)
+      inside, lambda: (slope, Choice(q, nothing, first)), mend)
   return total / size, slope, choice
 
 
@@ -101,21 +92,15 @@ def lines(step: int, pools: Any, choices: Choice) -> list[dict[str, Any]]:
 
   Returns:
     Step, mode, Q (None where it is not finite), and rows of the training set in
-    ascending order: those trained on and those left out; where examples were
-    weighted, `weights` of the kept ones.
+    ascending order: those trained on and those left out.
   """
   found = jax.tree.map(np.asarray, choices)
   made = []
   for i, pool in enumerate(np.asarray(pools)):
-    used = found.weights[i] > 0
-    kept, weights = pool[found.kept[i][used]], found.weights[i][used]
-    order = np.argsort(kept)
-    q = float(found.q[i])
-    line = {'step': step + i, 'mode': int(found.mode[i]),
-            'q': round(q, 4) if np.isfinite(q) else None,
-            'kept': kept[order].tolist(),
-            'left': np.setdiff1d(pool, kept).tolist()}
-    if np.ptp(weights):
-      line['weights'] = [round(float(w), 4) for w in weights[order]]
-    made.append(line)
+    kept, q = pool[found.kept[i]], float(found.q[i])
+    made.append({
+        'step': step + i, 'mode': int(found.mode[i]),
+        'q': round(q, 4) if np.isfinite(q) else None,
+        'kept': sorted(kept.tolist()),
+        'left': np.setdiff1d(pool, kept).tolist()})
   return made

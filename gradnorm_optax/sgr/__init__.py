@@ -10,10 +10,6 @@ from gradnorm_optax.sgr.norms import (
     deltas as deltas,
     long_term_log_norm as long_term_log_norm,
 )
-from gradnorm_optax.sgr.reweighting import (
-    Weighting as Weighting,
-    reweight as reweight,
-)
 from gradnorm_optax.sgr.sampling import (
     RegularizeBySamplingState as RegularizeBySamplingState,
     regularize_by_sampling as regularize_by_sampling,

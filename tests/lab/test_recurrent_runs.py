@@ -18,8 +18,6 @@ CONFIG = {
         'random': {'optimizer': 'momentum', 'sampling': {
             'size': 4, 'rule': 'random'}},
         'sgr': {'optimizer': 'momentum', 'clip': 1.0, 'sampling': {'size': 4}},
-        'reweight': {'optimizer': 'momentum', 'sampling': {
-            'size': 4, 'rule': 'reweight'}},
         'pascanu': {'optimizer': 'momentum', 'pascanu': 1.0}},
     'train': {'steps': 20, 'eval_every': 5, 'batch_size': 12},
     'run': {'method': 'sgr', 'learning_rate': 1e-3},

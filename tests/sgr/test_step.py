@@ -26,11 +26,8 @@ CONFIG = {
         'sgr': {'optimizer': 'sgd', 'sampling': {'size': 4}},
         'inside': {'optimizer': 'sgd', 'sampling': {
             'size': 4, 'low': -90.0, 'high': 90.0}},
-        'reweight': {'optimizer': 'sgd', 'sampling': {
-            'size': 12, 'rule': 'reweight'}},
         'random': {'optimizer': 'sgd', 'sampling': {
             'size': 4, 'rule': 'random'}},
-        'whole': {'optimizer': 'sgd'},
         'pascanu': {'optimizer': 'sgd', 'pascanu': 0.5}},
     'train': {'steps': 12, 'eval_every': 12, 'batch_size': 12},
     'run': {'learning_rate': 1e-3}}
@@ -41,7 +38,7 @@ def trained():
   """Trainer, first state, last state and figures of 12 steps, by method."""
   found = {}
   with jax.numpy_dtype_promotion('standard'):
-    for name in ('sgr', 'inside', 'reweight', 'random', 'whole'):
+    for name in ('sgr', 'inside', 'random'):
       trainer = training.Trainer(lab.load(CONFIG, [f'run.method={name}']))
       first = trainer.start()
       last, figures = jax.jit(trainer.stretch)(first)
@@ -51,7 +48,7 @@ def trained():
 
 def test_rules_share_batches_and_differ_in_what_they_keep(trained):
   figures = {name: row[3] for name, row in trained.items()}
-  for name in ('inside', 'reweight', 'random'):
+  for name in ('inside', 'random'):
     np.testing.assert_array_equal(figures['sgr'].rows, figures[name].rows)
   assert all(len(set(row)) == 12 for row in figures['sgr'].rows)
   assert all(len(set(row)) == 4 for row in figures['sgr'].choice.kept)
@@ -61,9 +58,6 @@ def test_rules_share_batches_and_differ_in_what_they_keep(trained):
     assert (figures[name].choice.mode == 0).all()
     assert (figures[name].choice.kept == np.arange(4)).all()
   assert np.isnan(figures['random'].choice.q).all()
-  weights = figures['reweight'].choice.weights
-  np.testing.assert_allclose(weights.sum(1), 1, rtol=1e-6)
-  assert (np.ptp(weights, axis=1) > 0.01).any()
 
 
 def test_in_range_a_step_is_the_plain_one(trained):
@@ -72,26 +66,22 @@ def test_in_range_a_step_is_the_plain_one(trained):
                inside, random)
 
 
-@pytest.mark.parametrize('name', ['sgr', 'reweight'])
-def test_gradient_is_that_of_the_kept_examples(trained, name):
+def test_gradient_is_that_of_the_kept_examples(trained):
   """Against the scores, the choice and the gradient, each by itself."""
-  trainer, state, _, figures = trained[name]
+  trainer, state, _, figures = trained['sgr']
   problem, rows = trainer.problem, figures.rows[0]
   pool = jax.tree.map(lambda a: jnp.asarray(a[rows]), problem.dataset.train)
   loss = through_time.per_example_loss(problem)
   choice = jax.tree.map(lambda a: a[0], figures.choice)
   with jax.numpy_dtype_promotion('standard'):
-    shape = through_time.shape(problem, pool.x)
-    size = len(choice.kept)
     s, q = sgr.contributions(
-        loss, state.params, pool, shape=shape,
-        horizon=round(0.9 * 19), probe=size, relative=True)
+        loss, state.params, pool, shape=through_time.shape(problem, pool.x),
+        horizon=round(0.9 * 19), probe=4, relative=True)
     assert choice.q == pytest.approx(float(q), abs=1e-4)
-    if name == 'sgr':
-      assert set(choice.kept) == set(np.argsort(np.asarray(s))[-size:])
+    assert set(choice.kept) == set(np.argsort(np.asarray(s))[-4:])
     kept = jax.tree.map(lambda a: a[choice.kept], pool)
-    gradient = jax.grad(lambda w: choice.weights @ loss(
-        w, kept, jnp.zeros(through_time.shape(problem, kept.x))))(state.params)
+    gradient = jax.grad(lambda w: loss(w, kept, jnp.zeros(
+        through_time.shape(problem, kept.x))).mean())(state.params)
     norm = np.sqrt(sum(float((g ** 2).sum()) for g in jax.tree.leaves(
         gradient)))
   assert figures.gradient[0] == pytest.approx(norm, rel=1e-4)
@@ -105,30 +95,27 @@ def test_the_chosen_ones_raise_the_norm(trained):
       profile = through_time.profile(
           trainer.problem, last.params, trainer.parts[1])
       q[name] = float(profile[2] - profile[-1])
-  assert q['sgr'] > q['random'] and q['reweight'] > q['whole']
+  assert q['sgr'] > q['random']
 
 
 def test_log_of_chosen_and_left_out(trained, tmp_path):
   path = tmp_path / 'selection.jsonl'
   log = Lines(path, 0)
-  for first, name in ((1, 'sgr'), (13, 'random'), (25, 'reweight')):
+  for first, name in ((1, 'sgr'), (13, 'random')):
     figures = trained[name][3]
     log.add(sampling.lines(first, figures.rows, figures.choice))
   rows = [json.loads(line) for line in path.read_text().splitlines()]
-  assert [row['step'] for row in rows] == list(range(1, 37))
+  assert [row['step'] for row in rows] == list(range(1, 25))
   figures = trained['sgr'][3]
   for i, row in enumerate(rows[:12]):
     assert row['kept'] == sorted(
         figures.rows[i][figures.choice.kept[i]].tolist())
     assert sorted(row['kept'] + row['left']) == sorted(
         figures.rows[i].tolist())
-    assert row['mode'] == 1 and 'weights' not in row
+    assert row['mode'] == 1
     assert row['q'] == pytest.approx(float(figures.choice.q[i]), abs=1e-4)
   assert rows[12]['q'] is None
-  assert all(len(row['weights']) == len(row['kept'])
-             for row in rows[24:] if 'weights' in row)
-  assert any('weights' in row for row in rows[24:])
-  path.write_text(path.read_text() + '{"step": 37, "mo')
+  path.write_text(path.read_text() + '{"step": 25, "mo')
   assert [row['step'] for row in Lines(path, 20).rows] == list(range(1, 21))
   assert len(path.read_text().splitlines()) == 20
 

@@ -24,9 +24,9 @@ class Sampling(Table):
   `horizon` of the sequence back (of it, where `relative`, that at the end).
   """
 
-  # sgr exchanges examples for others of the pool, reweight weights the first
-  # `size` of it, both where Q leaves its range; random takes the first `size`.
-  rule: Literal['sgr', 'reweight', 'random'] = 'sgr'
+  # sgr selects from the pool where Q leaves its range, and takes the first
+  # `size` of it otherwise; random always does.
+  rule: Literal['sgr', 'random'] = 'sgr'
   size: PositiveInt = 20
   horizon: Share = 0.9
   low: float = -1.0
