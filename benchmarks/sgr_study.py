@@ -85,7 +85,7 @@ def _study(name: str, found: dict[str, Any]) -> str:
         f'{_percent(row["score"]["mean"])} {_bounds(row["score"])}',
         '-' if gain is None else f'{100 * gain["mean"]:+.1f} {_bounds(gain)}',
         _percent(row['test']['mean']),
-        f'{_learn(row, summary)} of {row["seeds"]}',
+        f'{_learn(row, found)} of {row["seeds"]}',
         '-' if row['acted'] is None else f'{100 * row["acted"]:.1f}',
         '1' if not row['overhead'] else f'{row["overhead"][1]:.2f}']) + ' |')
   task = config['data']['task'].replace('_', ' ')
@@ -107,10 +107,11 @@ def _study(name: str, found: dict[str, Any]) -> str:
   return '\n'.join(lines)
 
 
-def _learn(row: dict[str, Any], summary: dict[str, Any]) -> int:
+def _learn(row: dict[str, Any], found: dict[str, Any]) -> int:
   """How many fresh seeds ended better than guessing."""
-  chance = summary['chance']
-  margin = 3 * (chance * (1 - chance) / 1000) ** 0.5
+  chance = found['summary']['chance']
+  count = found['config']['data']['sizes'][1]
+  margin = 3 * (chance * (1 - chance) / count) ** 0.5
   return sum(run['score'] > chance + margin for run in row['runs'])
 
 

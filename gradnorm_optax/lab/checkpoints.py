@@ -27,15 +27,23 @@ class Checkpoints:
   (orbax refuses them): the tree is built anew when a run goes on.
   """
 
-  def __init__(self, folder: pathlib.Path, keep: int):
-    """Opens the folder; what a kill left half done in it is removed."""
-    self.folder = folder
+  def __init__(self, folder: pathlib.Path, keep: int,
+               read_only: bool = False):
+    """Opens the folder; what a kill left half done in it is removed.
+
+    With `read_only` nothing is touched: a run may be writing there.
+    """
+    self.folder, self._read_only = folder, read_only
+    if read_only and not folder.is_dir():
+      raise LabError(f'{folder.parent}: no checkpoint here; gradnorm train '
+                     'writes them')
     policy = policies.AnyPreservationPolicy([
         policies.LatestN(keep),
-        policies.BestN(get_metric_fn=_accuracy, n=1)])
+        policies.BestN(get_metric_fn=_score, n=1)])
     options = orbax.CheckpointManagerOptions(
-        preservation_policy=policy, best_fn=_accuracy, best_mode='max',
-        enable_async_checkpointing=False, cleanup_tmp_directories=True,
+        preservation_policy=policy, best_fn=_score, best_mode='max',
+        enable_async_checkpointing=False, read_only=read_only,
+        cleanup_tmp_directories=not read_only, create=not read_only,
         # Renamed, then deleted: a kill in between leaves no half checkpoint.
         todelete_subdir=LEFT)
     with self._disk('cannot open this folder'):
@@ -52,21 +60,23 @@ class Checkpoints:
     return self._manager.latest_step()
 
   def best(self) -> int | None:
-    """The step of the checkpoint with the best validation accuracy."""
+    """The step of the checkpoint with the best validation score."""
     return self._manager.best_step()
 
-  def save(self, step: int, state: Any, accuracy: float) -> None:
+  def save(self, step: int, state: Any, score: float) -> None:
     """Writes a state; the older ones stay until it is whole."""
     if step in self.steps():
       return
     with self._disk(f'cannot write the checkpoint of step {step}'):
       self._manager.save(
           step, args=orbax.args.StandardSave(_numbered(state)),
-          metrics={'accuracy': accuracy})
+          metrics={'score': score})
     self._sweep()
 
   def _sweep(self) -> None:
     """Deletes the checkpoints that were put aside."""
+    if self._read_only:
+      return
     shutil.rmtree(self.folder / LEFT, ignore_errors=True)
 
   @contextlib.contextmanager
@@ -128,8 +138,8 @@ def _hushed() -> Iterator[None]:
     log.setLevel(level)
 
 
-def _accuracy(metrics: Any) -> float:
-  return metrics['accuracy']
+def _score(metrics: Any) -> float:
+  return metrics['score']
 
 
 def _numbered(state: Any) -> dict[str, Any]:

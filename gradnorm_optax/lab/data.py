@@ -114,7 +114,7 @@ def finish(raw: Raw, config: schema.Data) -> Dataset:
   else:
     x, symbols = raw.x.astype(np.int32), int(raw.x.max()) + 1
   lengths = raw.lengths
-  if lengths is not None and lengths.min() == lengths.max():
+  if lengths is not None and lengths.min() == raw.x.shape[1]:
     lengths = None  # nothing is padded
   parts = [Split(x[rows], y[rows], None if lengths is None else lengths[rows])
            for rows in (train, validation, test)]
@@ -123,7 +123,7 @@ def finish(raw: Raw, config: schema.Data) -> Dataset:
   if symbols and found.positions and not found.number:
     outputs = max(outputs, symbols)  # one alphabet for both
   if found.number:
-    _check_spread(parts)
+    _check_spread(parts, found.positions)
     objective = objective_lib.numbers(*held)
   else:
     objective = objective_lib.classes(outputs, *held)
@@ -133,10 +133,14 @@ def finish(raw: Raw, config: schema.Data) -> Dataset:
       objective, symbols)
 
 
-def _check_spread(parts: list[Split]) -> None:
+def _check_spread(parts: list[Split], positions: bool) -> None:
   """Numbers that do not vary in a part cannot be explained there."""
   for name, part in zip(('training', 'validation', 'test'), parts, strict=True):
-    if not np.ptp(part.y, axis=0).all():
+    y = part.y
+    if positions:  # one number for every valid position
+      y = y[sequences.inside(part.lengths, y.shape[1])] if (
+          part.lengths is not None) else y.reshape(-1, *y.shape[2:])
+    if not np.ptp(y, axis=0).all():
       raise LabError(f'[data] the label is one and the same number in all '
                      f'{len(part.y)} examples of the {name} part')
 

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from gradnorm_optax.lab.errors import LabError
 
 NUMBER_LOSSES: dict[str, Callable[[Any, Any], jax.Array]] = {
-    'squared_error': lambda out, y: jnp.square(out - y),
+    'squared_error': lambda out, y: optax.losses.squared_error(out, y),
     'absolute_error': lambda out, y: jnp.abs(out - y),
     'huber': lambda out, y: optax.losses.huber_loss(out, y),
 }

@@ -110,6 +110,12 @@ def build(model: schema.Model, dataset: Dataset,
   """Joins a model's table with the data; `dtype` is the computation's."""
   x = dataset.train.x
   every = dataset.objective.positions
+  if isinstance(model, schema.RecurrentNet) and (
+      x.ndim < 3 and dataset.symbols is None and dataset.image is None):
+    raise LabError(
+        f'a recurrent net reads sequences, and an example here has shape '
+        f'{x.shape[1:]}: give (T, channels) or integer symbols (T,) '
+        '(data.symbols), or take another kind of model')
   module, stacked = models.build(
       model, dataset.outputs, dataset.image, jnp.dtype(dtype),
       inputs=dataset.symbols, readout=x.shape[1] if every else dataset.readout)

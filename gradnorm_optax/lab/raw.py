@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gradnorm_optax.lab.errors import LabError
+
 
 class Raw(NamedTuple):
   """Examples before they are divided.
@@ -36,8 +38,14 @@ class Raw(NamedTuple):
     """The examples of a mask; messages still name them by their old place."""
     old = np.flatnonzero(rows)
     where = self.where
+    tested = self.tested and int(rows[-self.tested:].sum())
+    if self.tested and not tested:
+      raise LabError(
+          f'[data] {self.name}: none of the {self.tested} examples of the '
+          'set\'s own test part is left (they are unlabeled or incomplete); '
+          'take a set whose test part has labels')
     return self._replace(
         x=self.x[rows], y=self.y[rows],
         lengths=None if self.lengths is None else self.lengths[rows],
-        tested=self.tested and int(rows[-self.tested:].sum()),
+        tested=tested,
         where=lambda example, entry: where(int(old[example]), entry))

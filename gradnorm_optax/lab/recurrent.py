@@ -157,7 +157,9 @@ class Recurrent(nn.Module):
       u, extra, k = inputs
       a = into[u] if symbols else u @ into
       a = a + lax.broadcast(bias, (len(u),))
-      new = step(kernel, carry, a if extra is None else a + extra)
+      if extra is not None:
+        a = a + extra.astype(a.dtype)
+      new = step(kernel, carry, a)
       if lengths is not None:
         alive = (k < lengths)[:, None]
         new = jax.tree.map(lambda n, c: jnp.where(alive, n, c), new, carry)

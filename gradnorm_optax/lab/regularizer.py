@@ -54,10 +54,8 @@ def gradient(problem: Problem, params: Any, batch: Split,
 
   def loss(params: Any, still: jax.Array) -> Any:
     outputs, states = problem.outputs(
-        params, {}, batch.x, batch.lengths, train=False, perturb=still,
-        with_states=True)
-    return problem.dataset.objective.losses(
-        outputs.astype(jnp.float32), batch.y, batch.lengths).sum(), states
+        params, {}, batch.x, train=False, perturb=still, with_states=True)
+    return through_time.by_example(problem, outputs, batch).sum(), states
 
   (total, states), (slope, deltas) = jax.value_and_grad(
       loss, (0, 1), has_aux=True)(params, jnp.zeros(shape))

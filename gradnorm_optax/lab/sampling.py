@@ -82,6 +82,11 @@ def gradient(
   return total / size, slope, choice
 
 
+def acted(choices: Choice) -> Any:
+  """Whether a choice differs from the first examples of the pool."""
+  return (choices.kept != np.arange(choices.kept.shape[-1])).any(-1)
+
+
 def lines(step: int, pools: Any, choices: Choice) -> list[dict[str, Any]]:
   """Makes the lines of `selection.jsonl`, one for each step.
 

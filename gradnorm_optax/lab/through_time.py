@@ -16,12 +16,21 @@ LOOKED_AT = 50  # validation examples of a profile
 
 
 def has_time(problem: Problem) -> bool:
-  """Whether the model takes `perturb`, added to its pre-activations."""
-  return hasattr(problem.module, 'perturb_shape')
+  """Whether the gradient can be followed back through time.
+
+  The model must take `perturb`, added to its pre-activations, and the sequences
+  must end together: steps are counted from the last one.
+  """
+  return hasattr(problem.module, 'perturb_shape') and (
+      problem.dataset.train.lengths is None)
 
 
 def shape(problem: Problem, x: Any) -> tuple[int, int, int]:
   """The shape of `perturb` for inputs: (steps, examples, pre-activations)."""
+  if problem.dataset.train.lengths is not None:
+    raise LabError(
+        'sampling and pascanu count steps from the end of a sequence, and '
+        'these are of unequal length; cut them to one length')
   if not has_time(problem):
     raise LabError(
         'sampling and pascanu need a recurrent model (kind = "recurrent"), '
@@ -35,13 +44,17 @@ def shape(problem: Problem, x: Any) -> tuple[int, int, int]:
 def per_example_loss(problem: Problem) -> sgr.norms.PerExampleLoss:
   """Returns `loss(params, split, perturb) -> (B,)`, what `gn.sgr` takes."""
   def loss(params: Any, part: Split, perturb: jax.Array) -> jax.Array:
-    outputs = problem.outputs(
-        params, {}, part.x, part.lengths, train=False, perturb=perturb)
-    losses = problem.dataset.objective.losses(
-        outputs.astype(jnp.float32), part.y, part.lengths)
-    return losses if losses.ndim == 1 else losses.mean(
-        tuple(range(1, losses.ndim)))
+    return by_example(problem, problem.outputs(
+        params, {}, part.x, train=False, perturb=perturb), part)
   return loss
+
+
+def by_example(problem: Problem, outputs: jax.Array,
+               part: Split) -> jax.Array:
+  """The loss of each example, the mean over its labels: (B,)."""
+  losses = problem.dataset.objective.losses(
+      outputs.astype(jnp.float32), part.y)
+  return losses if losses.ndim == 1 else losses.mean(1)
 
 
 def profile(problem: Problem, params: Any, part: Split) -> jax.Array:

@@ -16,20 +16,21 @@ import optax
 from jax import lax
 
 from gradnorm_optax.lab import (
-    config as config_lib,
     data,
     diagnosis,
     methods,
     problem as problem_lib,
     provenance,
     results,
+    run_folder,
+    sampling,
     schema,
     through_time,
     trial,
 )
 from gradnorm_optax.lab.checkpoints import Checkpoints
 from gradnorm_optax.lab.errors import LabError, nearest
-from gradnorm_optax.lab.journal import FILES, Journal
+from gradnorm_optax.lab.journal import Journal
 from gradnorm_optax.lab.lines import finite
 from gradnorm_optax.lab.objective import ACCURACY, Measure
 from gradnorm_optax.lab.schedules import schedule
@@ -147,7 +148,7 @@ class Trainer:
     if skipped is not None:
       row['skipped'] = int(skipped)
     if figures.choice is not None:
-      row['acted'] = float((figures.choice.mode != 0).mean())
+      row['acted'] = float(sampling.acted(figures.choice).mean())
     return row
 
   def profile(self, state: trial.State) -> list[float | None] | None:
@@ -184,8 +185,10 @@ def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,
          quiet: bool) -> Trained:
   """Runs in a folder that is ours alone."""
   from gradnorm_optax.lab import progress
-  _open(folder, config, fresh)
+  run_folder.prepare(folder, config, fresh)
   trainer = Trainer(config)
+  run_folder.same(folder / run_folder.DATA, provenance.data_digest(
+      trainer.dataset[:3]), 'a run on other data')
   checkpoints = Checkpoints(folder / 'checkpoints', config.run.keep)
   state = trainer.start()
   latest = checkpoints.latest()
@@ -221,7 +224,8 @@ def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,
 def newest(folder: pathlib.Path, config: schema.Config) -> tuple[str, Any]:
   """The model and the parameters of a run's newest checkpoint."""
   trainer = Trainer(config)
-  checkpoints = Checkpoints(folder / 'checkpoints', config.run.keep)
+  checkpoints = Checkpoints(
+      folder / 'checkpoints', config.run.keep, read_only=True)
   step = checkpoints.latest()
   if step is None:
     raise LabError(f'{folder}: no checkpoint here; gradnorm train writes them')
@@ -245,9 +249,14 @@ def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
     row = trainer.row(state, figures, seconds)
     if config.run.non_finite == 'skip':
       diagnosis.check_skips(state, config.run.max_skips)
-    elif not np.isfinite(figures.loss).all() or row['validation_loss'] is None:
+    elif not np.isfinite(figures.loss).all():
       raise diagnosis.diagnose(
           trainer.problem, trainer.built, trainer.one, before, every)
+    elif row['validation_loss'] is None:
+      raise diagnosis.Diverged(
+          f'step {row["step"]}: the loss of the validation part is not finite, '
+          'though that of every batch was. Look at its examples, at your own '
+          'loss (a logarithm or a division?), or lower the learning rate')
     journal.add(row, figures, trainer.profile(state))
     show(row)
     chunks += 1
@@ -256,23 +265,6 @@ def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
       score = row['validation_score']
       checkpoints.save(row['step'], state, -1e30 if score is None else score)
   return state
-
-
-def _open(folder: pathlib.Path, config: schema.Config, fresh: bool) -> None:
-  """Empties the folder, or makes sure that it holds the same run."""
-  import shutil
-  if fresh:
-    for name in ('checkpoints', 'tensorboard'):
-      shutil.rmtree(folder / name, ignore_errors=True)
-    for name in (*FILES, 'config.toml', 'results.json'):
-      (folder / name).unlink(missing_ok=True)
-  text = config_lib.resolved(config.model_copy(
-      update={'compare': schema.Compare()}))
-  path = folder / 'config.toml'
-  if path.exists() and path.read_text() != text:
-    raise LabError(f'{folder}: holds a run of another configuration '
-                   '(config.toml differs); use --fresh or another --out')
-  results.write(path, text)
 
 
 def _named(tables: dict[str, Any], name: str | None, key: str) -> str:

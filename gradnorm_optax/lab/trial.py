@@ -14,7 +14,13 @@ import numpy as np
 import optax
 from jax import lax
 
-from gradnorm_optax.lab import gradients, methods, schema, through_time
+from gradnorm_optax.lab import (
+    gradients,
+    methods,
+    sampling,
+    schema,
+    through_time,
+)
 from gradnorm_optax.lab.data import Split
 from gradnorm_optax.lab.problem import Problem
 from gradnorm_optax.lab.schedules import schedule
@@ -145,7 +151,8 @@ class Program:
     def one(state: State, _: None) -> tuple[State, Any]:
       state, figures = step(
           self.problem, built, self.train, train, seed, state)
-      acted = None if figures.choice is None else figures.choice.mode != 0
+      acted = None if figures.choice is None else sampling.acted(
+          figures.choice)
       return state, (figures.loss, acted)
 
     def evaluate(state: State) -> Any:

@@ -254,3 +254,34 @@ def test_long_dependency(name, chance, monkeypatch):
     goal.losses(out[:, 0], y)
   with pytest.raises(LabError, match='brings its own loss'):
     data.load(config, schema.Train(loss='huber'))
+
+
+def shorter():
+  """All of one length, and an array that is longer."""
+  x = RNG.normal(size=(60, 10, 2))
+  y = np.where(np.arange(10) < 5, np.arange(600).reshape(60, 10) % 2, 9)
+  return x, y, np.full(60, 5)
+
+
+def test_padding_that_all_share_is_padding(tmp_path):
+  x, y, lengths = shorter()
+  path = tmp_path / 'short.npz'
+  np.savez(path, x=x, y=y, lengths=lengths)
+  found = data.load(schema.Data(source='file', path=str(path)))
+  assert (found.train.lengths == 5).all()
+  # Three zeros of five valid labels; the nines are padding.
+  assert found.objective.chance == pytest.approx(0.6)
+
+
+def late_numbers():
+  """The first step's number is always 0."""
+  lengths = np.maximum(LENGTHS, 2)
+  return ([np.resize(one, (n, 2)) for one, n in zip(
+      SERIES, lengths, strict=True)], [np.arange(n) * 1.0 for n in lengths])
+
+
+def test_numbers_may_agree_at_one_step():
+  found = data.load(schema.Data(
+      source='function', target=f'{HERE}:late_numbers', predict='number'))
+  assert found.objective.measure.name == 'R²'
+  assert (found.train.y[:, 0] == found.train.y[0, 0]).all()

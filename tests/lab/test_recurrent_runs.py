@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gradnorm_optax import lab
+from gradnorm_optax.lab import errors, regularizer, training
 
 CONFIG = {
     'name': 'recurrent',
@@ -79,3 +80,49 @@ def test_trials_share_a_call_too(tmp_path):
   for one, other in zip(*found, strict=True):
     for a, b in zip(one.runs, other.runs, strict=True):
       assert a.final_loss == pytest.approx(b.final_loss, rel=1e-3)
+
+
+def test_bfloat16_trains(tmp_path):
+  done = lab.train(CONFIG, ['train.dtype=bfloat16', 'run.method=sgr'],
+                   out=tmp_path, quiet=True)
+  assert np.isfinite([row['loss'] for row in done.rows]).all()
+  assert len(done.profiles) == 4
+
+
+def ragged():
+  """Sequences whose ends are not at one step."""
+  rng = np.random.default_rng(0)
+  return [rng.normal(size=(n, 2)) for n in rng.integers(4, 9, 60)], (
+      np.arange(60) % 3)
+
+
+def test_unequal_lengths_cannot_be_sampled(tmp_path):
+  config = {**CONFIG, 'data': {
+      'source': 'function', 'target': f'{__name__}:ragged'}}
+  with pytest.raises(errors.LabError, match='unequal length'):
+    lab.train(config, out=tmp_path / 'a', quiet=True)
+  config['methods'] = {'adam': {'optimizer': 'adam'}}
+  done = lab.train(config, ['run.method=adam'], out=tmp_path / 'b', quiet=True)
+  assert done.profiles == [] and done.rows[-1]['step'] == 20
+
+
+def test_a_label_at_every_step_weighs_as_without_the_regularizer():
+  config = {**CONFIG, 'data': {
+      'source': 'characters', 'length': 12, 'size': 60}}
+  trainer = training.Trainer(lab.load(
+      config, ['run.method=pascanu', 'methods.pascanu.pascanu=1e-9']))
+  problem, state = trainer.problem, trainer.start()
+  batch = jax.tree.map(lambda a: a[:12], trainer.parts[0])
+  loss, _, slope = regularizer.gradient(
+      problem, state.params, batch, 1e-9)
+  (want, _), plain = jax.value_and_grad(problem.loss, has_aux=True)(
+      state.params, {}, batch.x, batch.y)
+  assert float(loss) == pytest.approx(float(want), rel=1e-5)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(
+      a, b, rtol=1e-3, atol=1e-6), slope, plain)
+
+
+def test_a_table_is_no_sequence(tmp_path):
+  config = {**CONFIG, 'data': {'source': 'iris'}}
+  with pytest.raises(errors.LabError, match='reads sequences'):
+    lab.train(config, out=tmp_path, quiet=True)

@@ -227,3 +227,26 @@ def test_bfloat16_computes_and_keeps_float32_parameters(file, tmp_path):
   assert {leaf.dtype for leaf in jax.tree.leaves(done.params)} == {
       np.dtype('float32')}
   assert done.rows[-1]['validation_score'] > 0.5
+
+
+def test_other_data_in_the_same_folder_is_refused(file, tmp_path):
+  path = tmp_path / 'own.npz'
+  x, y = np.random.default_rng(0).normal(size=(90, 3)), np.arange(90) % 3
+  config_own = config.load(file, [
+      'data.source=file', f'data.path={path}', 'train.steps=10'])
+  np.savez(path, x=x, y=y)
+  training.run(config_own, tmp_path / 'run', quiet=True)
+  np.savez(path, x=x + 1, y=y[::-1])
+  with pytest.raises(LabError, match=r'other data \(data.digest differs\)'):
+    training.run(config_own, tmp_path / 'run', quiet=True)
+
+
+def test_reading_a_run_touches_nothing(file, whole, tmp_path):
+  before = sorted(p.relative_to(whole.folder)
+                  for p in whole.folder.rglob('*'))
+  training.newest(whole.folder, config.load(file))
+  assert before == sorted(p.relative_to(whole.folder)
+                          for p in whole.folder.rglob('*'))
+  with pytest.raises(LabError, match='no checkpoint here'):
+    training.newest(tmp_path, config.load(file))
+  assert not any(tmp_path.iterdir())

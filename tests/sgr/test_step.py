@@ -16,6 +16,7 @@ from gradnorm_optax.lab import (
     through_time,
     training,
 )
+from gradnorm_optax.lab.errors import LabError
 from gradnorm_optax.lab.lines import Lines
 
 CONFIG = {
@@ -189,7 +190,7 @@ def test_only_recurrent_nets_can_be_looked_through(trained):
             'data': {'source': 'digits'}}
   for name in ('sgr', 'pascanu'):
     trainer = training.Trainer(lab.load(config, [f'run.method={name}']))
-    with pytest.raises(lab.errors.LabError, match='need.* recurrent|is for a'):
+    with pytest.raises(LabError, match='need.* recurrent|is for a'):
       trainer.one(trainer.start())
 
 
@@ -200,7 +201,7 @@ def test_only_recurrent_nets_can_be_looked_through(trained):
     ('train.accumulate=2', 'whole batch'),
 ])
 def test_settings_that_do_not_fit_are_named(change, message):
-  with pytest.raises(lab.errors.LabError, match=message):
+  with pytest.raises(LabError, match=message):
     lab.load(CONFIG, [change])
 
 

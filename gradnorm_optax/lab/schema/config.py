@@ -24,7 +24,7 @@ class Compare(Table):
   baseline: str | None = None
   workers: NonNegativeInt = 0  # 0: one per core
   trials_per_call: NonNegativeInt = 0  # 0: 1 on CPU, all of them elsewhere
-  timing_rounds: PositiveInt = 15
+  timing_rounds: Annotated[int, Field(ge=2)] = 15
   look: NonNegativeInt = 10  # first batches whose norms are shown; 0: none
 
 
