@@ -1,5 +1,7 @@
 """Per-block norms by batch as colours."""
 
+import math
+
 import numpy as np
 from matplotlib import colors, figure as mpl
 
@@ -43,6 +45,22 @@ def draw(looks: list[Look]) -> mpl.Figure:
     axis.set_yticks(range(len(blocks)), blocks, fontsize=7)
   picture.supxlabel('batch', fontsize=8)
   bar = picture.colorbar(image, ax=axes)
-  bar.set_label('norm (grey: zero or not finite)', fontsize=8)
+  bar.set_label('norm; grey: none', fontsize=8)
+  ticks = _ticks(scale.vmin, scale.vmax)
+  bar.set_ticks(ticks, labels=[f'{tick:g}' for tick in ticks])
+  bar.minorticks_off()
   bar.ax.tick_params(labelsize=7)
   return picture
+
+
+def _ticks(low: float, high: float) -> list[float]:
+  """At most five round numbers: on every minor tick, labels would overlap.
+
+  >>> _ticks(0.2, 3.0), _ticks(1e-6, 10.0)
+  ([0.2, 0.5, 1.0, 2.0], [1e-06, 0.0001, 0.01, 1.0])
+  """
+  decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+  steps = (1,) if high > 50 * low else (1, 2, 5)
+  found = [float(f'{step}e{decade}') for decade in decades for step in steps
+           if low <= float(f'{step}e{decade}') <= high]
+  return found[::-(-len(found) // 5) or 1]
