@@ -18,7 +18,8 @@ from typing import Any
 HERE = pathlib.Path(__file__).parent
 RESULTS = HERE / 'results'
 DOCS = HERE.parent / 'docs'
-STUDIES = ('temporal_order_100', 'adding_100')
+STUDIES = ('temporal_order_100', 'temporal_order_100_mild',
+           'adding_100')
 FIGURES = ('curves', 'sensitivity', 'through_time')
 
 HEAD = '''# Does sampling learn more? The first study

@@ -46,7 +46,7 @@ def draw(looks: list[Look]) -> mpl.Figure:
   picture.supxlabel('batch', fontsize=8)
   bar = picture.colorbar(image, ax=axes)
   bar.set_label('norm; grey: none', fontsize=8)
-  ticks = _ticks(scale.vmin, scale.vmax)
+  ticks = _ticks(low, high)
   bar.set_ticks(ticks, labels=[f'{tick:g}' for tick in ticks])
   bar.minorticks_off()
   bar.ax.tick_params(labelsize=7)
