@@ -89,9 +89,8 @@ def _study(name: str, found: dict[str, Any]) -> str:
         f'{_learn(row, found)} of {row["seeds"]}',
         '-' if row['acted'] is None else f'{100 * row["acted"]:.1f}',
         '1' if not row['overhead'] else f'{row["overhead"][1]:.2f}']) + ' |')
-  task = config['data']['task'].replace('_', ' ')
   lines = [
-      f'## {task.capitalize()}', '',
+      f'## {summary["title"]}', '',
       f'`configs/{name}.toml`: start {model["init"]} x {model["scale"]:g}, '
       f'{summary["steps"]} steps, rates '
       f'{", ".join(f"{r:g}" for r in config["compare"]["learning_rates"])} on '
