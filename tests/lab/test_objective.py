@@ -205,7 +205,8 @@ def test_a_regression_from_data_to_report(tmp_path):
                   'bng': {'optimizer': 'adam', 'normalize': 'bng'}},
       'train': {'steps': 60, 'eval_every': 20, 'batch_size': 30},
       'compare': {'learning_rates': [0.01, 0.1, 1e30], 'tune_seeds': 1,
-                  'seeds': 2, 'timing_rounds': 3, 'target': 0.8}},
+                  'seeds': 2, 'timing_rounds': 3, 'target': 0.8,
+                  'look': 0}},
       out=tmp_path / 'run', quiet=True)
   from rich import console
   screen = console.Console(width=130, record=True, file=io.StringIO())
