@@ -62,8 +62,7 @@ class Bench:
 
   def program(self, method: schema.Method) -> Program:
     """The program of a method; equal tables share one."""
-    key = method.model_copy(
-        update={'learning_rates': None, 'models': None}).model_dump_json()
+    key = method.alone.model_dump_json()
     if key not in self._programs:
       self._programs[key] = Program(
           self.problem, method, self.train, self.batch)

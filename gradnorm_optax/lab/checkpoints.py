@@ -34,9 +34,6 @@ class Checkpoints:
     With `read_only` nothing is touched: a run may be writing there.
     """
     self.folder, self._read_only = folder, read_only
-    if read_only and not folder.is_dir():
-      raise LabError(f'{folder.parent}: no checkpoint here; gradnorm train '
-                     'writes them')
     policy = policies.AnyPreservationPolicy([
         policies.LatestN(keep),
         policies.BestN(get_metric_fn=_score, n=1)])

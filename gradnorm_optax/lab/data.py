@@ -136,10 +136,7 @@ def finish(raw: Raw, config: schema.Data) -> Dataset:
 def _check_spread(parts: list[Split], positions: bool) -> None:
   """Numbers that do not vary in a part cannot be explained there."""
   for name, part in zip(('training', 'validation', 'test'), parts, strict=True):
-    y = part.y
-    if positions:  # one number for every valid position
-      y = y[sequences.inside(part.lengths, y.shape[1])] if (
-          part.lengths is not None) else y.reshape(-1, *y.shape[2:])
+    y = sequences.flat(part.y, part.lengths) if positions else part.y
     if not np.ptp(y, axis=0).all():
       raise LabError(f'[data] the label is one and the same number in all '
                      f'{len(part.y)} examples of the {name} part')

@@ -45,7 +45,7 @@ def take(problem: Problem, built: methods.Built, params: Any, extra: Any,
 
 
 def _plain(problem: Problem, params: Any, extra: Any, batch: Split,
-              parts: int) -> tuple[jax.Array, Any, Any]:
+           parts: int) -> tuple[jax.Array, Any, Any]:
   """Loss, new variables and gradient of a batch, in equal parts."""
   take = jax.value_and_grad(problem.loss, has_aux=True)
   if parts == 1:

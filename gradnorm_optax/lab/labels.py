@@ -158,16 +158,13 @@ def standardized(y: np.ndarray, train: np.ndarray,
                  lengths: np.ndarray | None,
                  positions: bool) -> tuple[np.ndarray, str]:
   """Standardizes numbers by the training part; padding stays 0."""
-  known, valid = y[train], None
-  if positions and lengths is not None:
-    valid = sequences.inside(lengths, y.shape[1])
-    known = known[valid[train]]
-  elif positions:
-    known = known.reshape(-1, *y.shape[2:])
+  known = y[train]
+  if positions:
+    known = sequences.flat(known, None if lengths is None else lengths[train])
   mean, deviation = known.mean(0), known.std(0)
   scaled = (y - mean) / np.where(deviation > 0, deviation, 1.0)
-  if valid is not None:
-    scaled[~valid] = 0.0
+  if positions and lengths is not None:
+    scaled[~sequences.inside(lengths, y.shape[1])] = 0.0
   told = ', '.join(f'{m:.4g} +- {d:.4g}' for m, d in zip(
       np.atleast_1d(mean)[:3], np.atleast_1d(deviation)[:3], strict=True))
   return scaled.astype(np.float32), (

@@ -55,9 +55,12 @@ def read(path: pathlib.Path) -> list[dict[str, Any]]:
   return rows
 
 
-def finite(value: Any) -> float | None:
-  """A figure that JSON can hold."""
-  return float(value) if math.isfinite(value) else None
+def finite(value: Any, digits: int | None = None) -> float | None:
+  """A figure that JSON can hold, rounded to so many decimals."""
+  value = float(value)
+  if not math.isfinite(value):
+    return None
+  return value if digits is None else round(value, digits)
 
 
 def _text(rows: Sequence[dict[str, Any]]) -> str:

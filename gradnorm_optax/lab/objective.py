@@ -11,6 +11,7 @@ import optax
 from jax import numpy as jnp
 from jax.typing import ArrayLike
 
+from gradnorm_optax.lab import sequences
 from gradnorm_optax.lab.errors import LabError
 
 NUMBER_LOSSES: dict[str, Callable[[Any, Any], jax.Array]] = {
@@ -143,7 +144,7 @@ def classes(width: int, y: np.ndarray, lengths: np.ndarray | None = None,
           f'{y.shape} and {width} classes; it must be {(*y.shape, width)}')
     return outputs
 
-  counts = np.bincount(valid(y, lengths if positions else None))
+  counts = np.bincount(sequences.flat(y, lengths if positions else None))
   chance = float(counts.max() / counts.sum())
   return Objective(
       ACCURACY,
@@ -226,10 +227,3 @@ def of_task(task: Any, y: np.ndarray) -> Objective:
       lambda out, y, _: task.right(read(out, y), y).astype(jnp.float32),
       chance=chance,
       margin=3 * math.sqrt(chance * (1 - chance) / len(y)))
-
-
-def valid(y: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
-  """The labels that are no padding, first axis: labels."""
-  if lengths is None:
-    return y.ravel()
-  return y[np.arange(y.shape[1]) < lengths[:, None]]

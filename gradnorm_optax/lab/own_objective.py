@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 
-from gradnorm_optax.lab import schema
+from gradnorm_optax.lab import schema, sequences
 from gradnorm_optax.lab.errors import LabError
 from gradnorm_optax.lab.objective import (
   ACCURACY,
@@ -18,7 +18,6 @@ from gradnorm_optax.lab.objective import (
   VARIANCE,
   Measure,
   Objective,
-  valid,
 )
 
 
@@ -87,7 +86,8 @@ def _own_score(objective: Objective, name: str, kind: str, y: np.ndarray,
   if kind == 'number':
     guesses = [jnp.full(shape, value) for value in (0.0, 3.0, -3.0)]
   else:
-    common = np.bincount(valid(y, lengths if objective.positions else None),
+    common = np.bincount(sequences.flat(
+        y, lengths if objective.positions else None),
                          minlength=width)
     guesses = [jnp.broadcast_to(10.0 * jax.nn.one_hot(index, width), shape)
                for index in (common.argmax(), common.argmin())]

@@ -58,8 +58,7 @@ class Runner:
   def key(self, phase: str, model: str, method: str, rate: float,
           seed: int) -> str:
     """The fingerprint of a trial."""
-    table = self.config.methods[method].model_dump(
-        exclude={'learning_rates', 'models'})
+    table = self.config.methods[method].alone.model_dump()
     shape = self.config.models[model].model_dump()
     own = [provenance.target_digest(name) for name in (
         table['optimizer'], shape.get('target', ''), self.config.train.loss,

@@ -9,6 +9,7 @@ from jax import lax, numpy as jnp
 
 from gradnorm_optax import sgr
 from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.lines import finite
 
 
 class Choice(NamedTuple):
@@ -102,10 +103,10 @@ def lines(step: int, pools: Any, choices: Choice) -> list[dict[str, Any]]:
   found = jax.tree.map(np.asarray, choices)
   made = []
   for i, pool in enumerate(np.asarray(pools)):
-    kept, q = pool[found.kept[i]], float(found.q[i])
+    kept = pool[found.kept[i]]
     made.append({
         'step': step + i, 'mode': int(found.mode[i]),
-        'q': round(q, 4) if np.isfinite(q) else None,
+        'q': finite(found.q[i], 4),
         'kept': sorted(kept.tolist()),
         'left': np.setdiff1d(pool, kept).tolist()})
   return made

@@ -10,6 +10,7 @@ from jax import numpy as jnp
 from gradnorm_optax import sgr
 from gradnorm_optax.lab.data import Split
 from gradnorm_optax.lab.errors import LabError
+from gradnorm_optax.lab.lines import finite
 from gradnorm_optax.lab.problem import Problem
 
 LOOKED_AT = 50  # validation examples of a profile
@@ -84,4 +85,4 @@ def moments(profiles: np.ndarray, every: int,
 
 def plain(values: Any) -> list[float | None]:
   """Figures that JSON can hold."""
-  return [round(float(v), 3) if np.isfinite(v) else None for v in values]
+  return [finite(value, 3) for value in values]

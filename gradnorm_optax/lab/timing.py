@@ -16,10 +16,8 @@ def measure(runner: Runner) -> dict[tuple[str, str], Clock]:
   """
   timings = {}
   for model in runner.config.models:
-    every = {'learning_rates': None, 'models': None}
     own = runner.config.methods_on(model)
-    tables = {name: method.model_copy(update=every)
-              for name, method in own.items()}
+    tables = {name: method.alone for name, method in own.items()}
     for method in list(tables.values()):
       base = methods.bare(method)
       if base not in tables.values():

@@ -224,10 +224,10 @@ def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,
 def newest(folder: pathlib.Path, config: schema.Config) -> tuple[str, Any]:
   """The model and the parameters of a run's newest checkpoint."""
   trainer = Trainer(config)
+  path = folder / 'checkpoints'
   checkpoints = Checkpoints(
-      folder / 'checkpoints', config.run.keep, read_only=True)
-  step = checkpoints.latest()
-  if step is None:
+      path, config.run.keep, read_only=True) if path.is_dir() else None
+  if checkpoints is None or (step := checkpoints.latest()) is None:
     raise LabError(f'{folder}: no checkpoint here; gradnorm train writes them')
   state = checkpoints.restore(step, trainer.start())
   checkpoints.close()

@@ -48,8 +48,8 @@ class History(NamedTuple):
   """Figures at every evaluation; shape (evaluations,), NaN where not run.
 
   `acted` is the share of steps in which sampling changed which examples count,
-  None without sampling. `profile` is the gradient's log10 norm at
-  every step of the sequences, (evaluations, T); None without them.
+  None without sampling. `profile` is the gradient's log10 norm at every step of
+  the sequences, (evaluations, T); None where there are none.
   """
 
   train_loss: jax.Array

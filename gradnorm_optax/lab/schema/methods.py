@@ -62,6 +62,11 @@ class Method(Table):
   models: tuple[str, ...] | None = None  # names or globs; None: all
 
   @property
+  def alone(self) -> 'Method':
+    """The method without the rates and the models that it is run on."""
+    return self.model_copy(update={'learning_rates': None, 'models': None})
+
+  @property
   def normalizers(self) -> tuple[str, ...]:
     """The names under `normalize`, as a tuple."""
     names = self.normalize
