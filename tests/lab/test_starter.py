@@ -35,8 +35,9 @@ def test_the_examples_of_the_help_work_in_its_order(
 
 
 def test_from_python(tiny, tmp_path):
-  done = lab.compare(tiny, ['compare.seeds=1', 'train.steps=10'],
-                     out=tmp_path / 'compare', quiet=True)
+  done = lab.compare(
+      tiny, ['compare.seeds=1', 'train.steps=10', 'compare.look=2'],
+      out=tmp_path / 'compare', quiet=True)
   assert [row.method for row in done.summary.rows] == [
       'momentum', 'clip_momentum']
   assert done.table() and set(done.plot()) == {
