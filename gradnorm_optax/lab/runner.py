@@ -9,6 +9,8 @@ import concurrent.futures
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from gradnorm_optax.lab import (
     bench as bench_lib,
     data,
@@ -90,6 +92,13 @@ class Runner:
       return (sum(run.score for run in runs),
               -sum(run.final_loss for run in runs))
     return max(self.rates(method), key=merit)
+
+  def acted(self, model: str, method: str) -> float | None:
+    """The share of the fresh runs' steps in which sampling acted."""
+    shares = [share for record in self.records(
+        'final', model, method, self.chosen(model, method)) if record
+              for share in record['history'].get('acted', ())]
+    return float(np.mean(shares)) if shares else None
 
   def calls(self, phase: str) -> Iterator[Call]:
     """The calls that a phase still needs, the slowest models first."""

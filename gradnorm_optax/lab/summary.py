@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -65,14 +63,7 @@ def _row(runner: Runner, model: str, method: str, clock: Clock) -> Row:
       sensitivity=tuple(_point(rate, group) for rate, group in tuned.items()),
       runs=runs, plain=methods.is_baseline(config.methods[method]),
       tuned=float(np.mean([run.score for run in tuned[rate]])),
-      acted=_acted(runner.records('final', model, method, rate)))
-
-
-def _acted(records: Sequence[dict[str, Any] | None]) -> float | None:
-  """How often sampling acted, over all steps of some trials."""
-  shares = [share for record in records if record
-            for share in record['history'].get('acted', ())]
-  return float(np.mean(shares)) if shares else None
+      acted=runner.acted(model, method))
 
 
 def _point(rate: float, runs: list[Run]) -> Point:

@@ -83,7 +83,8 @@ def _notes(found: Summary) -> str:
                     'run count as that.')
   if any(row.acted is not None for row in found.rows):
     notes.append('acted: share of the steps in which sampling changed which '
-                 'examples count; a step is timed at the start of training.')
+                 'examples count; steps with and without are timed apart and '
+                 'count by that share.')
   if any(row.edge and row.trains for row in found.rows):
     notes.append('! the best rate lies on the edge of its grid: widen the '
                  'grid before using this row.')

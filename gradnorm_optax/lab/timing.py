@@ -1,10 +1,16 @@
-"""The cost of a step against the bare optimizer, measured interleaved."""
+"""The cost of a step against the bare optimizer, measured interleaved.
+
+A step of `sgr` that acts costs several times one in range: both are timed, and
+count by the share of the comparison's own steps in which it acted.
+"""
 
 import statistics
 
 from gradnorm_optax.lab import methods, provenance, results, schema
 from gradnorm_optax.lab.findings import Clock
 from gradnorm_optax.lab.runner import Runner
+
+FAR = 1e30  # no log norm comes near
 
 
 def measure(runner: Runner) -> dict[tuple[str, str], Clock]:
@@ -22,7 +28,7 @@ def measure(runner: Runner) -> dict[tuple[str, str], Clock]:
       base = methods.bare(method)
       if base not in tables.values():
         tables[_alone(base)] = base
-    rounds = _rounds(runner, model, tables)
+    rounds = _mixed(runner, model, tables)
     names = {table.model_dump_json(): name for name, table in tables.items()}
     for name in own:
       base = methods.bare(tables[name])
@@ -44,9 +50,40 @@ def _alone(base: schema.Method) -> str:
   return f'{base.optimizer} alone, {base.sampling.size} examples'
 
 
+def _mixed(runner: Runner, model: str,
+           tables: dict[str, schema.Method]) -> dict[str, list[float]]:
+  """Step seconds of every method in every round."""
+  # Out of reach, or without an end: acts always, or never.
+  halves = {name: (_within(table, FAR, FAR), _within(table, -FAR, FAR))
+            for name, table in tables.items() if _two_sided(table)}
+  programs = {name: table for name, table in tables.items()
+              if name not in halves}
+  for name, (acts, rests) in halves.items():
+    programs |= {f'{name}, acting': acts, f'{name}, in range': rests}
+  rounds = _rounds(runner, model, programs)
+  for name in halves:
+    share = runner.acted(model, name) or 0.0
+    rounds[name] = [
+        share * acting + (1 - share) * resting
+        for acting, resting in zip(rounds[f'{name}, acting'],
+                                   rounds[f'{name}, in range'], strict=True)]
+  return rounds
+
+
+def _two_sided(table: schema.Method) -> bool:
+  return table.sampling is not None and table.sampling.rule == 'sgr'
+
+
+def _within(table: schema.Method, low: float, high: float) -> schema.Method:
+  """The method with another range of Q."""
+  sampling = table.sampling and table.sampling.model_copy(
+      update={'low': low, 'high': high})
+  return table.model_copy(update={'sampling': sampling})
+
+
 def _rounds(runner: Runner, model: str,
             tables: dict[str, schema.Method]) -> dict[str, list[float]]:
-  """Step seconds of every method in every round."""
+  """Step seconds of every program in every round."""
   key = results.fingerprint(
       timing=model, table=runner.config.models[model].model_dump(),
       methods={name: table.model_dump() for name, table in tables.items()},

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradnorm_optax import lab
-from gradnorm_optax.lab import errors, regularizer, training
+from gradnorm_optax.lab import bench, data, errors, regularizer, training
 
 CONFIG = {
     'name': 'recurrent',
@@ -49,6 +49,12 @@ def test_compare_shows_the_gradient_through_time(tmp_path):
   assert 'through time' in page
   sgr = next(row for row in done.summary.rows if row.method == 'sgr')
   assert sgr.bare == 'random' and sgr.acted > 0.5
+  # Steps that act and steps that do not count by their share.
+  times, = (row['rounds'] for row in rows if row['phase'] == 'timing')
+  assert set(times) >= {'sgr, acting', 'sgr, in range'}
+  mixed = (sgr.acted * np.array(times['sgr, acting'])
+           + (1 - sgr.acted) * np.array(times['sgr, in range']))
+  assert sgr.step_seconds == pytest.approx(np.median(mixed))
 
 
 def test_train_logs_its_choices_and_goes_on_after_a_crash(tmp_path):
@@ -72,16 +78,20 @@ def test_train_logs_its_choices_and_goes_on_after_a_crash(tmp_path):
   jax.tree.map(np.testing.assert_array_equal, again.params, done.params)
 
 
-def test_trials_share_a_call_too(tmp_path):
+def test_trials_share_a_call_too():
   """As on an accelerator: same choices, whatever else is in the batch."""
-  config = {**CONFIG, 'methods': {
-      name: CONFIG['methods'][name] for name in ('random', 'sgr')}}
-  found = [lab.compare(
-      config, [f'compare.trials_per_call={count}'], out=tmp_path / str(count),
-      quiet=True).summary.rows for count in (1, 2)]
-  for one, other in zip(*found, strict=True):
-    for a, b in zip(one.runs, other.runs, strict=True):
-      assert a.final_loss == pytest.approx(b.final_loss, rel=1e-3)
+  config = lab.load(CONFIG)
+  dataset = data.load(config.data, config.train)
+  alone, shared = (
+      bench.Bench(config.models['srn'], dataset, config.train, batch)
+      for batch in (1, 2))
+  sgr, seeds = config.methods['sgr'], (0, 1)
+  both = shared.run(sgr, (1e-3, 1e-3), seeds, test=False)
+  for seed, got in zip(seeds, both, strict=True):
+    want, = alone.run(sgr, (1e-3,), (seed,), test=False)
+    assert got.history['acted'] == want.history['acted']
+    np.testing.assert_allclose(
+        got.history['loss'], want.history['loss'], rtol=1e-3)
 
 
 def test_bfloat16_trains(tmp_path):
