@@ -13,6 +13,7 @@ from gradnorm_optax.lab import (
     figures,
     progress,
     results,
+    run_folder,
     schema,
     summary,
     table,
@@ -62,8 +63,13 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
 
   Returns:
     The comparison, with `.table()` and `.plot()`.
+
+  Raises:
+    LabError: A folder of `gradnorm train`, a disk that is full, or a method
+      that refuses a model.
   """
   folder = pathlib.Path(out or pathlib.Path('runs') / config.name)
+  run_folder.check(folder, 'gradnorm compare')
   total = sum(
       len(method.learning_rates or config.compare.learning_rates)
       * config.compare.tune_seeds + config.compare.seeds

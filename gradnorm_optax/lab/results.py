@@ -11,6 +11,8 @@ from typing import Any
 
 from gradnorm_optax.lab.errors import LabError
 
+TRIALS = 'trials.jsonl'
+
 
 def fingerprint(**parts: Any) -> str:
   """A digest of what determines a trial's result.
@@ -38,7 +40,7 @@ class Store:
       self.folder.mkdir(parents=True, exist_ok=True)
       self._guard = claim(self.folder)
       try:
-        path = self.folder / 'trials.jsonl'
+        path = self.folder / TRIALS
         if fresh:
           path.unlink(missing_ok=True)
         self._read(path)

@@ -169,6 +169,19 @@ def test_another_configuration_is_refused(file, whole):
               file.parent / 'nothing', quiet=True)
 
 
+def test_a_folder_of_another_command_is_refused(
+    file, whole, gradnorm, tmp_path):
+  before = (whole.folder / 'config.toml').read_bytes()
+  code, _, err = gradnorm('compare', file, '--out', whole.folder, '--fresh')
+  assert code == 2 and 'holds a run of gradnorm train (metrics.jsonl)' in err
+  assert (whole.folder / 'config.toml').read_bytes() == before
+  assert not (whole.folder / 'trials.jsonl').exists()
+  (tmp_path / 'trials.jsonl').touch()
+  code, _, err = gradnorm('train', file, '--out', tmp_path, '--fresh')
+  assert code == 2 and 'holds a run of gradnorm compare' in err
+  assert (tmp_path / 'trials.jsonl').exists()
+
+
 def test_full_disk_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch):
   store = Checkpoints(tmp_path, 2)
   state = {'a': np.arange(3.0), 'none': np.zeros((0, 2))}
