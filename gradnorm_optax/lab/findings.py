@@ -168,6 +168,19 @@ class Summary:
   measure: Measure = ACCURACY
   worst: float = 0.0
 
+  @property
+  def diagnosis(self) -> str | None:
+    """The command that says where the first diverged run went bad."""
+    lost = next(((row, run) for row in self.rows for run in row.runs
+                 if run.diverged), None)
+    if lost is None:
+      return None
+    row, run = lost
+    values = {'model': row.model, 'method': row.method,
+              'learning_rate': f'{row.rate:g}', 'seed': run.seed}
+    return 'gradnorm train CONFIG ' + ' '.join(
+        f'--set run.{key}={value}' for key, value in values.items())
+
 
 @dataclasses.dataclass(frozen=True)
 class Look:

@@ -91,4 +91,7 @@ def _notes(found: Summary) -> str:
   if any(not row.trains for row in found.rows):
     notes.append('does not train: no run at any rate was better than '
                  'guessing.')
+  if found.diagnosis:
+    notes.append('diverged: a loss was not finite; the step and the block are '
+                 f'named by {found.diagnosis}')
   return '\n' + '\n'.join(notes)

@@ -1,6 +1,7 @@
 """A small comparison, end to end through the command."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def test_an_interrupted_comparison_goes_on(finished, tmp_path):
   assert figures(again) == figures(done)
 
 
-def test_diverged_trials_stop_and_are_counted(tiny, tmp_path):
+def test_diverged_trials_stop_and_are_counted(tiny, gradnorm, tmp_path):
   found = comparison.run(config.load(tiny, [
       'compare.learning_rates=[1e30]', 'compare.seeds=1',
       'methods.clip_momentum.optimizer=sgd']), tmp_path / 'run', quiet=True)
@@ -76,6 +77,12 @@ def test_diverged_trials_stop_and_are_counted(tiny, tmp_path):
   records = [json.loads(line) for line in lines(tmp_path / 'run')]
   assert all(len(r['history']['loss']) == 0 for r in records
              if r['phase'] == 'tune' and r['method'] == 'momentum')
+  # The table and the report say how to find out what went bad, and where.
+  command = found.summary.diagnosis
+  assert command and command in (tmp_path / 'run/report.html').read_text()
+  words = command.replace('CONFIG', str(tiny)).split()[1:]
+  code, _, err = gradnorm(*words, '--out', tmp_path / 'train')
+  assert code == 3 and re.search(r'step \d+: (block|the loss)', err)
 
 
 def test_vmapped_trials_agree_and_share_a_call(finished, tmp_path):
