@@ -23,9 +23,11 @@ from gradnorm_optax.sgr import (
 )
 from gradnorm_optax.sing import (
     centralize as centralize,
-    scale_by_softplus_adam as scale_by_softplus_adam,
     sing as sing,
     standardize as standardize,
+)
+from gradnorm_optax.softplus_adam import (
+    scale_by_softplus_adam as scale_by_softplus_adam,
 )
 from gradnorm_optax.telemetry import (
     block_norms as block_norms,

@@ -109,14 +109,14 @@ def _app() -> Any:
 
     Example: gradnorm methods
     """
-    from gradnorm_optax.lab import methods as lib
+    from gradnorm_optax.lab import parts as lib
     _console().print(_methods(lib))
 
   return app
 
 
 def _methods(lib: Any) -> Any:
-  """The table of the registered methods."""
+  """The table of what `parts` registers."""
   from rich import table
   shown = table.Table(box=None, pad_edge=False)
   for name in ('key', 'value', 'what it is'):

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from gradnorm_optax.lab import results
-from gradnorm_optax.lab.errors import LabError
 
 KEPT = 'the last checkpoint is whole'
 
@@ -40,19 +39,9 @@ class Lines:
 
 
 def read(path: pathlib.Path) -> list[dict[str, Any]]:
-  """Reads the whole rows; a line cut short by a crash is left out."""
-  if not path.exists():
-    return []
-  text = path.read_text(encoding='utf-8')
-  rows = []
-  for number, line in enumerate(text[:text.rfind('\n') + 1].splitlines(), 1):
-    try:
-      rows.append(json.loads(line))
-      rows[-1]['step']
-    except (ValueError, KeyError, TypeError) as error:
-      raise LabError(f'{path}:{number}: not a row of figures ({error}); mend '
-                     'the line or start over with --fresh') from error
-  return rows
+  """Reads the rows; none where there is no file."""
+  return (results.read(path, 'step', 'a row of figures') if path.exists()
+          else [])
 
 
 def finite(value: Any, digits: int | None = None) -> float | None:

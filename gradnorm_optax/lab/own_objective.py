@@ -57,8 +57,8 @@ def chosen(objective: Objective, train: schema.Train, y: np.ndarray,
 
 def _own(key: str, name: str, positions: bool) -> Callable[[Any, Any], Any]:
   """The user's function, with a check of what it returns."""
-  from gradnorm_optax.lab import methods
-  function = methods.target(name)
+  from gradnorm_optax.lab import targets
+  function = targets.load(name)
 
   def each(outputs: Any, y: Any) -> Any:
     try:

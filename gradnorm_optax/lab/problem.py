@@ -9,7 +9,7 @@ from flax import linen as nn
 from jax.typing import ArrayLike
 
 from gradnorm_optax import paths
-from gradnorm_optax.lab import methods, models, schema
+from gradnorm_optax.lab import models, parts, schema
 from gradnorm_optax.lab.data import Dataset, Split
 from gradnorm_optax.lab.errors import LabError
 
@@ -30,7 +30,7 @@ class Problem(NamedTuple):
 
   module: Any
   dataset: Dataset
-  context: methods.Context
+  context: parts.Context
   start: str = 'balanced'
   told: bool = False
 
@@ -132,5 +132,5 @@ def build(model: schema.Model, dataset: Dataset,
     return out
 
   example = jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
-  return Problem(module, dataset, methods.Context(stacked, apply_fn, example),
+  return Problem(module, dataset, parts.Context(stacked, apply_fn, example),
                  getattr(model, 'start', 'balanced'), told)

@@ -6,7 +6,6 @@ import os
 import pathlib
 import platform
 import subprocess
-import sys
 from importlib import metadata
 from typing import Any
 
@@ -63,16 +62,6 @@ def data_digest(arrays: Any) -> str:
     digest.update(repr((array.shape, array.dtype)).encode())
     digest.update(array.tobytes())
   return digest.hexdigest()[:16]
-
-
-@functools.cache
-def target_digest(target: str) -> str:
-  """A digest of the file behind `module:function`, the user's own code."""
-  module = sys.modules.get(target.partition(':')[0])
-  path = getattr(module, '__file__', None)
-  if path is None or not pathlib.Path(path).exists():
-    return ''
-  return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()[:16]
 
 
 @functools.cache

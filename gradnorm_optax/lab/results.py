@@ -54,17 +54,9 @@ class Store:
     """Reads the finished trials and cuts off a broken last line."""
     if not path.exists():
       return
-    text = path.read_bytes()
-    whole = text.rfind(b'\n') + 1
-    if whole < len(text):
-      os.truncate(path, whole)
-    for number, line in enumerate(text[:whole].splitlines(), 1):
-      try:
-        record = json.loads(line)
-        self.records[record['fingerprint']] = record
-      except (ValueError, KeyError) as error:
-        raise LabError(f'{path}:{number}: not a finished trial ({error}); '
-                       'mend the line or start over with --fresh') from error
+    for record in read(path, 'fingerprint', 'a finished trial'):
+      self.records[record['fingerprint']] = record
+    os.truncate(path, path.read_bytes().rfind(b'\n') + 1)
 
   def add(self, record: dict[str, Any]) -> None:
     """Appends a finished trial; it is on the disk when this returns."""
@@ -115,6 +107,19 @@ def claim(folder: pathlib.Path) -> Any:
     raise LabError(f'{folder}: another process is writing here; wait for it '
                    'or give --out another folder') from None
   return guard
+
+
+def read(path: pathlib.Path, key: str, what: str) -> list[dict[str, Any]]:
+  """Reads rows with a `key`, one a line; a line cut short is left out."""
+  text, rows = path.read_bytes(), []
+  for number, line in enumerate(text[:text.rfind(b'\n') + 1].splitlines(), 1):
+    try:
+      rows.append(json.loads(line))
+      rows[-1][key]
+    except (ValueError, KeyError, TypeError) as error:
+      raise LabError(f'{path}:{number}: not {what} ({error}); mend the line or '
+                     'start over with --fresh') from error
+  return rows
 
 
 def write(path: str | os.PathLike[str], content: str | bytes) -> None:

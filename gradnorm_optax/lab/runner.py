@@ -18,6 +18,7 @@ from gradnorm_optax.lab import (
     provenance,
     results,
     schema,
+    targets,
 )
 from gradnorm_optax.lab.errors import LabError
 from gradnorm_optax.lab.findings import Look, Profiles, Run
@@ -62,7 +63,7 @@ class Runner:
     """The fingerprint of a trial."""
     table = self.config.methods[method].alone.model_dump()
     shape = self.config.models[model].model_dump()
-    own = [provenance.target_digest(name) for name in (
+    own = [targets.digest(name) for name in (
         table['optimizer'], shape.get('target', ''), self.config.train.loss,
         self.config.train.score or '') if ':' in name]
     return results.fingerprint(

@@ -17,8 +17,8 @@ MOST_KINDS = 1000  # of a categorical column: each becomes an input
 def read(config: schema.Data) -> Raw:
   """Reads what `[data]` names: a table, arrays or the user's function."""
   if config.target is not None:
-    from gradnorm_optax.lab import methods
-    return _called(config, config.target, methods.target(config.target))
+    from gradnorm_optax.lab import targets
+    return _called(config, config.target, targets.load(config.target))
   path = pathlib.Path(config.path or '')
   if not path.exists():
     here = '' if path.is_absolute() else f' in {pathlib.Path.cwd()}'

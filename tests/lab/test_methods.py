@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import gradnorm_optax as gn
-from gradnorm_optax.lab import methods, schema
+from gradnorm_optax.lab import methods, parts, schema
 from gradnorm_optax.lab.schedules import schedule
 
 HAND = {
@@ -105,7 +105,7 @@ def test_own_function_must_return_a_transformation():
 def test_methods_command(gradnorm):
   code, out, _ = gradnorm('methods')
   assert code == 0
-  for name in (*methods.OPTIMIZERS, *methods.NORMALIZERS, *methods.WRAPPERS):
+  for name in (*parts.OPTIMIZERS, *parts.NORMALIZERS, *parts.WRAPPERS):
     assert name in out
 
 

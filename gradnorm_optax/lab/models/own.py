@@ -59,8 +59,8 @@ def make(model: schema.Own, outputs: int) -> Any:
   `nnx.Rngs` of its own; an NNX model made without them starts every run from
   the same weights, trained ones for example.
   """
-  from gradnorm_optax.lab import methods
-  given = methods.target(model.target)
+  from gradnorm_optax.lab import targets
+  given = targets.load(model.target)
   function = functools.partial(given, outputs=outputs, **model.options)
   called: Any = getattr(given, '__init__') if isinstance(given, type) else given
   try:
