@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradnorm_optax.lab import schema, tables
+from gradnorm_optax.lab import loaders, schema, tables
 from gradnorm_optax.lab.errors import LabError, nearest
 from gradnorm_optax.lab.raw import Raw
 
@@ -42,6 +42,8 @@ def hub(config: schema.Data) -> Raw:
     name, label = config.path or CIFAR10, 'label'
   # What lies here is read afresh; what comes over the network is kept.
   local = pathlib.Path(name).exists()
+  for path in sorted(pathlib.Path(name).rglob('*.csv')) if local else ():
+    loaders.check_csv(config, path)
   with tempfile.TemporaryDirectory() as cache:
     found = _loaded(name, path=name, name=config.subset,
                     cache_dir=cache if local else None)
@@ -88,9 +90,11 @@ def _named(part: Any, label: str, labels: Any) -> np.ndarray:
 
 def _loaded(shown: str, **options: Any) -> Any:
   """Loads with a clear error: unknown, offline or not readable."""
-  library = tables.library(shown)
   try:
-    return library.load_dataset(**options)
+    with loaders.quiet(shown) as datasets:
+      return datasets.load_dataset(**options)
+  except LabError:
+    raise
   except Exception as error:  # its errors share no class
     cause = str(error.__cause__ or error).strip().splitlines()
     raise LabError(

@@ -1,13 +1,12 @@
 """The user's own examples: a table or arrays, read with nothing lost."""
 
 import pathlib
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from gradnorm_optax.lab import schema, sequences
+from gradnorm_optax.lab import loaders, schema, sequences
 from gradnorm_optax.lab.errors import LabError, nearest
 from gradnorm_optax.lab.raw import Raw
 
@@ -144,7 +143,7 @@ def _masked(config: schema.Data, name: str, x: np.ndarray, y: np.ndarray,
 
 def _file(config: schema.Data, path: pathlib.Path) -> Raw:
   """Reads a CSV or Parquet file; a CSV's first row holds the names."""
-  return table(config, str(path), _frame(path),
+  return table(config, str(path), loaders.frame(config, path),
                2 if path.suffix == '.csv' else 1)
 
 
@@ -219,31 +218,6 @@ def _listed(config: schema.Data, name: str, frame: Any, inputs: list[str],
         np.asarray(cell)) for cell in cells if len(cell)]
     rows.append(one[0] if len(one) == 1 else np.stack(one, -1) if one else [])
   return _sequences(config, name, rows, y, where)
-
-
-def library(name: Any) -> Any:
-  """The `datasets` package, quiet."""
-  try:
-    import datasets
-  except ImportError as error:
-    raise LabError(f'{name}: reading this needs the datasets package; run: '
-                   'pip install "gradnorm_optax[data]"') from error
-  datasets.disable_progress_bars()
-  return datasets
-
-
-def _frame(path: pathlib.Path) -> Any:
-  """The file as a pandas table, through Hugging Face's loaders."""
-  datasets = library(path)
-  make = (datasets.Dataset.from_csv if path.suffix == '.csv'
-          else datasets.Dataset.from_parquet)
-  with tempfile.TemporaryDirectory() as cache:
-    try:
-      return make(str(path), cache_dir=cache, keep_in_memory=True).to_pandas()
-    except Exception as error:
-      cause = error.__cause__ or error
-      raise LabError(f'{path}: cannot read this table: '
-                     f'{str(cause).splitlines()[0]}') from error
 
 
 def _column(config: schema.Data, name: str, column: Any,
