@@ -64,7 +64,7 @@ def safe_scale(total: jax.Array) -> jax.Array:
   # An infinite or NaN sum compares false twice and is scaled down.
   return lax.select(
       lax.lt(total, constant(low(total.dtype))),
-      constant(2.0 ** (exponent // 2)),
+      constant(2.0 ** (exponent // 2 - 1)),
       lax.select(
           lax.lt(total, constant(high(total.dtype))), constant(1),
           constant(2.0 ** (-exponent * 5 // 8))))

@@ -66,9 +66,13 @@ def read(
   doubtful += [lax.lt(quick.squares[n], TRUSTED * total[n]) for n in chosen]
 
   def carefully():
-    scale = [_floats.safe_scale(v) for v in by_block]
+    # Where entries are known when XLA compiles, it would take (x s)^2 for
+    # x^2 s^2, and x^2 is out of range.
+    entries, totals = (
+        [lax.optimization_barrier(x) for x in xs] for xs in (leaves, by_block))
+    scale = [_floats.safe_scale(v) for v in totals]
     return finish(_read_carefully(
-        specs, leaves, _stats.spread(layout, scale), sums, axis_name), scale)
+        specs, entries, _stats.spread(layout, scale), sums, axis_name), scale)
 
   return lax.cond(
       _shards.agree(

@@ -129,3 +129,23 @@ def test_complex_leaves():
   result, _ = gn.normalize_by_block_norm().update(tree, ())
   np.testing.assert_allclose(result['kernel'], tree['kernel'] / 13, rtol=1e-6)
   assert result['kernel'].dtype == jnp.complex64
+
+
+@pytest.mark.parametrize('make', [
+    gn.normalize_by_block_norm, gn.standardize,
+    lambda: gn.record_block_norms('found')])
+def test_gradients_known_when_compiled(make):
+  """XLA must not take (x s)^2 for x^2 s^2: of a frozen layer that is 0 inf."""
+  tx = make()
+
+  def update(known):
+    tree = {name: {'kernel': jnp.full((2, 3), value)}
+            for name, value in known.items()}
+    return tx.update(tree, tx.init(tree))
+
+  known = {'zero': 0.0, 'tiny': 1e-37, 'small': 1e-23, 'one': 1.0,
+           'huge': 1e30}
+  want, got = update(known), jax.jit(lambda: update(known))()
+  for a, b in zip(jax.tree.leaves(want), jax.tree.leaves(got), strict=True):
+    np.testing.assert_allclose(b, a, rtol=1e-6)
+    assert np.isfinite(b).all()
