@@ -1,4 +1,4 @@
-"""The user's own examples: a table or arrays, read with nothing lost."""
+"""The user's own examples: found, and a table of them read."""
 
 import pathlib
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradnorm_optax.lab import loaders, schema, sequences
+from gradnorm_optax.lab import arrays, loaders, schema
 from gradnorm_optax.lab.errors import LabError, nearest
 from gradnorm_optax.lab.raw import Raw
 
@@ -16,8 +16,7 @@ MOST_KINDS = 1000  # of a categorical column: each becomes an input
 def read(config: schema.Data) -> Raw:
   """Reads what `[data]` names: a table, arrays or the user's function."""
   if config.target is not None:
-    from gradnorm_optax.lab import targets
-    return _called(config, config.target, targets.load(config.target))
+    return arrays.called(config, config.target)
   path = pathlib.Path(config.path or '')
   if not path.exists():
     here = '' if path.is_absolute() else f' in {pathlib.Path.cwd()}'
@@ -26,119 +25,11 @@ def read(config: schema.Data) -> Raw:
     from gradnorm_optax.lab import pictures
     return pictures.folder(config, path)
   readers: dict[str, Callable[[schema.Data, pathlib.Path], Raw]] = {
-      '.npz': _npz, '.npy': _npy, '.csv': _file, '.parquet': _file}
+      '.npz': arrays.npz, '.npy': arrays.npy, '.csv': _file, '.parquet': _file}
   if path.suffix not in readers:
     raise LabError(f'[data] path: {path}: unknown kind of file'
                    f'{nearest(path.suffix, readers)}')
   return readers[path.suffix](config, path)
-
-
-def _called(config: schema.Data, name: str, function: Callable[[], Any]) -> Raw:
-  """Calls the user's function."""
-  given = function()
-  if not isinstance(given, tuple) or len(given) not in (2, 3):
-    raise LabError(f'[data] target: {name!r} must return (inputs, labels) or '
-                   '(inputs, labels, lengths), not '
-                   f'{type(given).__name__}')
-  return _arrays(config, name, *given)
-
-
-def _npz(config: schema.Data, path: pathlib.Path) -> Raw:
-  """Reads arrays `x`, `y` (or the named ones) and `lengths` of an archive."""
-  with np.load(path, allow_pickle=False) as archive:
-    for name in (config.inputs, config.label):
-      if name not in archive:
-        raise LabError(f'{path}: no array {name!r}{nearest(name, archive)}')
-    lengths = archive['lengths'] if 'lengths' in archive else None
-    return _arrays(config, str(path), archive[config.inputs],
-                   archive[config.label], lengths)
-
-
-def _npy(config: schema.Data, path: pathlib.Path) -> Raw:
-  """Reads a pair of .npy files."""
-  labels = pathlib.Path(config.labels or '')
-  if not labels.exists():
-    raise LabError(f'[data] labels: {labels} does not exist')
-  return _arrays(config, str(path), np.load(path, allow_pickle=False),
-                 np.load(labels, allow_pickle=False))
-
-
-def _arrays(config: schema.Data, name: str, x: Any, y: Any,
-            lengths: Any = None) -> Raw:
-  """Checks arrays or lists of sequences: one label for each example."""
-  def where(example: int, entry: int | None) -> str:
-    place = '' if entry is None else f', entry {entry}'
-    return f'{name}: example {example}{place}'
-
-  if len(x) != len(y):
-    raise LabError(f'{name}: {len(x)} inputs, but {len(y)} labels')
-  if not len(x):
-    raise LabError(f'{name}: no examples')
-  if lengths is None and sequences.ragged(x):
-    return _sequences(config, name, x, y, where)
-  x, y = np.asarray(x), np.asarray(y)
-  if x.dtype.kind not in 'fiub':
-    raise LabError(f'{name}: inputs have dtype {x.dtype}, not numbers')
-  if lengths is not None:
-    lengths = np.asarray(lengths)
-    return _masked(config, name, x, y, lengths, where)
-  if x.dtype.kind in 'iub' and x.ndim == 1:
-    x = x[:, None]
-  return Raw(name, _typed(config, name, x), y, [], where)
-
-
-def _typed(config: schema.Data, name: str, x: np.ndarray) -> np.ndarray:
-  """Symbols as integers, everything else as numbers."""
-  if not config.symbols:
-    return x if x.dtype.kind == 'f' else x.astype(np.float64)
-  if x.dtype.kind not in 'iu' or x.min() < 0:
-    raise LabError(f'{name}: data.symbols needs integers from 0 on, not '
-                   f'{x.dtype} from {x.min()} on')
-  return x
-
-
-def _sequences(config: schema.Data, name: str, x: Any, y: Any,
-               where: Callable[[int, int | None], str]) -> Raw:
-  """Pads sequences, and their labels where every position has one."""
-  notes = []
-  if sequences.texts(x):
-    x, alphabet = sequences.coded(x)
-    notes.append(f'{len(alphabet)} symbols')
-    config = config.model_copy(update={'symbols': True})
-  x, lengths = sequences.padded(x, where)
-  if sequences.ragged(y):
-    if sequences.texts(y) and not isinstance(y[0], str):
-      y = sequences.coded(y)[0]
-    if not isinstance(y[0], str):
-      y, held = sequences.padded(y, where)
-      if (held != lengths).any():
-        i = int(np.flatnonzero(held != lengths)[0])
-        raise LabError(f'{where(i, None)}: {lengths[i]} steps, but {held[i]} '
-                       'labels')
-  raw = _masked(config, name, x, np.asarray(y), lengths, where)
-  raw.notes[:0] = notes
-  return raw
-
-
-def _masked(config: schema.Data, name: str, x: np.ndarray, y: np.ndarray,
-            lengths: np.ndarray,
-            where: Callable[[int, int | None], str]) -> Raw:
-  """Checks the lengths and empties the padding, whatever stood there."""
-  steps = x.shape[1] if x.ndim > 1 else 0
-  bad = (lengths < 1) | (lengths > steps) if lengths.shape == (
-      len(x),) and lengths.dtype.kind in 'iu' else np.ones(1, bool)
-  if bad.any():
-    raise LabError(f'{where(int(bad.argmax()), None)}: lengths must be '
-                   f'{len(x)} integers from 1 to {steps}')
-  inside = sequences.inside(lengths, steps)
-  x = _typed(config, name, np.where(
-      inside.reshape(inside.shape + (1,) * (x.ndim - 2)), x,
-      np.zeros((), x.dtype)))
-  if x.ndim == 2 and x.dtype.kind == 'f':
-    x = x[..., None]
-  notes = [] if lengths.min() == lengths.max() else [
-      f'{lengths.min()} to {lengths.max()} steps, padded']
-  return Raw(name, x, y, notes, where, lengths.astype(np.int32))
 
 
 def _file(config: schema.Data, path: pathlib.Path) -> Raw:
@@ -217,7 +108,7 @@ def _listed(config: schema.Data, name: str, frame: Any, inputs: list[str],
     one = [np.stack([np.asarray(v) for v in cell]) if np.ndim(cell[0]) else (
         np.asarray(cell)) for cell in cells if len(cell)]
     rows.append(one[0] if len(one) == 1 else np.stack(one, -1) if one else [])
-  return _sequences(config, name, rows, y, where)
+  return arrays.padded(config, name, rows, y, where)
 
 
 def _column(config: schema.Data, name: str, column: Any,

@@ -1,0 +1,199 @@
+"""The user's arrays, from files or from a function of theirs."""
+
+import contextlib
+import inspect
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from gradnorm_optax.lab import schema, sequences, targets
+from gradnorm_optax.lab.errors import LabError, nearest
+from gradnorm_optax.lab.raw import Raw
+
+MEND = '(inputs, labels) or (inputs, labels, lengths)'
+
+
+def called(config: schema.Data, name: str) -> Raw:
+  """Calls the user's function; what it raises stays as it is."""
+  function = targets.load(name)
+  if not callable(function):
+    raise LabError(f'[data] target: {name!r} is {_kind(function)}, not a '
+                   f'function that returns {MEND}')
+  try:
+    inspect.signature(function).bind()
+  except TypeError as error:
+    raise LabError(f'[data] target: {name!r} is called without arguments: '
+                   f'{error}; give them defaults') from error
+  except ValueError:  # a signature that cannot be looked at
+    pass
+  given = function()
+  if not isinstance(given, tuple) or len(given) not in (2, 3):
+    raise LabError(f'[data] target: {name!r} must return {MEND}, not '
+                   + (f'{len(given)} values' if isinstance(given, tuple)
+                      else _kind(given)))
+  return _arrays(config, name, *given)
+
+
+@contextlib.contextmanager
+def _opened(path: pathlib.Path) -> Iterator[Any]:
+  """Opens a file of arrays; whatever it breaks on is said in one line."""
+  try:
+    with path.open('rb') as file:  # NumPy leaves a broken one open
+      found = np.load(file, allow_pickle=False)
+      with found if hasattr(found, 'close') else contextlib.nullcontext():
+        yield found
+  except LabError:
+    raise
+  except Exception as error:  # zip, zlib and NumPy each have their own
+    if 'allow_pickle' in str(error):
+      raise LabError(
+          f'{path}: holds Python objects (or is no file of arrays), which are '
+          'not read; save texts as np.array(values, str), and sequences of '
+          'unequal length padded, with an array `lengths`') from error
+    told = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    raise LabError(f'{path}: cannot read the arrays: the file is damaged or '
+                   f'cut short ({told}); save it again') from error
+
+
+def npz(config: schema.Data, path: pathlib.Path) -> Raw:
+  """Reads arrays `x`, `y` (or the named ones) and `lengths` of an archive."""
+  with _opened(path) as archive:
+    if isinstance(archive, np.ndarray):
+      raise LabError(f'{path}: one array, not an archive; save with '
+                     'np.savez(path, x=inputs, y=labels)')
+    for name in (config.inputs, config.label):
+      if name not in archive:
+        raise LabError(f'{path}: no array {name!r}{nearest(name, archive)}')
+    lengths = archive['lengths'] if 'lengths' in archive else None
+    x, y = archive[config.inputs], archive[config.label]
+  return _arrays(config, str(path), x, y, lengths)
+
+
+def npy(config: schema.Data, path: pathlib.Path) -> Raw:
+  """Reads a pair of .npy files."""
+  labels = pathlib.Path(config.labels or '')
+  if not labels.exists():
+    raise LabError(f'[data] labels: {labels} does not exist')
+  read = []
+  for file in (path, labels):
+    with _opened(file) as found:
+      if not isinstance(found, np.ndarray):
+        raise LabError(f'{file}: an archive, not one array; call it .npz')
+      read.append(found)
+  return _arrays(config, str(path), *read)
+
+
+def _listed(name: str, which: str, values: Any) -> Any:
+  """The values as an array or a list; refuses what has no examples."""
+  if not isinstance(values, np.ndarray | list | tuple) and hasattr(
+      values, '__array__'):
+    values = np.asarray(values)  # of pandas, JAX, PyTorch
+  mend = '.toarray()' if hasattr(values, 'toarray') else (
+      'list(...)' if inspect.isgenerator(values) or hasattr(
+          values, '__next__') else '')
+  if not (values.ndim if isinstance(values, np.ndarray)
+          else isinstance(values, list | tuple)):
+    raise LabError(
+        f'{name}: the {which} must be an array or a list with one entry for '
+        f'each example, not {_kind(values)}'
+        + (f'; give their {mend}' if mend else ''))
+  return values
+
+
+def _kind(value: Any) -> str:
+  """What a value is, for a message."""
+  if value is None:
+    return 'None'
+  if isinstance(value, np.ndarray):
+    return f'one value, {value}, of shape ()'
+  return type(value).__name__
+
+
+def _array(name: str, which: str, values: Any) -> np.ndarray:
+  """The values as one array."""
+  try:
+    return np.asarray(values)
+  except ValueError as error:
+    raise LabError(f'{name}: the {which} are no array: '
+                   f'{str(error).splitlines()[0]}') from error
+
+
+def _arrays(config: schema.Data, name: str, x: Any, y: Any,
+            lengths: Any = None) -> Raw:
+  """Checks arrays or lists of sequences: one label for each example."""
+  def where(example: int, entry: int | None) -> str:
+    place = '' if entry is None else f', entry {entry}'
+    return f'{name}: example {example}{place}'
+
+  x, y = _listed(name, 'inputs', x), _listed(name, 'labels', y)
+  if len(x) != len(y):
+    raise LabError(f'{name}: {len(x)} inputs, but {len(y)} labels')
+  if not len(x):
+    raise LabError(f'{name}: no examples')
+  if lengths is None and sequences.ragged(x):
+    return padded(config, name, x, y, where)
+  x, y = _array(name, 'inputs', x), _array(name, 'labels', y)
+  if x.dtype.kind not in 'fiub':
+    raise LabError(f'{name}: inputs have dtype {x.dtype}, not numbers')
+  if lengths is not None:
+    lengths = _array(name, 'lengths', lengths)
+    return _masked(config, name, x, y, lengths, where)
+  if x.dtype.kind in 'iub' and x.ndim == 1:
+    x = x[:, None]
+  return Raw(name, _typed(config, name, x), y, [], where)
+
+
+def _typed(config: schema.Data, name: str, x: np.ndarray) -> np.ndarray:
+  """Symbols as integers, everything else as numbers."""
+  if not config.symbols:
+    return x if x.dtype.kind == 'f' else x.astype(np.float64)
+  if x.dtype.kind not in 'iu' or x.min() < 0:
+    raise LabError(f'{name}: data.symbols needs integers from 0 on, not '
+                   f'{x.dtype} from {x.min()} on')
+  return x
+
+
+def padded(config: schema.Data, name: str, x: Any, y: Any,
+               where: Callable[[int, int | None], str]) -> Raw:
+  """Pads sequences, and their labels where every position has one."""
+  notes = []
+  if sequences.texts(x):
+    x, alphabet = sequences.coded(x)
+    notes.append(f'{len(alphabet)} symbols')
+    config = config.model_copy(update={'symbols': True})
+  x, lengths = sequences.padded(x, where)
+  if sequences.ragged(y):
+    if sequences.texts(y) and not isinstance(y[0], str):
+      y = sequences.coded(y)[0]
+    if not isinstance(y[0], str):
+      y, held = sequences.padded(y, where)
+      if (held != lengths).any():
+        i = int(np.flatnonzero(held != lengths)[0])
+        raise LabError(f'{where(i, None)}: {lengths[i]} steps, but {held[i]} '
+                       'labels')
+  raw = _masked(config, name, x, _array(name, 'labels', y), lengths, where)
+  raw.notes[:0] = notes
+  return raw
+
+
+def _masked(config: schema.Data, name: str, x: np.ndarray, y: np.ndarray,
+            lengths: np.ndarray,
+            where: Callable[[int, int | None], str]) -> Raw:
+  """Checks the lengths and empties the padding, whatever stood there."""
+  steps = x.shape[1] if x.ndim > 1 else 0
+  bad = (lengths < 1) | (lengths > steps) if lengths.shape == (
+      len(x),) and lengths.dtype.kind in 'iu' else np.ones(1, bool)
+  if bad.any():
+    raise LabError(f'{where(int(bad.argmax()), None)}: lengths must be '
+                   f'{len(x)} integers from 1 to {steps}')
+  inside = sequences.inside(lengths, steps)
+  x = _typed(config, name, np.where(
+      inside.reshape(inside.shape + (1,) * (x.ndim - 2)), x,
+      np.zeros((), x.dtype)))
+  if x.ndim == 2 and x.dtype.kind == 'f':
+    x = x[..., None]
+  notes = [] if lengths.min() == lengths.max() else [
+      f'{lengths.min()} to {lengths.max()} steps, padded']
+  return Raw(name, x, y, notes, where, lengths.astype(np.int32))
