@@ -22,7 +22,8 @@ class MeanOnlyBatchNorm(nnx.Module):
   Follows a weight-normalized layer (without a bias of its own, which would
   cancel). The running average `mean`, an `nnx.BatchStat`, starts from 0 without
   bias correction, as in [1], and is what is subtracted where
-  `use_running_average` is true (`model.eval()` sets it). The gradient with
+  `use_running_average` is true (`model.eval()` and
+  `nnx.view(model, use_running_average=True)` set it). The gradient with
   respect to t is centered over the batch.
 
   Args:
@@ -98,3 +99,13 @@ class MeanOnlyBatchNorm(nnx.Module):
       self.mean.set_value(self.momentum * old + (1 - self.momentum) * new)
     bias = None if self.bias is None else self.bias[...]
     return shifted(x, mean, bias, axes, self.dtype)
+
+  def set_view(self, use_running_average: bool | None = None) -> None:
+    """Sets the mode of a view: called by `nnx.view`.
+
+    Args:
+      use_running_average: Whether to subtract the stored average; None leaves
+        it as it is.
+    """
+    if use_running_average is not None:
+      self.use_running_average = use_running_average
