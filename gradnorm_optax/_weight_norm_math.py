@@ -109,6 +109,30 @@ def check_blocks(blocks: Any, name: str) -> Any:
   return found
 
 
+def matches(where: Sequence[str], tree: Any, name: str) -> list[str]:
+  """Returns the paths that a glob matches, in the order of the tree.
+
+  Args:
+    where: Globs on paths.
+    tree: Parameters.
+    name: Who asks, for messages.
+
+  Raises:
+    ValueError: A glob matches no path of a tree that has leaves and no holes
+      (what a hole hides may match).
+  """
+  paths = _tree.paths(tree)
+  whole = paths and not any(map(_tree.is_hole, _tree.flatten(tree)[0]))
+  for glob in where if whole else ():
+    if not any(fnmatch.fnmatchcase(path, glob) for path in paths):
+      raise ValueError(
+          f'{name}: where={glob!r} matches no path of this tree.'
+          f'{_tree.nearest(glob.strip("*/"), paths)} gn.explain(params) lists'
+          ' the paths.')
+  return [path for path in paths
+          if any(fnmatch.fnmatchcase(path, glob) for glob in where)]
+
+
 def select(where: Sequence[str], blocks: Any, tree: Any, name: str) -> Layout:
   """Resolves blocks on the leaves whose path matches.
 
@@ -122,23 +146,16 @@ def select(where: Sequence[str], blocks: Any, tree: Any, name: str) -> Layout:
     A layout; `specs` holds None for leaves that are not normalized.
 
   Raises:
-    ValueError: `where` matches no path of a tree that has leaves.
+    ValueError: A glob matches no path of a tree that has leaves.
     TypeError: A leaf is not of real floating point.
   """
   leaves, treedef = _tree.flatten(tree)
-  paths = _tree.paths(tree)
-  chosen = [any(fnmatch.fnmatchcase(path, glob) for glob in where)
-            for path in paths]
-  if paths and not any(chosen) and not any(map(_tree.is_hole, leaves)):
-    raise ValueError(
-        f'{name}: where={", ".join(map(repr, where))} matches no path of this'
-        f' tree.{_tree.nearest(where[0].strip("*/"), paths)} gn.explain(params)'
-        ' lists the paths.')
+  paths, chosen = _tree.paths(tree), set(matches(where, tree, name))
   for path, leaf in zip(paths, leaves, strict=True):
     if not _tree.is_hole(leaf):
       _check_leaf(path, leaf, name)
-  hidden = [leaf if match else None
-            for leaf, match in zip(leaves, chosen, strict=True)]
+  hidden = [leaf if path in chosen else None
+            for path, leaf in zip(paths, leaves, strict=True)]
   return resolve(blocks, jax.tree.unflatten(treedef, hidden), name)
 
 

@@ -31,7 +31,8 @@ class WeightNormalizedState(NamedTuple):
 
 
 def weight_normalized(
-    inner: optax.GradientTransformation, *, where: str = '*kernel',
+    inner: optax.GradientTransformation, *,
+    where: str | Sequence[str] = '*kernel',
     blocks: Any = 'unit', axis_name: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
   r"""Trains length and direction of each weight in place of the weight.
@@ -78,7 +79,7 @@ def weight_normalized(
     (float64 for float64 parameters); updates keep their dtype.
 
   Raises:
-    ValueError: `where` matches nothing, `params` is missing or another tree,
+    ValueError: A glob matches nothing, `params` is missing or another tree,
       `blocks` is neither by unit nor by leaf or does not fit the tree.
     TypeError: `inner` is no transformation, or a leaf is not of real floating
       point.

@@ -52,7 +52,7 @@ class WeightNorm(nn.Module):
     param_dtype: Of g; v's by default, at least float32.
 
   Raises:
-    ValueError: `where` matches nothing, or parameters that are
+    ValueError: A glob of `where` matches nothing, or parameters that are
       weight-normalized already; `blocks` does not fit; a g is missing.
 
   Examples:

@@ -219,6 +219,8 @@ def test_holes_keep_their_place():
   assert updates['c']['kernel'] == optax.MaskedNode()
   assert updates['d']['kernel'].shape == (0, 3)
   assert jax.tree.structure(new) == jax.tree.structure(state)
+  # Beside holes a glob may match nothing: what it means may be hidden.
+  weight_normalized(SGD, where=['*kernel', 'e/*']).init(params)
   # A hole among the updates alone freezes the parameter, its v and its g.
   frozen = {**params, 'a': {'kernel': None}}
   updates, new = tx.update(frozen, state, params)
@@ -279,6 +281,8 @@ def test_sharded_leaves_give_the_step_of_whole_ones(axis):
 @pytest.mark.parametrize('make, params, error, words', [
     (lambda: weight_normalized(SGD, where='*kernle'), None, ValueError,
      "weight_normalized: where='\\*kernle' matches no path.*conv/kernel"),
+    (lambda: weight_normalized(SGD, where=['dense/*', 'cnov/kernel']), None,
+     ValueError, "where='cnov/kernel' matches no.*mean 'conv/kernel'"),
     (lambda: weight_normalized(SGD, blocks='layer'), None, ValueError,
      'by "unit".*not by .layer.'),
     (lambda: weight_normalized(SGD, where=3), None, TypeError, 'glob'),
