@@ -114,6 +114,10 @@ def _layers(model: nnx.Module, where: tuple[str, ...]) -> list[_Layer]:
       if weight.v_name == 'bias' or not any(
           fnmatch.fnmatchcase(name, glob) for glob in where):
         continue
+      if len(weight.holders) > 1:
+        raise ValueError(
+            f'{_NAME}: {name!r} is tied: {len(weight.holders)} layers hold it,'
+            ' and one g serves them all. Leave it out by `where=`.')
       if id(weight.owner) in found:
         raise ValueError(
             f'{_NAME}: the layer of {name!r} has two weight-normalized'

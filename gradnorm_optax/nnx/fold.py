@@ -38,8 +38,8 @@ def fold(model: Any) -> Any:
         'fold: the model holds no gradnorm_optax.nnx.WeightNorm.')
   for wrapper in wrappers:
     for weight in weights(wrapper):
-      v = weight.v[...]
-      weight.v.set_value(formed(wrapper, weight).astype(v.dtype))
+      w = formed(wrapper, weight)
+      weight.v.set_value(w.astype(weight.v[...].dtype))
       delattr(weight.owner, weight.g_name)
   for node in nodes:
     if isinstance(node, nnx.Module):

@@ -1,9 +1,12 @@
 """Weight Normalization around any NNX layer or module."""
 
 import contextlib
+import functools
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import jax
 from flax import nnx
 from flax.typing import Dtype
 
@@ -15,13 +18,14 @@ _NAME = 'nnx.WeightNorm'
 
 
 class Weight(NamedTuple):
-  """One normalized parameter: where v and g lie, and the norm's axes."""
+  """One normalized parameter: where v and g lie."""
 
   path: str
   owner: nnx.Module  # holds v and g as attributes
   v_name: str
   g_name: str
-  axes: tuple[int, ...]
+  # Every module that holds v, with the name: tied weights have several.
+  holders: tuple[tuple[nnx.Module, str], ...]
 
   @property
   def v(self) -> nnx.Variable:
@@ -65,7 +69,7 @@ class WeightNorm(nnx.Module):
     param_dtype: Of g; v's by default, at least float32.
 
   Raises:
-    ValueError: `where` matches nothing, or parameters that are
+    ValueError: A glob of `where` matches nothing, or parameters that are
       weight-normalized already; `blocks` does not fit.
     TypeError: A matched parameter is no attribute of a module.
 
@@ -93,14 +97,20 @@ class WeightNorm(nnx.Module):
     self.log_scale = log_scale
     self.dtype = dtype
     self.param_dtype = param_dtype
-    for weight in weights(self):
+    found = weights(self)
+    layout = math.select(self.where, self.blocks, {
+        name: param[...] for name, param in _plain(layer)[0].items()}, _NAME)
+    reduced = {spec.path: spec.reduced
+               for spec in map(layout.spec, layout.active)}
+    for weight in found:
       if math.find_g(weight.v_name, vars(weight.owner)):
         raise ValueError(
             f'{_NAME}: parameter {weight.path!r} is weight-normalized already.'
             ' Leave it out of `where`.')
-      g = math.first_g(weight.v[...], weight.axes, log_scale, param_dtype)
+      axes = reduced[weight.path]
+      g = math.first_g(weight.v[...], axes, log_scale, param_dtype)
       setattr(weight.owner, weight.g_name, nnx.Param(
-          g, **_sharding(weight.v, weight.axes)))
+          g, **_sharding(weight.v, axes)))
 
   def __call__(self, *args, **kwargs):
     """Calls the layer with g v/||v|| for its weights."""
@@ -121,41 +131,72 @@ class WeightNorm(nnx.Module):
 
 def weights(wrapper: WeightNorm) -> list[Weight]:
   """Returns the parameters that a wrapper normalizes."""
-  owners, params = {}, {}
-  for path, node in nnx.iter_graph(wrapper.layer):
-    if isinstance(node, nnx.Param):
-      params[path] = node
-    elif isinstance(node, nnx.Module):
-      owners[path] = node
-  lengths = {
-      path[:-1] + (found[0],) for path in params
-      if path[:-1] in owners
-      and (found := math.find_g(str(path[-1]), vars(owners[path[:-1]])))}
-  plain = {'/'.join(map(str, path)): path for path in params
-           if path not in lengths}
-  layout = math.select(
-      wrapper.where, wrapper.blocks,
-      {name: params[path][...] for name, path in plain.items()}, _NAME)
+  found, owners = _plain(wrapper.layer)
+  matched = math.matches(
+      wrapper.where, {path: param[...] for path, param in found.items()}, _NAME)
+  chosen = {path: found[path] for path in matched if 0 not in found[path].shape}
+  holders = _holders(wrapper.layer, chosen)
   result = []
-  for spec in map(layout.spec, layout.active):
-    path = plain[spec.path]
-    if path[:-1] not in owners:
-      raise TypeError(
-          f'{_NAME}: parameter {spec.path!r} is no attribute of a module, so g'
-          ' has no place beside it. Hold it in nnx.List or nnx.Dict, or leave'
-          ' it out of `where`.')
-    name = str(path[-1])
+  for path in chosen:
+    owner, name = owners[path]
     result.append(Weight(
-        spec.path, owners[path[:-1]], name,
-        math.g_name(name, wrapper.log_scale), spec.reduced))
+        path, owner, name, math.g_name(name, wrapper.log_scale),
+        holders[path]))
   return result
 
 
+def _plain(layer: Any) -> tuple[dict[str, nnx.Param], dict[str, Any]]:
+  """Returns by path all parameters but g, and who holds each by what name."""
+  modules, params = {}, {}
+  for path, node in nnx.iter_graph(layer):
+    if isinstance(node, nnx.Param):
+      params[path] = node
+    elif isinstance(node, nnx.Module):
+      modules[path] = node
+  lengths = {
+      path[:-1] + (found[0],) for path in params if path[:-1] in modules
+      and (found := math.find_g(str(path[-1]), vars(modules[path[:-1]])))}
+  plain = {'/'.join(map(str, path)): path for path in params
+           if path not in lengths}
+  return ({name: params[path] for name, path in plain.items()},
+          {name: (modules.get(path[:-1]), str(path[-1]))
+           for name, path in plain.items()})
+
+
+def _holders(layer: Any, chosen: dict[str, nnx.Param]) -> dict[str, Any]:
+  """Returns by path every (module, name) that holds a chosen parameter."""
+  places: dict[int, list[Any]] = {id(param): [] for param in chosen.values()}
+  names = {id(param): path for path, param in chosen.items()}
+  for _, node in nnx.iter_graph(layer):
+    if isinstance(node, nnx.Module):
+      for name, value in vars(node).items():
+        if id(value) in places:
+          places[id(value)].append((node, name))
+    elif not isinstance(node, nnx.Variable):
+      for value in jax.tree.leaves(
+          node, is_leaf=functools.partial(operator.is_not, node)):
+        if id(value) in places:
+          raise TypeError(
+              f'{_NAME}: parameter {names[id(value)]!r} is no attribute of a'
+              ' module, so g has no place beside it. Hold it in nnx.List or'
+              ' nnx.Dict, or leave it out of `where`.')
+  return {names[key]: tuple(held) for key, held in places.items()}
+
+
 def formed(wrapper: WeightNorm, weight: Weight) -> Any:
-  """Returns w = g v/||v||."""
-  return math.weight(
-      weight.v[...], weight.g[...], weight.axes, wrapper.log_scale,
-      wrapper.dtype)
+  """Returns w = g v/||v||; g's shape tells the axes of the norm.
+
+  The blocks do not: seen from outside, what `nnx.vmap` and `nnx.scan` stack has
+  an axis more than the layer that was wrapped.
+  """
+  v, g = weight.v[...], weight.g[...]
+  axes = math.reduced_axes(v, g)
+  if axes is None:
+    raise ValueError(
+        f'{_NAME}: parameter {weight.path!r} has shape {v.shape}, and'
+        f' {weight.g_name!r} has {g.shape}: of its rank, with size 1 along the'
+        ' fan-in, is what belongs there.')
+  return math.weight(v, g, axes, wrapper.log_scale, wrapper.dtype)
 
 
 def _sharding(v: nnx.Variable, axes: Sequence[int]) -> dict[str, Any]:
@@ -182,8 +223,11 @@ def _replaced(wrapper: WeightNorm) -> Iterator[None]:
   held = [(weight, weight.v) for weight in weights(wrapper)]
   try:
     for weight, v in held:
-      vars(weight.owner)[weight.v_name] = v.replace(formed(wrapper, weight))
+      w = v.replace(formed(wrapper, weight))
+      for module, name in weight.holders:
+        vars(module)[name] = w
     yield
   finally:
     for weight, v in held:
-      vars(weight.owner)[weight.v_name] = v
+      for module, name in weight.holders:
+        vars(module)[name] = v
