@@ -12,7 +12,9 @@ from gradnorm_optax._layout import LeafSpec
 # Parameters further than this many unit roundoffs from g v/||v|| were edited
 # from outside; adding an update in their dtype costs two. Roundoffs of ||w||
 # before or after that addition: where a unit shrinks a hundredfold in one step
-# (g crosses zero) the rounding of the larger one remains.
+# (g crosses zero) the rounding of the larger one remains. An update of a dtype
+# coarser than the parameters' adds its own rounding, half an ulp of itself; the
+# next update aims from where the parameters are, so that does not pile up.
 _ROUNDOFFS = 16
 
 
@@ -143,7 +145,25 @@ class Step:
       w = v[i] * math.scale(g[i], norm)
       result[n] = (w - wide(self.params[i], spec)).astype(
           self.updates[n].dtype)
+    for (_, i), rounding in zip(self.slots, self._rounding(result), strict=True):
+      size[i] = size[i] if rounding is None else size[i] + rounding
     return (jax.tree.unflatten(self.update_def, result),
             jax.tree.unflatten(self.v_def, v),
             jax.tree.unflatten(self.g_def, g),
             jax.tree.unflatten(self.g_def, size))
+
+  def _rounding(self, updates: list[Any]) -> list[Any]:
+    """Returns the ||w|| of which a rounding is that of the update, or None."""
+    finer = [jnp.finfo(self.updates[n].dtype).eps / jnp.finfo(spec.dtype).eps
+             for (n, _), spec in zip(self.slots, self.specs, strict=True)]
+    if not any(ratio > 1 for ratio in finer):
+      return [None] * len(finer)
+    # Below the normal numbers the rounding is absolute.
+    least = [float(jnp.finfo(updates[n].dtype).smallest_normal)
+             for n, _ in self.slots]
+    steps = [jnp.maximum(jnp.abs(wide(updates[n], spec)), floor)
+             for (n, _), spec, floor in zip(
+                 self.slots, self.specs, least, strict=True)]
+    squares, = self._dots((steps, steps))
+    return [root(square) * float(ratio) if ratio > 1 else None
+            for square, ratio in zip(squares, finer, strict=True)]

@@ -26,7 +26,8 @@ class WeightNormalizedState(NamedTuple):
 
   v: Any  # like params: directions, at least float32
   g: Any  # like params, but size 1 along fan-in: lengths, at least float32
-  size: Any  # like g: the larger ||w|| before and after the last step
+  size: Any  # like g: the larger ||w|| before and after the last step, and more
+  # for the rounding of updates whose dtype is coarser than the parameters'
   inner: Any  # the inner optimizer's, on {'v': ..., 'g': ...}
 
 
@@ -59,8 +60,9 @@ def weight_normalized(
   Parameters edited from outside (an average swapped in, a checkpoint mended)
   are noticed unit by unit: where |p - w| > 16 u ||w||, u the unit roundoff of
   the parameter's dtype and ||w|| the larger of those before and after the last
-  step, v and g restart from p. A zero unit takes inner's step
-  as a plain weight, then g = ||v||.
+  step, v and g restart from p. Where updates have a coarser dtype than
+  parameters, 16 of their roundoffs of the last update are added to the bound. A
+  zero unit takes inner's step as a plain weight, then g = ||v||.
 
   Departs from [1]: a zero unit is defined; the initialization from data needs
   the model and is in `gradnorm_optax.linen` and `gradnorm_optax.nnx`.
