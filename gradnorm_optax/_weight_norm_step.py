@@ -145,8 +145,9 @@ class Step:
       w = v[i] * math.scale(g[i], norm)
       result[n] = (w - wide(self.params[i], spec)).astype(
           self.updates[n].dtype)
-    for (_, i), rounding in zip(self.slots, self._rounding(result), strict=True):
-      size[i] = size[i] if rounding is None else size[i] + rounding
+    rounding = self._rounding(result)
+    for (_, i), more in zip(self.slots, rounding, strict=True):
+      size[i] = size[i] if more is None else size[i] + more
     return (jax.tree.unflatten(self.update_def, result),
             jax.tree.unflatten(self.v_def, v),
             jax.tree.unflatten(self.g_def, g),

@@ -1,4 +1,4 @@
-"""Which parameters `weight_normalized` takes for edited, where dtypes differ."""
+"""What `weight_normalized` takes for edited parameters, where dtypes differ."""
 
 import jax
 import numpy as np
