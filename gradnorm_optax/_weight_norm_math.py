@@ -18,6 +18,8 @@ from gradnorm_optax._floats import root
 from gradnorm_optax._layout import Layout, resolve
 from gradnorm_optax.blocks import as_blocks
 
+_ZERO_UNIT = 2.0**-10  # first g of a zero unit under log_scale, relative
+
 
 def accumulator(dtype: Any) -> Any:
   """Returns the dtype in which norms of such weights are computed."""
@@ -168,11 +170,6 @@ def _check_leaf(path: str, leaf: Any, name: str) -> None:
         ' optax.partition.')
 
 
-def log(g: jax.Array) -> jax.Array:
-  """Returns log g, finite for a zero unit."""
-  return jnp.log(jnp.maximum(g, jnp.finfo(g.dtype).tiny))
-
-
 def exp(log_g: jax.Array) -> jax.Array:
   """Returns exp(log g) in at least float32."""
   return lax.exp(log_g.astype(accumulator(log_g.dtype)))
@@ -194,9 +191,18 @@ def find_g(name: str, names: Any) -> tuple[str, bool] | None:
 def first_g(
     v: Any, axes: Sequence[int], log_scale: bool, dtype: Any = None
 ) -> jax.Array:
-  """Returns ||v||, or its logarithm, from which g starts."""
+  """Returns ||v||, or its logarithm, from which g starts.
+
+  A zero unit gives zeros whatever its g is, so that g is free. Its log g must
+  not be that of zero, which no step could leave: it starts at 2^-10 of the
+  largest norm in the array (2^-10 if all are zero). As soon as v has a
+  direction, the unit is small and learns.
+  """
   length = norm(jnp.asarray(v), axes)
-  length = log(length) if log_scale else length
+  if log_scale:
+    largest = jnp.max(length, initial=0)
+    least = _ZERO_UNIT * jnp.where(largest == 0, 1, largest)
+    length = jnp.log(jnp.where(length == 0, least, length))
   return length if dtype is None else length.astype(dtype)
 
 

@@ -185,7 +185,7 @@ def _started(flat: Any, layers: dict[Path, _Layer], found: Any) -> Any:
           f' {"/".join(path)!r} on this batch. Leave it out by `where=`.')
     g, bias = start.start(
         found[path + ('mean',)], found[path + ('deviation',)])
-    g = math.log(g) if layer.log_scale else g
+    g = jnp.log(g) if layer.log_scale else g
     flat[layer.g] = _like(g, flat[layer.g])
     if layer.bias:
       flat[layer.bias] = _like(bias, flat[layer.bias])

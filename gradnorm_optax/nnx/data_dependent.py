@@ -163,7 +163,7 @@ def _start(layer: _Layer, old_g: Any, old_bias: Any) -> None:
         f'{_NAME}: the model did not call the layer of {layer.path!r} on this'
         ' batch. Leave it out by `where=`.')
   g, bias = start.start(owner.first_mean[...], owner.first_deviation[...])
-  g = math.log(g) if layer.log_scale else g
+  g = jnp.log(g) if layer.log_scale else g
   layer.weight.g.set_value(g.astype(old_g.dtype))
   if layer.bias is not None:
     layer.bias.set_value(bias.astype(old_bias.dtype))

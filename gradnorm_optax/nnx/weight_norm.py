@@ -64,7 +64,8 @@ class WeightNorm(nnx.Module):
     where: Glob, or several, on the layer's parameter paths `a/b/kernel`.
     blocks: "unit" (one norm for each output), "leaf" (one for each array), or a
       `gn.Blocks` with either, which names layer axes, fan-in or output axes.
-    log_scale: Whether to train s = log g, named `<name>_log_g`.
+    log_scale: Whether to train s = log g, named `<name>_log_g`. That of a zero
+      unit, which has none, starts at 2^-10 of the array's largest norm.
     dtype: Of w; v's by default.
     param_dtype: Of g; v's by default, at least float32.
 
