@@ -112,7 +112,10 @@ def _kind(value: Any) -> str:
 
 
 def _array(name: str, which: str, values: Any) -> np.ndarray:
-  """The values as one array."""
+  """The values as one array, also where it was an array of arrays."""
+  if isinstance(values, np.ndarray) and values.dtype == object and np.ndim(
+      values[0]) and len({np.shape(one) for one in values}) == 1:
+    values = list(values)
   try:
     return np.asarray(values)
   except ValueError as error:

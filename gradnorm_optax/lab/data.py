@@ -42,7 +42,8 @@ class Dataset(NamedTuple):
     train, validation, test: The parts; statistics come from `train` alone.
     outputs: How many outputs a model needs: classes, symbols, or numbers.
     image: Height, width and channels where an example is a picture.
-    description: One line for the report.
+    description: One line for the report: where the examples come from, how
+      many there are, and everything that was left out, filled or noticed.
     objective: The loss and the quality.
     symbols: Of how many kinds the inputs are where they are symbols.
     readout: At how many of the last steps a sequence is read, outputs having
@@ -143,7 +144,8 @@ def _check_spread(parts: list[Split], positions: bool) -> None:
 
 
 def _sizes(parts: list[Split]) -> str:
-  return ' + '.join(str(len(part.y)) for part in parts)
+  return ' + '.join(f'{len(part.y)} {name}' for part, name in zip(
+      parts, ('training', 'validation', 'test'), strict=True))
 
 
 def _scaled(raw: Raw, train: np.ndarray, config: schema.Data) -> np.ndarray:

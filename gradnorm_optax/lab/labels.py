@@ -6,7 +6,7 @@ import numpy as np
 
 from gradnorm_optax.lab import schema, sequences
 from gradnorm_optax.lab.errors import LabError
-from gradnorm_optax.lab.raw import Raw
+from gradnorm_optax.lab.raw import Raw, counted
 
 
 class Labels(NamedTuple):
@@ -27,24 +27,78 @@ class Labels(NamedTuple):
 
 def read(raw: Raw, config: schema.Data) -> tuple[Raw, Labels]:
   """Leaves out what has no label, cleans the inputs, numbers the labels."""
-  raw = _cleaned(_labelled(raw, config), config)
+  raw, positions = _shaped(raw, config)
+  raw = _cleaned(_labelled(raw, config, positions), config)
   if not len(raw.y):
     raise LabError(f'{raw.name}: no example is left ({"; ".join(raw.notes)})')
   if config.predict == 'number':
-    return raw, _numbers(raw)
-  return raw, _classes(raw)
+    return raw, _numbers(raw, positions)
+  return raw, _classes(raw, positions)
 
 
-def _valid(raw: Raw) -> np.ndarray:
+def _shaped(raw: Raw, config: schema.Data) -> tuple[Raw, bool]:
+  """Says whether every position has a label; (n, 1) becomes (n,).
+
+  Raises:
+    LabError: Labels of another shape; one-hot ones are told apart.
+  """
+  x, y = raw.x, raw.y
+  if y.dtype.kind == 'O' and y.ndim == 1:
+    for i, value in enumerate(y):
+      if isinstance(value, np.ndarray | list | tuple):
+        raise LabError(f'{raw.where(i, None)}: a label of several values, '
+                       f'{type(value).__name__}; give one for each example')
+  number = config.predict == 'number'
+  sequence = raw.lengths is not None or x.ndim == 3 or (
+      x.ndim == 2 and x.dtype.kind != 'f')
+  steps = y.ndim > 1 and x.ndim in (2, 3) and y.shape[1] == x.shape[1]
+  if y.ndim == 2 and y.shape[1] == 1 and not (sequence and steps):
+    raw.notes.append(f'labels of shape {y.shape} taken as ({len(y)},)')
+    return raw._replace(y=y[:, 0]), False
+  hot = _one_hot(y)
+  if number:
+    fits = y.ndim < 3 or (y.ndim == 3 and steps)
+    positions = y.ndim == 3 or (sequence and steps)
+  else:
+    positions = y.ndim == 2 and steps and (sequence or not hot)
+    fits = y.ndim == 1 or positions
+  if fits:
+    return raw, positions
+  wanted, each = f'({len(y)},)', 'each example'
+  if number:
+    wanted += f' or ({len(y)}, k)'
+  if sequence:
+    wanted += f' or ({len(y)}, {x.shape[1]})'
+    each += f' or each of the {x.shape[1]} steps'
+  mend = ''
+  if hot and not number:
+    mend = '; they are one-hot: give labels.argmax(-1)'
+  elif not number and y.ndim == 2 and y.dtype.kind in 'fiu':
+    mend = ('; set data.predict = "number" to predict '
+            f'{y.shape[1]} numbers')
+  raise LabError(
+      f'{raw.name}: labels have shape {y.shape}, not {wanted}: one '
+      f'{"number (or k)" if number else "class"} for {each}{mend}')
+
+
+def _one_hot(y: np.ndarray) -> bool:
+  """Whether every label is a row with a single 1."""
+  if y.ndim < 2 or y.dtype.kind not in 'fiub':
+    return False
+  sums = (y == 1).sum(-1)  # 0 in padding
+  return bool(((y == 0) | (y == 1)).all() and sums.max() == 1)
+
+
+def _valid(raw: Raw, positions: bool) -> np.ndarray:
   """Marks the labels that are no padding; the shape of `raw.y`."""
   valid = np.ones(raw.y.shape, bool)
-  if raw.lengths is not None and raw.y.ndim > 1:
+  if raw.lengths is not None and positions:
     inside = sequences.inside(raw.lengths, raw.y.shape[1])
     valid &= inside.reshape(inside.shape + (1,) * (raw.y.ndim - 2))
   return valid
 
 
-def _labelled(raw: Raw, config: schema.Data) -> Raw:
+def _labelled(raw: Raw, config: schema.Data, positions: bool) -> Raw:
   """Applies the rule for examples without a label."""
   if raw.y.dtype.kind == 'f':
     bare = ~np.isfinite(raw.y)
@@ -55,14 +109,14 @@ def _labelled(raw: Raw, config: schema.Data) -> Raw:
                      for value in raw.y.ravel()], bool).reshape(raw.y.shape)
   else:
     return raw
-  bare = (bare & _valid(raw)).reshape(len(bare), -1).any(1)
+  bare = (bare & _valid(raw, positions)).reshape(len(bare), -1).any(1)
   if not bare.any():
     return raw
   if config.unlabeled == 'error':
     raise LabError(f'{raw.where(int(bare.argmax()), None)}: no label '
                    f'({bare.sum()} such rows); set data.unlabeled = "drop" to '
                    'leave them out')
-  raw.notes.append(f'{bare.sum()} unlabeled rows left out')
+  raw.notes.append(f'{counted(bare.sum(), "unlabeled row")} left out')
   return raw.keep(~bare)
 
 
@@ -73,27 +127,49 @@ def _cleaned(raw: Raw, config: schema.Data) -> Raw:
   bad = ~np.isfinite(raw.x)
   if raw.lengths is not None:
     bad &= sequences.inside(raw.lengths, raw.x.shape[1])[..., None]
-  bad = bad.reshape(len(bad), -1)
-  if bad.any() and config.missing == 'error':
-    row, column = (int(i) for i in np.argwhere(bad)[0])
-    raise LabError(
-        f'{raw.where(row, column)}: missing or not finite ({bad.sum()} such '
-        'cells); set data.missing = "drop", "mean" or "median"')
-  if bad.any() and config.missing == 'drop':
-    keep = ~bad.any(1)
-    raw.notes.append(f'{(~keep).sum()} of {len(keep)} rows with missing cells '
-                     'left out')
-    raw = raw.keep(keep)
-  elif bad.any():
-    raw.notes.append(f'{bad.sum()} missing cells filled with the '
-                     f'{config.missing} of the training part')
-    raw = raw._replace(x=np.where(bad.reshape(raw.x.shape), np.nan, raw.x))
-  still = [name for name, column in zip(raw.columns or (), raw.x.T)
-           if not _width(column)]
-  if still:
+  if bad.any():
+    raw = _mended(raw, config, bad)
+  one = [not _width(column) for column in raw.x.T] if (
+      raw.x.ndim == 2 and raw.image is None) else []
+  if any(one):
     raw.notes.append(
-        f'constant columns, which teach nothing: {", ".join(still)}')
+        'columns of one value alone, which teach nothing: ' + ', '.join(
+            name for name, same in zip(raw.columns, one, strict=True) if same)
+        if raw.columns else
+        f'{sum(one)} of {len(one)} inputs {"has" if sum(one) == 1 else "have"} '
+        'one value alone, which teaches nothing')
   return raw
+
+
+def _mended(raw: Raw, config: schema.Data, bad: np.ndarray) -> Raw:
+  """Refuses, leaves out or marks what is missing or not finite; counts it."""
+  flat = bad.reshape(len(bad), -1)
+  cells, names = flat, None
+  if raw.origin:  # a name is one cell, and several entries
+    first = [i for i, name in enumerate(raw.origin)
+             if not i or name != raw.origin[i - 1]]
+    names = [raw.origin[i] for i in first]
+    cells = np.logical_or.reduceat(flat, first, axis=1)
+  if config.missing == 'error':
+    row, column = (int(i) for i in np.argwhere(flat)[0])
+    raise LabError(
+        f'{raw.where(row, column)}: missing or not finite ({cells.sum()} such '
+        f'{"cell" if cells.sum() == 1 else "cells"}); set data.missing = '
+        '"drop", "mean" or "median"')
+  told = ', '.join(f'{name} {n}' for name, n in zip(
+      names, cells.sum(0), strict=True) if n) if names else ''
+  infinite = int(np.isinf(raw.x[bad]).sum())
+  told = '; '.join(filter(None, (
+      told, f'{infinite} of them infinite' if infinite else '')))
+  told = told and f' ({told})'
+  if config.missing == 'drop':
+    keep: np.ndarray = ~flat.any(1)
+    raw.notes.append(f'{(~keep).sum()} of {len(keep)} rows with missing cells '
+                     f'left out{told}')
+    return raw.keep(keep)
+  raw.notes.append(f'{counted(cells.sum(), "missing cell")} filled with the '
+                   f'{config.missing} of the training part{told}')
+  return raw._replace(x=np.where(bad, np.nan, raw.x))
 
 
 def _width(column: np.ndarray) -> float:
@@ -102,12 +178,15 @@ def _width(column: np.ndarray) -> float:
   return float(np.ptp(known)) if len(known) else 0.0
 
 
-def _classes(raw: Raw) -> Labels:
+def _classes(raw: Raw, positions: bool) -> Labels:
   """Numbers the classes and says how evenly they are spread."""
-  valid = _valid(raw)
+  valid = _valid(raw, positions)
   given = raw.y[valid]
   if given.dtype.kind == 'O':
     given = given.astype(str)
+  if given.dtype.kind == 'f' and (given == given.round()).all() and (
+      abs(given) < 2 ** 53).all():
+    given = given.astype(np.int64)  # an unlabeled row had made them decimals
   names, codes, counts = np.unique(
       given, return_inverse=True, return_counts=True)
   if len(names) > 1000 or len(names) < 2:
@@ -115,7 +194,7 @@ def _classes(raw: Raw) -> Labels:
             if given.dtype.kind in 'fiu' and len(names) > 1000 else '')
     raise LabError(f'{raw.name}: the label has {len(names)} different values; '
                    f'a classification needs 2 to 1000{mend}')
-  few = names[counts.argmin()]
+  few, many = names[counts.argmin()], names[counts.argmax()]
   if counts.min() < 3:
     mend = ('; set data.predict = "number" if it is a number'
             if given.dtype.kind in 'fiu' and len(names) > 20 else '')
@@ -126,13 +205,13 @@ def _classes(raw: Raw) -> Labels:
       f', {counts.max() / counts.min():.0f} times as common')
   raw.notes.append(
       f'{len(names)} classes, the rarest ({few!s}) {shares.min():.1f}%, '
-      f'the commonest {shares.max():.1f}%{uneven}')
+      f'the commonest ({many!s}) {shares.max():.1f}%{uneven}')
   y = np.zeros(raw.y.shape, np.int32)
   y[valid] = codes.ravel()
-  return Labels(y, len(names), False, y.ndim > 1)
+  return Labels(y, len(names), False, positions)
 
 
-def _numbers(raw: Raw) -> Labels:
+def _numbers(raw: Raw, positions: bool) -> Labels:
   """Reads the labels as numbers."""
   try:
     y = raw.y.astype(np.float64)
@@ -145,12 +224,8 @@ def _numbers(raw: Raw) -> Labels:
             f'{raw.where(place[0], None)}: the label {value!r} is no number; '
             'set data.predict = "class" to predict classes') from None
     raise
-  symbols = raw.x.dtype.kind != 'f'
-  sequence = raw.lengths is not None or raw.x.ndim > 2 or symbols
-  positions = y.ndim == 3 or (
-      y.ndim == 2 and sequence and y.shape[1] == raw.x.shape[1])
   several = y.ndim - 1 - positions
-  return Labels(np.where(_valid(raw), y, 0.0) if positions else y,
+  return Labels(np.where(_valid(raw, positions), y, 0.0) if positions else y,
                 y.shape[-1] if several else 1, True, positions)
 
 

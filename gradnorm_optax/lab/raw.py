@@ -21,6 +21,7 @@ class Raw(NamedTuple):
     where: `where(example, entry)` names a place for an error; entry None
       stands for the label.
     columns: The names of the entries, where they have any.
+    origin: The column of the table that each entry was made of.
     tested: How many of the last examples are the set's own test part.
   """
 
@@ -32,6 +33,7 @@ class Raw(NamedTuple):
   lengths: np.ndarray | None = None
   image: tuple[int, int, int] | None = None
   columns: list[str] | None = None
+  origin: list[str] | None = None
   tested: int | None = None
 
   def keep(self, rows: np.ndarray) -> 'Raw':
@@ -49,3 +51,12 @@ class Raw(NamedTuple):
         lengths=None if self.lengths is None else self.lengths[rows],
         tested=tested,
         where=lambda example, entry: where(int(old[example]), entry))
+
+
+def counted(number: int, noun: str) -> str:
+  """A number of things.
+
+  >>> counted(1, 'row'), counted(2, 'row')
+  ('1 row', '2 rows')
+  """
+  return f'{number} {noun}' + ('' if number == 1 else 's')

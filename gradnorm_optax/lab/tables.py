@@ -53,11 +53,12 @@ def table(config: schema.Data, name: str, frame: Any, first: int) -> Raw:
                      f'{nearest(column, map(str, frame.columns))}')
 
   def where(row: int, column: int | None) -> str:
-    shown = config.label if column is None or column >= len(names) else (
-        names[column])
+    shown = config.label if column is None or column >= len(origin) else (
+        origin[column])
     return f'{name}: row {row + first}, column {shown!r}'
 
   names: list[str] = []
+  origin: list[str] = []
   inputs = frame.columns.drop([config.label, *config.ignore])
   if not len(inputs):
     raise LabError(f'{name}: no column is left besides {config.label!r}')
@@ -73,7 +74,9 @@ def table(config: schema.Data, name: str, frame: Any, first: int) -> Raw:
     part, new = _column(config, name, frame[column], first)
     parts.append(part)
     names += new
-  return Raw(name, np.concatenate(parts, 1), y, [], where, columns=names)
+    origin += [column] * len(new)
+  return Raw(name, np.concatenate(parts, 1), y, [], where, columns=names,
+             origin=origin)
 
 
 def _lists(column: Any) -> bool:

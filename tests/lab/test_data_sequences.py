@@ -143,7 +143,7 @@ def test_holes_are_filled_with_means_of_what_is_no_padding(tmp_path):
   path = tmp_path / 'series.npz'
   np.savez(path, x=x, y=np.arange(60) % 3, lengths=LENGTHS)
   found = data.load(schema.Data(source='file', path=str(path), missing='mean'))
-  assert '1 missing cells filled' in found.description
+  assert '1 missing cell filled' in found.description
   rows = data.divide(np.arange(60) % 3, schema.Data())
   known = np.concatenate([x[i, :LENGTHS[i]] for i in rows[0]]).ravel()
   mean = np.nanmean(known)

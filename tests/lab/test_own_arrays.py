@@ -51,7 +51,7 @@ OBJECTS = np.array([{}, None], object)
     ('a.npz', b'nothing of the kind', 'holds Python objects .or is no file of'),
     ('a.npz', WHOLE[:len(WHOLE) // 2], 'damaged or cut short'),
     ('a.npz', WHOLE[:60] + b'\0' * 20 + WHOLE[80:], 'damaged or cut short'),
-    ('a.npz', saved(x=OBJECTS, y=Y), r'holds Python objects .*np\.array\(value'),
+    ('a.npz', saved(x=OBJECTS, y=Y), r'holds Python objects .*np\.array\('),
     ('a.npz', saved(X), r'one array, not an archive; save with np\.savez'),
     ('a.npz', saved(x=np.float64(3), y=Y),
      r'inputs must be an array .* not one value, 3\.0, of shape \(\)'),
@@ -97,6 +97,62 @@ def test_what_a_function_raises_is_left_to_be_seen():
   with pytest.raises(ZeroDivisionError, match='of my own') as found:
     call(ZeroDivisionError('of my own'))
   assert found.traceback[-1].name == 'given'
+
+
+HOT = np.eye(3)[np.arange(40) % 3]
+STEPS = np.zeros((40, 5, 2)) + np.arange(40)[:, None, None]
+PICTURES = np.zeros((40, 6, 6, 1)) + np.arange(40)[:, None, None, None]
+
+
+@pytest.mark.parametrize('value, words', [
+    ((X, HOT), r'given: labels have shape \(40, 3\), not \(40,\): one class '
+     r'for each example; they are one-hot: give labels\.argmax\(-1\)'),
+    ((STEPS, HOT[:, None].repeat(5, 1)), r'labels have shape \(40, 5, 3\), not '
+     r'\(40,\) or \(40, 5\).*each of the 5 steps; they are one-hot: give'),
+    ((np.zeros((40, 3)), HOT.astype(bool)), 'they are one-hot: give'),
+    ((X, np.arange(120).reshape(40, 3)), r'labels have shape \(40, 3\), not .*'
+     'predict = "number" to predict 3 numbers'),
+    ((X, [['a', 'b', 'c']] * 40), r'labels have shape \(40, 3\), not \(40,\)'),
+    ((PICTURES, np.arange(240).reshape(40, 6) % 2), r'shape \(40, 6\), not'),
+    ((X, np.array([[0] * (1 + i % 3) for i in range(40)], object)),
+     'example 0: a label of several values, list')])
+def test_classes_of_another_shape(value, words):
+  with pytest.raises(LabError, match=words):
+    call(value)
+
+
+def test_numbers_of_another_shape():
+  with pytest.raises(LabError, match=r'shape \(40, 3, 2\), not .* or \(40, k'):
+    call((X, np.zeros((40, 3, 2))), predict='number')
+
+
+@pytest.mark.parametrize('keys', [{}, {'predict': 'number'}])
+def test_labels_in_a_column_are_labels(keys):
+  want = call((X, Y), **keys)
+  for y in (Y[:, None], [[one] for one in Y], Y[:, None].astype(float)):
+    found = call((X, y), **keys)
+    np.testing.assert_array_equal(found.test.y, want.test.y)
+    assert 'labels of shape (40, 1) taken as (40,)' in found.description
+  # Also where the inputs are one column.
+  assert call((X[:, :1], Y[:, None]), **keys).test.y.shape == (6,)
+
+
+def test_an_unlabeled_number_beside_short_sequences():
+  lengths = [1 + i % 3 for i in range(40)]
+  y = np.arange(80.).reshape(40, 2)
+  y[0, 1] = np.nan  # not the padding of a sequence of one step
+  with pytest.raises(LabError, match=r'example 0: no label \(1 such'):
+    call(([np.zeros((n, 2)) for n in lengths], y), predict='number')
+
+
+def test_lists_of_one_length_as_labels_of_positions(tmp_path):
+  import pandas
+  rows = [[i, 2. * i, 3. * i] for i in range(40)]
+  path = tmp_path / 'lists.parquet'
+  pandas.DataFrame({'x': rows, 'y': [[i % 2] * 3 for i in range(40)]}
+                   ).to_parquet(path)
+  found = data.load(schema.Data(source='file', path=str(path)))
+  assert found.train.y.shape == (28, 3) and found.objective.positions
 
 
 def test_arrays_of_other_packages():

@@ -70,9 +70,11 @@ def test_filled_with_training_means_and_scaled(stranger):
   assert found.outputs == 3
   assert all(np.isfinite(part.x).all() for part in found[:3])
   assert sum(len(part.y) for part in found[:3]) == ROWS - 1
-  for note in ('1 unlabeled rows left out', f'{missing.sum()} missing cells',
-               'constant columns, which teach nothing: unit', '3 classes'):
-    assert note in found.description
+  for note in ('1 unlabeled row left out', f'{missing.sum()} missing cells',
+               f'(age {missing[:, 0].sum()}, income {missing[:, 1].sum()})',
+               'columns of one value alone, which teach nothing: unit',
+               '3 classes', '3499 training + 750 validation + 750 test exam'):
+    assert found.description.count(note) == 1
 
 
 def test_filled_with_training_medians(stranger):
@@ -114,6 +116,37 @@ def test_a_column_of_too_many_names(tmp_path):
       f'name{i},{"ab"[i % 2]}\n' for i in range(1500)))
   with pytest.raises(LabError, match="'who' holds 1500 different names.*ignor"):
     data.load(table(path, categorical=('who',)))
+
+
+def test_a_missing_name_is_one_cell(tmp_path):
+  path = tmp_path / 'names.csv'
+  path.write_text('who,size,kind\n' + ''.join(
+      f'{"" if i in (3, 7) else "xyz"[i % 3]},'
+      f'{"inf" if i == 5 else i},{"ab"[i % 10 == 0]}\n' for i in range(60)))
+  keys = {'categorical': ('who',)}
+  with pytest.raises(LabError, match=r"row 5, column 'who': miss.*\(3 such"):
+    data.load(table(path, **keys, missing='error'))
+  found = data.load(table(path, **keys))
+  assert ('3 missing cells filled with the mean of the training part (who 2, '
+          'size 1; 1 of them infinite)') in found.description
+  assert ('2 classes, the rarest (b) 10.0%, the commonest (a) 90.0%, 9 times '
+          'as common') in found.description
+
+
+def test_numbers_that_are_classes_keep_their_names(tmp_path):
+  path = tmp_path / 'numbers.csv'
+  path.write_text('a,kind\n' + ''.join(
+      f'{i},{"" if i == 3 else i % 2}\n' for i in range(60)))
+  assert 'the rarest (1) 49.2%, the commonest (0) 50.8%' in data.load(
+      table(path, categorical=())).description
+
+
+def test_entries_of_one_value_are_counted_in_arrays(tmp_path):
+  x = np.arange(240.).reshape(60, 4)
+  x[:, 2] = 5
+  np.savez(tmp_path / 'a.npz', x=x, y=np.arange(60) % 2)
+  found = data.load(schema.Data(source='file', path=str(tmp_path / 'a.npz')))
+  assert '1 of 4 inputs has one value alone' in found.description
 
 
 @pytest.mark.parametrize('y, predict', [
