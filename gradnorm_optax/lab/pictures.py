@@ -1,5 +1,6 @@
 """Pictures: folders of files, and sets of the Hugging Face hub."""
 
+import collections
 import io
 import pathlib
 import tempfile
@@ -9,7 +10,7 @@ import numpy as np
 
 from gradnorm_optax.lab import loaders, schema, tables
 from gradnorm_optax.lab.errors import LabError, nearest
-from gradnorm_optax.lab.raw import Raw
+from gradnorm_optax.lab.raw import Raw, counted
 
 CIFAR10 = 'uoft-cs/cifar10'
 
@@ -31,7 +32,8 @@ def folder(config: schema.Data, path: pathlib.Path) -> Raw:
   others = sum(file.is_file() and not file.name.startswith('.')
                for file in path.rglob('*')) - len(raw.x)
   if others:
-    raw.notes.append(f'{others} files that are no pictures left out')
+    raw.notes.append(f'{counted(others, "file")} left out that '
+                     f'{"is no picture" if others == 1 else "are no pictures"}')
   return raw
 
 
@@ -108,7 +110,7 @@ def _parts(name: str, found: Any) -> tuple[list[Any], list[str]]:
   if 'train' not in found:
     raise LabError(f'{name}: no split "train" in this set; it has '
                    f'{", ".join(map(repr, found))}')
-  left = [f'{len(part)} examples of its part {split!r} left out'
+  left = [f'{counted(len(part), "example")} of its part {split!r} left out'
           for split, part in found.items() if split not in ('train', 'test')]
   return [found['train'], *([found['test']] if 'test' in found else [])], left
 
@@ -126,7 +128,8 @@ def _pictures(name: str, parts: list[Any], column: str, label: str,
     path = items[example][column]['path']
     return path or f'{name}: example {example}'
 
-  opened = [_opened(item[column], where(i, None), config.resize)
+  modes: collections.Counter[str] = collections.Counter()
+  opened = [_opened(item[column], where(i, None), config.resize, modes)
             for i, item in enumerate(items)]
   colour = any(picture.ndim == 3 for picture in opened)
   for i, picture in enumerate(opened):
@@ -138,19 +141,29 @@ def _pictures(name: str, parts: list[Any], column: str, label: str,
     if picture.ndim == 2:
       opened[i] = np.repeat(picture[..., None], 3 if colour else 1, -1)
   x = np.stack(opened)
-  note = f'pictures of {x.shape[1]}x{x.shape[2]}x{x.shape[3]}'
-  return Raw(name, x, labels, [note], where, image=x.shape[1:],
+  notes = [f'pictures of {x.shape[1]}x{x.shape[2]}x{x.shape[3]}'
+           + (', resized' if config.resize else '')]
+  notes += [f'{counted(number, "picture")} of mode {mode} read as RGB'
+            for mode, number in sorted(modes.items())
+            if mode not in ('1', 'L', 'RGB')]
+  if colour and (grey := modes['1'] + modes['L']):
+    notes.append(f'{counted(grey, "grey picture")} among coloured ones')
+  return Raw(name, x, labels, notes, where, image=x.shape[1:],
              tested=len(parts[1]) if len(parts) > 1 else None)
 
 
-def _opened(item: dict[str, Any], place: str,
-            resize: tuple[int, int] | None) -> np.ndarray:
+def _opened(item: dict[str, Any], place: str, resize: tuple[int, int] | None,
+            modes: collections.Counter[str]) -> np.ndarray:
   """One picture as bytes: (height, width), or (height, width, 3)."""
   from PIL import Image
   try:
     source = item['path'] if item['bytes'] is None else io.BytesIO(
         item['bytes'])
     with Image.open(source) as picture:
+      modes[picture.mode] += 1
+      if picture.mode[0] in 'IF':
+        raise LabError(f'{place}: a picture of more than 8 bits a pixel (mode '
+                       f'{picture.mode}); save it with 8 bits')
       plain = picture.convert('L' if picture.mode in ('1', 'L') else 'RGB')
       if resize is not None:
         plain = plain.resize((resize[1], resize[0]), Image.Resampling.BILINEAR)

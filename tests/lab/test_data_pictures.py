@@ -40,7 +40,7 @@ def test_a_folder_of_pictures(animals):
   found = load(path)
   assert found.image == (6, 5, 3) and found.outputs == 2
   assert '2 classes, the rarest (cat) 50.0%' in found.description
-  assert '1 files that are no pictures left out' in found.description
+  assert '1 file left out that is no picture' in found.description
   rows = data.divide(np.repeat([0, 1], 12), schema.Data())
   names = sorted(pixels)
   x = np.stack([pixels[name] for name in names]).astype(np.float64)
@@ -68,6 +68,17 @@ def test_grey_pictures_and_one_that_is_broken(animals):
   assert load(path).image == (6, 5, 1)
   broken.write_bytes(broken.read_bytes()[:40])
   with pytest.raises(LabError, match=f'{broken.name}: cannot read this pict'):
+    load(path)
+
+
+def test_pictures_that_lose_something(animals):
+  path, pixels = animals
+  name = sorted(pixels)[3]
+  alpha = np.concatenate([pixels[name], pixels[name][..., :1]], -1)
+  draw(path / name, alpha)
+  assert '1 picture of mode RGBA read as RGB' in load(path).description
+  Image.fromarray(np.full((6, 5), 40000, np.uint16)).save(path / name)
+  with pytest.raises(LabError, match='03.png: .*more than 8 bits.*I;16'):
     load(path)
 
 
@@ -128,7 +139,7 @@ def test_a_set_of_the_hub_that_is_a_table(tmp_path):
   assert [len(part.y) for part in found[:3]] == [34, 6, 5]
   np.testing.assert_array_equal(found.test.y, [1, 0, 1, 0, 1])
   assert "7 examples of its part 'validation' left out" in found.description
-  assert '1 unlabeled rows left out' in found.description
+  assert '1 unlabeled row left out' in found.description
   with pytest.raises(LabError, match="no column 'knd'.*nearest .* 'kind'"):
     data.load(schema.Data(**keys, label='knd'))
 
