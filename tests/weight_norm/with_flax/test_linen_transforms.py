@@ -1,0 +1,64 @@
+"""What Linen does with a module beside calling it: tables, lifted transforms."""
+
+import jax
+import numpy as np
+import pytest
+from flax import linen as nn
+from jax import numpy as jnp
+from twins import batch
+
+import gradnorm_optax.linen as in_linen
+
+
+class Model(nn.Module):
+  """A layer whose wrapper is itself lifted."""
+
+  lift: object = staticmethod(lambda kind: kind)
+
+  @nn.compact
+  def __call__(self, x):
+    wrap = self.lift(in_linen.WeightNorm)
+    return nn.Dense(2)(jnp.tanh(wrap(nn.Dense(3, name='first'))(x)))
+
+
+def test_a_model_with_wrappers_can_be_tabulated():
+  x = batch((2, 4))
+  for model in (in_linen.WeightNorm(nn.Dense(3)), Model()):
+    table = model.tabulate(jax.random.key(0), x)
+    assert 'WeightNorm' in table and 'kernel_g' in table
+
+
+@pytest.mark.parametrize('lift', [nn.remat, nn.jit])
+def test_a_lifted_wrapper_is_the_wrapper(lift):
+  x = batch((5, 4))
+  plain, lifted = Model(), Model(lift)
+  variables = lifted.init(jax.random.key(0), x)
+  # (nn.jit draws other numbers, from any module.)
+  assert jax.tree.map(jnp.shape, variables) == jax.tree.map(
+      jnp.shape, plain.init(jax.random.key(0), x))
+
+  def loss(model):
+    return lambda v: jnp.sum(jnp.sin(model.apply(v, x)))
+
+  got, want = (jax.value_and_grad(loss(m))(variables) for m in (lifted, plain))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(
+      a, b, rtol=1e-5, atol=1e-6), got, want)
+  top = lift(in_linen.WeightNorm)(nn.Dense(3))
+  assert set(top.init(jax.random.key(0), x)['params']) == {
+      'kernel', 'bias', 'kernel_g'}
+  held = Held(lift(in_linen.WeightNorm)(nn.Dense(3)))
+  variables = held.init(jax.random.key(0), x)
+  assert set(variables['params']['inner']) == {'kernel', 'bias', 'kernel_g'}
+  np.testing.assert_allclose(
+      held.apply(variables, x),
+      Held(in_linen.WeightNorm(nn.Dense(3))).apply(variables, x), rtol=1e-6)
+
+
+class Held(nn.Module):
+  """A wrapper in a field."""
+
+  inner: nn.Module
+
+  @nn.compact
+  def __call__(self, x):
+    return nn.Dense(2)(self.inner(x))
