@@ -28,6 +28,8 @@ def moments(
 ) -> tuple[jax.Array, jax.Array]:
   """Returns mean (of the bias's shape) and deviation (of g's shape) of t.
 
+  A deviation that rounding alone can make is 0.
+
   Args:
     t: The layer's output with g = 1 and b = 0, (..., features).
     g_shape: Shape of g; all sizes 1: one deviation for all features.
@@ -46,12 +48,20 @@ def moments(
         f'data_dependent_init: the output of layer {path!r}, of shape {ends},'
         f' does not end in its {own} units, so it is no pre-activation with one'
         ' g each. Leave the layer out by `where=`.')
-  t = t.astype(accumulator(t.dtype))
+  narrow, full = t.dtype, accumulator(t.dtype)
+  t = t.astype(full)
   over = tuple(range(t.ndim - len(own)))
   mean = jnp.mean(t, over)
   centered = t - jnp.expand_dims(mean, over)
   squares = jnp.mean(centered * centered, over if per_unit else None)
-  return mean, jnp.sqrt(squares).reshape(g_shape)
+  # The mean of a constant unit is off by some roundings of the accumulator, and
+  # equal sums are stored to half a step of t's dtype: 1/sigma of that noise
+  # would be 1e7. Sums that cancel err like their terms, so that the largest
+  # mean of the layer is the scale, not the unit's own.
+  noise = 16 * float(jnp.finfo(full).eps) + 0.5 * float(jnp.finfo(narrow).eps)
+  deviation = jnp.sqrt(squares)
+  constant = deviation <= noise * jnp.max(jnp.abs(mean), initial=0)
+  return mean, jnp.where(constant, 0, deviation).reshape(g_shape)
 
 
 def start(
