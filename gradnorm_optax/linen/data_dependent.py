@@ -34,12 +34,13 @@ def data_dependent_init(
   layer by layer in one compiled pass, each layer receiving the normalized
   output of those before. A layer without bias gets g alone, which is right
   before `MeanOnlyBatchNorm`; that subtracts the batch's mean during the pass,
-  whatever the call says. v is left as it is: the paper draws it from
+  whatever the call says, and knows no mesh axis: call this with the whole
+  batch, outside `shard_map`. v is left as it is: the paper draws it from
   N(0, 0.05^2), `kernel_init=nn.initializers.normal(0.05)`. Other collections
   (batch statistics) are not changed.
 
-  Not for recurrent kernels, nor for layers inside `nn.scan`: one g serves all
-  time steps there, and no single batch of t exists.
+  Not for recurrent kernels, where one g serves all time steps, nor for layers
+  inside `nn.scan` or `nn.vmap`, where no single batch of t exists.
 
   Args:
     module: A model with `WeightNorm` inside, or a `WeightNorm`.
@@ -55,7 +56,7 @@ def data_dependent_init(
 
   Raises:
     ValueError: There is no weight-normalized layer, one is not called or runs
-      inside a scan, or its output does not end in its units.
+      inside a scan or vmap, or its output does not end in its units.
 
   Examples:
     >>> import jax, flax.linen as nn, gradnorm_optax.linen as gnn
@@ -137,7 +138,8 @@ def _interceptor(layers: dict[Path, _Layer]) -> Any:
     if context.method_name != '__call__':
       return next_call(*args, **kwargs)
     if isinstance(module, MeanOnlyBatchNorm):
-      return _batch_centered(module, args[0], kwargs.get('mask'))
+      x = args[0] if args else kwargs['x']
+      return _batch_centered(module, x, kwargs.get('mask'))
     before = set(done)
     t = next_call(*args, **kwargs)
     # Modules that share a scope (WeightNorm and its layer) have one path; the
@@ -155,7 +157,7 @@ def _interceptor(layers: dict[Path, _Layer]) -> Any:
 def _batch_centered(module: MeanOnlyBatchNorm, x: Any, mask: Any) -> Any:
   axes = feature_axes(x, module.axis)
   bias = module.get_variable('params', 'bias') if module.use_bias else None
-  mean = batch_mean(x, axes, mask, module.axis_name)
+  mean = batch_mean(x, axes, mask, None)  # of the whole batch, on no mesh axis
   return shifted(x, mean, meta.unbox(bias), axes, module.dtype)
 
 
@@ -164,8 +166,9 @@ def _record(module: nn.Module, layer: _Layer, t: Any) -> jax.Array:
   scope = module.scope
   if scope is None or not scope.is_mutable_collection(_COLLECTION):
     raise ValueError(
-        f'data_dependent_init: layer {name!r} runs inside nn.scan or nn.RNN,'
-        ' where one g serves all steps. Leave it out by `where=`.')
+        f'data_dependent_init: layer {name!r} runs inside nn.scan, nn.vmap or'
+        ' nn.RNN, where one t stands for several, or one g serves all steps.'
+        ' Leave it out by `where=`.')
   if not module.has_variable(_COLLECTION, 'mean'):
     mean, deviation = start.moments(
         t, layer.g_shape, layer.bias_shape, name)

@@ -35,12 +35,14 @@ def data_dependent_init(
   layer by layer in one compiled pass, each layer receiving the normalized
   output of those before. A layer without bias gets g alone, which is right
   before `MeanOnlyBatchNorm`; that subtracts the batch's mean during the pass,
-  whatever its mode. v is left as it is: the paper draws it from N(0, 0.05^2),
+  whatever its mode, and knows no mesh axis: call this with the whole batch,
+  outside `shard_map`. v is left as it is: the paper draws it from N(0, 0.05^2),
   `kernel_init=nnx.initializers.normal(0.05)`. Nothing but g and b changes, no
   batch statistics and no random state. Dropout is to be off: `model.eval()`.
 
-  Not for recurrent kernels: one g serves all time steps there, and no single
-  batch of t exists.
+  Layers stacked by `nnx.vmap` or `nnx.scan` are initialized each by its own
+  input. Not for recurrent kernels: one g serves all time steps there, and no
+  single batch of t exists.
 
   Args:
     model: A model with `WeightNorm` inside, or a `WeightNorm`; set in place.
@@ -51,7 +53,7 @@ def data_dependent_init(
 
   Raises:
     ValueError: There is no weight-normalized layer, one is recurrent or is not
-      called, or its output does not end in its units.
+      called, or is tied, or its output does not end in its units.
 
   Examples:
     >>> import jax, gradnorm_optax.nnx as gnn
@@ -78,6 +80,7 @@ def data_dependent_init(
     before = [_neutralize(layer) for layer in layers]
     for node in [node for _, node in nnx.iter_graph(copy)]:
       if isinstance(node, MeanOnlyBatchNorm):
+        node.axis_name = None  # the batch is whole here, on no mesh axis
         _become(node, _centering(type(node)))
     copy(*args, **kwargs)
     for layer, old in zip(layers, before, strict=True):
