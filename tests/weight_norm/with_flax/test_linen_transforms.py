@@ -1,4 +1,4 @@
-"""What Linen does with a module beside calling it: tables, lifted transforms."""
+"""What Linen does with a module beside calling it: tables and lifting."""
 
 import jax
 import numpy as np
