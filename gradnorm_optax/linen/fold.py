@@ -1,8 +1,10 @@
 """Plain weights from weight-normalized ones, for inference and export."""
 
 import dataclasses
+import fnmatch
 from typing import Any
 
+import jax
 from flax import linen as nn, traverse_util
 from flax.core import FrozenDict, freeze, meta, unfreeze
 
@@ -10,6 +12,8 @@ from gradnorm_optax import _weight_norm_math as math
 from gradnorm_optax.linen.weight_norm import WeightNorm, flatten
 
 __all__ = ['fold']
+
+Path = tuple[str, ...]
 
 
 def fold(module: nn.Module, variables: Any) -> tuple[nn.Module, Any]:
@@ -22,8 +26,9 @@ def fold(module: nn.Module, variables: Any) -> tuple[nn.Module, Any]:
   Returns:
     The plain module and its variables: parameters of the same structure as
     those of a model that was never wrapped, and equal outputs. Wrappers held in
-    attributes are taken off; those that a module's code creates stay, and run
-    parameters without g as plain weights.
+    attributes are taken off, and the weights rounded to the `dtype` of each.
+    Those that a module's code creates stay, and run parameters without g as
+    plain weights; with a `dtype` of their own outputs differ by its rounding.
 
   Raises:
     ValueError: There is no g to fold.
@@ -40,11 +45,12 @@ def fold(module: nn.Module, variables: Any) -> tuple[nn.Module, Any]:
   frozen = isinstance(variables, FrozenDict)
   variables = unfreeze(variables) if frozen else dict(variables)
   flat = flatten(variables.get('params', {}))
-  result = dict(flat)
+  result, wrappers = dict(flat), _wrappers(module, variables)
   for path, g_path, log_scale in pairs(flat):
     v, g = meta.unbox(flat[path]), meta.unbox(result.pop(g_path))
-    w = math.weight(v, g, math.reduced_axes(v, g) or (), log_scale)
-    result[path] = meta.replace_boxed(flat[path], w)
+    dtype = _dtype(wrappers, path)
+    w = math.weight(v, g, math.reduced_axes(v, g) or (), log_scale, dtype)
+    result[path] = meta.replace_boxed(flat[path], w.astype(v.dtype))
   if len(result) == len(flat):
     raise ValueError(
         'fold: the parameters hold no weight-normalized layer (no leaf'
@@ -53,7 +59,39 @@ def fold(module: nn.Module, variables: Any) -> tuple[nn.Module, Any]:
   return _unwrap(module), freeze(variables) if frozen else variables
 
 
-def pairs(flat: dict[tuple[str, ...], Any]) -> list[Any]:
+def _wrappers(module: nn.Module, variables: Any) -> dict[Path, WeightNorm]:
+  """Returns by path the wrappers held in attributes."""
+  found: dict[Path, WeightNorm] = {}
+
+  def visit(node):
+    if isinstance(node, WeightNorm):
+      found[node.path] = node
+    for field in dataclasses.fields(node):
+      if field.init and field.name not in ('parent', 'name'):
+        for child in jax.tree.leaves(
+            getattr(node, field.name),
+            is_leaf=lambda held: isinstance(held, nn.Module)):
+          if isinstance(child, nn.Module) and child.scope is not None:
+            visit(child)
+
+  visit(module.bind(variables))
+  # A wrapper's parameters are those of its layer: no level is its own.
+  return {tuple(name for n, name in enumerate(path) if path[:n] not in found):
+          wrapper for path, wrapper in found.items()}
+
+
+def _dtype(wrappers: dict[Path, WeightNorm], path: Path) -> Any:
+  """Returns the dtype in which a wrapper gives this parameter to its layer."""
+  for start in sorted(wrappers, key=len, reverse=True):
+    inside = '/'.join(path[len(start):])
+    where = math.check_where(wrappers[start].where, 'fold')
+    if path[:len(start)] == start and any(
+        fnmatch.fnmatchcase(inside, glob) for glob in where):
+      return wrappers[start].dtype
+  return None
+
+
+def pairs(flat: dict[Path, Any]) -> list[Any]:
   """Returns (path of v, path of g, whether it is log g)."""
   result = []
   for path in flat:

@@ -1,4 +1,4 @@
-"""What Linen does with a module beside calling it: tables and lifting."""
+"""What Linen does with a module beside calling it: tables, lifting, folding."""
 
 import jax
 import numpy as np
@@ -62,3 +62,23 @@ class Held(nn.Module):
   @nn.compact
   def __call__(self, x):
     return nn.Dense(2)(self.inner(x))
+
+
+@pytest.mark.parametrize('held', [False, True])
+def test_linen_folds_to_the_dtype_that_the_layer_got(held):
+  x = batch((4, 50))
+  wrap = lambda n, **k: in_linen.WeightNorm(  # noqa: E731
+      nn.Dense(n), **k)
+  model = wrap(6, dtype='bfloat16')
+  if held:
+    model = in_linen.WeightNorm(
+        nn.Sequential([nn.Dense(6), model, wrap(3), nn.Sequential([
+            wrap(2, dtype='float16')])]),
+        where='layers_0/kernel', dtype='bfloat16')
+  variables = model.init(jax.random.key(0), x)
+  variables = jax.tree.map(lambda leaf: leaf * 1.1, variables)
+  plain, folded = in_linen.fold(model, variables)
+  np.testing.assert_allclose(
+      plain.apply(folded, x), model.apply(variables, x), rtol=1e-6, atol=1e-6)
+  assert {leaf.dtype for leaf in jax.tree.leaves(folded)} == {
+      jnp.dtype('float32')}
