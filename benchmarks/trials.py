@@ -44,7 +44,8 @@ def by_lab(seeds: int, steps: int, per_call: int) -> list[float]:
   config = configuration(seeds, steps, per_call)
   with tempfile.TemporaryDirectory() as folder, \
       results.Store(folder) as store:
-    runner = runner_lib.Runner(config, store, lambda what, finished: None)
+    runner = runner_lib.Runner(config)
+    runner.use(store, lambda what, finished: None)
     runner.finish('tune')
     records = [record for rate in RATES for record in runner.records(
         'tune', 'mlp', 'adamw', rate)]

@@ -76,8 +76,12 @@ def inspect(config: Any, overrides: Sequence[str] = (), *,
             batches: int = 10) -> 'Inspection':
   """Looks at every block's gradient norm: `gradnorm inspect`.
 
-  Takes what `compare` takes; returns the norms before and after each method
-  over the first `batches`, with `.table()` and `.plot()`.
+  Takes what `compare` takes, or the folder of a `train` run; returns the norms
+  before and after each method over the first `batches`, with `.table()` and
+  `.plot()`.
   """
   from gradnorm_optax.lab import inspection
+  if isinstance(config, str | pathlib.Path):
+    return inspection.at(pathlib.Path(config), overrides,
+                         None if out is None else pathlib.Path(out), batches)
   return inspection.run(load(config, overrides), out, batches=batches)

@@ -1,6 +1,5 @@
 """The files of a finished comparison."""
 
-import io
 import json
 import pathlib
 import re
@@ -9,6 +8,7 @@ from collections.abc import Sequence
 from matplotlib import rc_context
 
 from gradnorm_optax.lab import (
+    canvas,
     config as config_lib,
     figures,
     provenance,
@@ -20,11 +20,11 @@ from gradnorm_optax.lab.findings import Look, Profiles, Summary, plain
 
 
 def save(folder: pathlib.Path, config: schema.Config, found: Summary,
-         looks: Sequence[Look], profiles: Profiles) -> None:
+         looks: Sequence[Look], profiles: Profiles, command: str) -> None:
   """Writes results.json, config.toml, the figures and report.html."""
   content = {
       'versions': provenance.versions(), 'revision': provenance.revision(),
-      'machine': provenance.machine(),
+      'machine': provenance.machine(), 'command': command,
       'config': config.model_dump(mode='json'), 'summary': plain(found)}
   results.write(folder / 'results.json',
                 json.dumps(content, indent=1, allow_nan=False) + '\n')
@@ -33,8 +33,7 @@ def save(folder: pathlib.Path, config: schema.Config, found: Summary,
     for name, figure in figures.draw(found, looks, profiles).items():
       file = re.sub(r'[^\w.-]', '_', name)
       for suffix in ('svg', 'png'):
-        picture = io.BytesIO()
-        figure.savefig(picture, format=suffix, dpi=150)
-        results.write(folder / f'{file}.{suffix}', picture.getvalue())
+        results.write(
+            folder / f'{file}.{suffix}', canvas.image(figure, suffix))
     results.write(folder / 'report.html', report.build(
-        folder, config, found, looks, profiles))
+        config, found, looks, profiles, command))

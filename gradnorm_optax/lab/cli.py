@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -59,7 +60,10 @@ def _app() -> Any:
     """
     _one_thread_per_trial()
     from gradnorm_optax.lab import comparison as lib, config as config_lib
-    done = lib.run(config_lib.load(config, set_), out, fresh=fresh)
+    again = shlex.join(['gradnorm', 'compare', str(config), *(
+        word for value in set_ for word in ('--set', value))])
+    done = lib.run(config_lib.load(config, set_), out, fresh=fresh,
+                   command=again)
     console = _console()
     console.print(done.table())
     console.print(f'\nReport: {done.folder}/report.html (beside it '
@@ -93,6 +97,7 @@ def _app() -> Any:
     from gradnorm_optax.lab import config as config_lib, training as lib
     done = lib.run(config_lib.load(config, set_), out, fresh=fresh)
     console = _console()
+    console.print(done.data, style='dim')
     console.print(done.table())
     if done.test is not None:
       console.print(f'test {done.measure.name} '

@@ -51,7 +51,8 @@ class Comparison(NamedTuple):
 
 
 def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
-        fresh: bool = False, quiet: bool = False) -> Comparison:
+        fresh: bool = False, quiet: bool = False,
+        command: str | None = None) -> Comparison:
   """Runs a comparison, or what is missing of it, and writes its folder.
 
   Args:
@@ -60,6 +61,7 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
       used again if data, model, method, training and code are the same.
     fresh: Forget the finished trials.
     quiet: No progress bar.
+    command: How to run it again, for the report.
 
   Returns:
     The comparison, with `.table()` and `.plot()`.
@@ -75,14 +77,16 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
       * config.compare.tune_seeds + config.compare.seeds
       for model in config.models
       for method in config.methods_on(model).values())
+  runner = Runner(config)  # before --fresh forgets anything
   with results.Store(folder, fresh=fresh) as store, \
       progress.bar(total, quiet) as tick:
-    runner = Runner(config, store, tick)
+    runner.use(store, tick)
     runner.run()
     tick('measuring the cost of a step', 0)
     found = summary.build(runner, timing.measure(runner))
     done = Comparison(
         folder, found, config, runner.looks(), runner.profiles())
-  artifacts.save(folder, config, found, done.looks, done.profiles)
+  artifacts.save(folder, config, found, done.looks, done.profiles,
+                 command or f'gradnorm compare {folder}/config.toml')
   return done
 

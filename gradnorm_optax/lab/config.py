@@ -2,6 +2,7 @@
 
 import copy
 import pathlib
+import re
 import sys
 import tomllib
 from collections.abc import Sequence
@@ -45,8 +46,15 @@ def load(path: str | pathlib.Path,
   for folder in (str(path.parent.resolve()), str(pathlib.Path.cwd())):
     if folder not in sys.path:
       sys.path.insert(0, folder)
-  raw.setdefault('name', path.stem)
+  raw.setdefault('name', _name(path))
   return parse(raw, str(path), overrides)
+
+
+def _name(path: pathlib.Path) -> str:
+  """Its own, or its folder's where everyone's is called config.toml."""
+  folder = path.resolve().parent.name
+  named = path.stem != 'config' or not re.fullmatch(r'[\w.-]+', folder)
+  return path.stem if named else folder
 
 
 def parse(raw: dict[str, Any], origin: str = 'configuration',

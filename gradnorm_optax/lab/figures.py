@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps, figure as mpl, lines, rc_context
+from matplotlib import colormaps, lines, rc_context
 
 from gradnorm_optax.lab import heatmap
+from gradnorm_optax.lab.canvas import Canvas
 from gradnorm_optax.lab.findings import Look, Profiles, Row, Summary
 
 # Okabe and Ito's colours: told apart by colour-blind readers too.
@@ -17,7 +18,7 @@ MARKS = ('o', 's', '^', 'D', 'v', 'P', 'X', '*')
 
 def draw(found: Summary, looks: Sequence[Look] = (),
          profiles: Profiles | None = None,
-         ink: str = 'black') -> dict[str, mpl.Figure]:
+         ink: str = 'black') -> dict[str, Canvas]:
   """Draws what a comparison found; a model's own pictures end in its name."""
   with inked(ink):
     pictures = {'curves': _panels(found, _curve, 'step'),
@@ -38,7 +39,7 @@ def inked(ink: str) -> Any:
 
 
 def through_time(
-    profiles: Mapping[str, Mapping[int, Sequence[float | None]]]) -> mpl.Figure:
+    profiles: Mapping[str, Mapping[int, Sequence[float | None]]]) -> Canvas:
   """Draws the gradient's norm at every step of a sequence.
 
   Args:
@@ -51,7 +52,7 @@ def through_time(
   """
   columns = min(len(profiles), 4)
   rows = -(-len(profiles) // columns)
-  picture = mpl.Figure(
+  picture = Canvas(
       figsize=(1.6 + 2.3 * columns, 0.4 + 2.2 * rows), layout='constrained')
   axes = picture.subplots(
       rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
@@ -76,13 +77,13 @@ def through_time(
   return picture
 
 
-def _panels(found: Summary, plot: Any, label: str) -> mpl.Figure:
+def _panels(found: Summary, plot: Any, label: str) -> Canvas:
   """One panel for each model, one style for each method."""
   models = list(dict.fromkeys(row.model for row in found.rows))
   methods = list(dict.fromkeys(row.method for row in found.rows))
   columns = min(len(models), 3)
   rows = -(-len(models) // columns)
-  picture = mpl.Figure(
+  picture = Canvas(
       figsize=(1.8 + 3.0 * columns + (columns == 1), 3.4 * rows),
       layout='constrained')
   axes = picture.subplots(rows, columns, sharey=True, squeeze=False).ravel()
@@ -142,9 +143,9 @@ def _sensitivity(axis: Any, found: Summary, row: Row,
   axis.set_xscale('log')
 
 
-def training(rows: list[dict[str, Any]]) -> mpl.Figure:
+def training(rows: list[dict[str, Any]]) -> Canvas:
   """Loss, score and gradient norm of one run."""
-  picture = mpl.Figure(figsize=(11, 3), layout='constrained')
+  picture = Canvas(figsize=(11, 3), layout='constrained')
   axes = picture.subplots(1, 3)
   for axis, name in zip(
       axes, ('loss', 'validation_score', 'gradient_norm'), strict=True):

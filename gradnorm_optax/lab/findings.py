@@ -10,6 +10,9 @@ import numpy as np
 from gradnorm_optax.lab import stats
 from gradnorm_optax.lab.objective import ACCURACY, Measure
 
+# Of intervals that span all values; see stats.mean_interval.
+FALSE_ALARMS = {2: '50%', 3: '25%', 4: '14%'}
+
 # {model: {method: {training step: log10 norms through time}}}
 Profiles = dict[str, dict[str, dict[int, list[float | None]]]]
 
@@ -21,11 +24,13 @@ class Clock(NamedTuple):
     step_seconds: Median time of a training step.
     bare: The optimizer alone; None if the method is that.
     overhead: Quartiles of the ratio of both times, round by round.
+    rounds: Seconds of a step in every round, interleaved with the others'.
   """
 
   step_seconds: float
   bare: str | None
   overhead: tuple[float, float, float] | None
+  rounds: tuple[float, ...] = ()
 
 
 class Run(NamedTuple):
@@ -95,6 +100,7 @@ class Row:
     difference: Paired difference to the best baseline of the model.
     acted: Share of the steps of the fresh runs in which sampling changed which
       examples count; None where the method has none.
+    rounds: Seconds of a step in every round of timing.
   """
 
   model: str
@@ -119,6 +125,7 @@ class Row:
   plain: bool = True
   difference: stats.Interval | None = None
   acted: float | None = None
+  rounds: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +135,8 @@ class Verdict:
   Attributes:
     model: Its name.
     kind: "gain" where the interval of the paired difference lies above zero,
-      "loss" below, "none" around it, "void" where no statement is allowed.
+      for every baseline; "loss" where it lies below, "none" else, "void" where
+      no statement is allowed.
     text: One sentence.
     method: The method that tuning nominated; None if there is none.
     baseline: The baseline that tuning nominated; None if there is none.
@@ -167,6 +175,15 @@ class Summary:
   verdicts: tuple[Verdict, ...] = ()
   measure: Measure = ACCURACY
   worst: float = 0.0
+
+  @property
+  def few(self) -> str | None:
+    """What to say of intervals that rest on too few seeds."""
+    if not 1 < self.seeds < 5:
+      return None
+    return (f'{self.seeds} seeds are few: such an interval leaves out zero in '
+            f'{FALSE_ALARMS[self.seeds]} of comparisons between equals; set '
+            'compare.seeds = 10.')
 
   @property
   def diagnosis(self) -> str | None:

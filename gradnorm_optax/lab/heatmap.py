@@ -3,14 +3,15 @@
 import math
 
 import numpy as np
-from matplotlib import colors, figure as mpl
+from matplotlib import colors
 
+from gradnorm_optax.lab.canvas import Canvas
 from gradnorm_optax.lab.findings import Look
 
 COLUMNS = 5  # panels in a row: what a printed page can show
 
 
-def draw(looks: list[Look]) -> mpl.Figure:
+def draw(looks: list[Look]) -> Canvas:
   """One panel with the first method's gradients, one after each method."""
   panels = [('gradient', looks[0].gradient)] + [
       (f'after {look.method}', look.after) for look in looks]
@@ -18,7 +19,7 @@ def draw(looks: list[Look]) -> mpl.Figure:
   columns = min(len(panels), COLUMNS)
   rows = -(-len(panels) // columns)
   longest = max(map(len, blocks))
-  picture = mpl.Figure(
+  picture = Canvas(
       figsize=(1.4 + 0.06 * longest + 1.5 * columns,
                0.5 + rows * (0.7 + 0.19 * len(blocks))),
       layout='constrained')

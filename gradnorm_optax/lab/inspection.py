@@ -15,6 +15,7 @@ from jax import lax
 import gradnorm_optax as gn
 from gradnorm_optax.lab import (
     advice,
+    canvas,
     data,
     diagnosis,
     heatmap,
@@ -44,11 +45,13 @@ class Inspection:
 
   def table(self) -> Any:
     """The blocks and their norms, as rich shows them on a terminal."""
-    from rich import console, text
+    from rich import text
+
+    from gradnorm_optax.lab.table import Page
     parts: list[Any] = []
     for model, explained in self.explained.items():
       parts += [text.Text(f'\n{model}', style='bold'), text.Text(explained)]
-    return console.Group(*parts, *(_table(look) for look in self.looks))
+    return Page(*parts, *(_table(look) for look in self.looks))
 
   def plot(self) -> dict[str, Any]:
     """Heat maps: {model: matplotlib figure}."""
@@ -177,13 +180,12 @@ def _table(look: Look) -> Any:
 
 def _save(found: Inspection) -> None:
   """Writes inspect.json and the heat maps."""
-  import io
-  found.folder.mkdir(parents=True, exist_ok=True)
+  with results.disk(found.folder):
+    found.folder.mkdir(parents=True, exist_ok=True)
   results.write(found.folder / 'inspect.json', json.dumps(plain({
       'blocks': found.explained,
       'looks': [look.record() for look in found.looks]})) + '\n')
   for name, picture in found.plot().items():
     for suffix in ('svg', 'png'):
-      out = io.BytesIO()
-      picture.savefig(out, format=suffix, dpi=150)
-      results.write(found.folder / f'{name}.{suffix}', out.getvalue())
+      results.write(
+          found.folder / f'{name}.{suffix}', canvas.image(picture, suffix))

@@ -40,10 +40,9 @@ class Call(NamedTuple):
 class Runner:
   """Runs the missing trials of a comparison and keeps every result."""
 
-  def __init__(self, config: schema.Config, store: results.Store,
-               tick: Callable[[str, int], None]):
-    """Loads the data; `tick(what, finished trials)` reports progress."""
-    self.config, self.store, self.tick = config, store, tick
+  def __init__(self, config: schema.Config):
+    """Loads the data and builds the models; writes nothing."""
+    self.config = config
     self.dataset = data.load(config.data, config.train)
     self.digest = provenance.data_digest(self.dataset[:3])
     per_method = (len(config.compare.learning_rates)
@@ -52,6 +51,11 @@ class Runner:
     self.benches = {
         name: bench_lib.Bench(model, self.dataset, config.train, self.batch)
         for name, model in config.models.items()}
+
+  def use(self, store: results.Store,
+          tick: Callable[[str, int], None]) -> None:
+    """Takes a folder; `tick(what, finished trials)` reports progress."""
+    self.store, self.tick = store, tick
 
   def rates(self, method: str) -> tuple[float, ...]:
     """The grid that a method searches."""

@@ -18,12 +18,23 @@ class Interval(NamedTuple):
 def mean_interval(values: Sequence[float], seed: int = 0) -> Interval:
   """The mean and its bootstrap 95% interval (percentiles, 9999 resamples).
 
+  Plain percentiles of n values are too narrow, by sqrt(n / (n - 1)) and by the
+  difference of the normal to Student's distribution: of equals, with 5 values,
+  17% would differ "significantly". The percentiles are moved out by both
+  factors (Hesterberg's expanded percentiles), which leaves 8% with 5 values and
+  6% with 10. Of 2, 3 or 4 values the interval is all that they span, and 50%,
+  25% or 14% remain.
+
   Args:
     values: One figure for each seed.
     seed: Of the resampling, fixed so that a report can be made again.
 
   Returns:
     The interval; NaN bounds for a single value, which has none.
+
+  References:
+    Hesterberg, `What Teachers Should Know About the Bootstrap
+    <https://arxiv.org/abs/1411.5279>`_, 2014, section 4
 
   >>> mean_interval([0.5, 0.5, 0.5])
   Interval(mean=0.5, low=0.5, high=0.5)
@@ -37,8 +48,11 @@ def mean_interval(values: Sequence[float], seed: int = 0) -> Interval:
     return Interval(mean, math.nan, math.nan)
   if np.ptp(sample) == 0:
     return Interval(mean, mean, mean)
+  count = len(sample)
+  reach = stats.t.ppf(0.975, count - 1) * math.sqrt(count / (count - 1))
   bounds = stats.bootstrap(
-      (sample,), np.mean, confidence_level=0.95, method='percentile',
+      (sample,), np.mean, method='percentile',
+      confidence_level=2 * float(stats.norm.cdf(reach)) - 1,
       rng=np.random.default_rng(seed)).confidence_interval
   return Interval(mean, float(bounds.low), float(bounds.high))
 

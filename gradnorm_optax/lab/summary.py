@@ -63,7 +63,7 @@ def _row(runner: Runner, model: str, method: str, clock: Clock) -> Row:
       sensitivity=tuple(_point(rate, group) for rate, group in tuned.items()),
       runs=runs, plain=methods.is_baseline(config.methods[method]),
       tuned=float(np.mean([run.score for run in tuned[rate]])),
-      acted=runner.acted(model, method))
+      acted=runner.acted(model, method), rounds=clock.rounds)
 
 
 def _point(rate: float, runs: list[Run]) -> Point:

@@ -2,7 +2,7 @@
 
 import math
 
-from rich import console, table, text
+from rich import console, jupyter, table, text
 
 from gradnorm_optax.lab.findings import Row, Summary
 from gradnorm_optax.lab.objective import ACCURACY, Measure
@@ -10,7 +10,11 @@ from gradnorm_optax.lab.objective import ACCURACY, Measure
 STYLES = {'gain': 'green', 'loss': 'red', 'none': 'yellow', 'void': 'yellow'}
 
 
-def render(found: Summary) -> console.Group:
+class Page(console.Group, jupyter.JupyterMixin):
+  """Tables and texts, on a terminal and in a notebook."""
+
+
+def render(found: Summary) -> Page:
   """One table for each model, and how to read them."""
   models = dict.fromkeys(row.model for row in found.rows)
   head = text.Text(f'{found.title}\n', style='bold')
@@ -25,7 +29,7 @@ def render(found: Summary) -> console.Group:
     parts += [text.Text(verdict.text, style=STYLES[verdict.kind])
               for verdict in found.verdicts if verdict.model == model]
   parts.append(text.Text(_notes(found), style='dim'))
-  return console.Group(*parts)
+  return Page(*parts)
 
 
 def _one(found: Summary, model: str) -> table.Table:
@@ -65,9 +69,12 @@ def _cells(row: Row, measure: Measure, sampled: bool) -> list[str]:
     seconds = f'{row.seconds:.2g}'
   if row.reached < row.seeds:
     steps += f' ({row.reached}/{row.seeds})'
-  score = (f'{measure.show(row.score.mean)} [{measure.show(row.score.low)}, '
-           f'{measure.show(row.score.high)}]')
-  return [name, rate, steps, seconds, score, measure.show(row.spread),
+  score, spread = measure.show(row.score.mean), '-'
+  if row.seeds > 1:
+    score += (f' [{measure.show(row.score.low)}, '
+              f'{measure.show(row.score.high)}]')
+    spread = measure.show(row.spread)
+  return [name, rate, steps, seconds, score, spread,
           measure.show(row.test.mean), failed, *cost]
 
 
@@ -91,6 +98,8 @@ def _notes(found: Summary) -> str:
   if any(not row.trains for row in found.rows):
     notes.append('does not train: no run at any rate was better than '
                  'guessing.')
+  if found.few:
+    notes.append(found.few)
   if found.diagnosis:
     notes.append('diverged: a loss was not finite; the step and the block are '
                  f'named by {found.diagnosis}')

@@ -39,7 +39,7 @@ def measure(runner: Runner) -> dict[tuple[str, str], Clock]:
       is_bare = base == tables[name]
       timings[model, name] = Clock(
           statistics.median(rounds[name]), None if is_bare else base_name,
-          None if is_bare else (low, middle, high))
+          None if is_bare else (low, middle, high), tuple(rounds[name]))
   return timings
 
 

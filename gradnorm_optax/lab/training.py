@@ -49,6 +49,7 @@ class Trained:
     measure: What the score is.
     profiles: Of recurrent models: `step` and `log_norms`, log10 of the
       gradient's norm at every step of the sequences.
+    data: The data in words: parts, classes, what was filled or dropped.
   """
 
   folder: pathlib.Path
@@ -58,6 +59,7 @@ class Trained:
   params: Any
   measure: Measure = ACCURACY
   profiles: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+  data: str = ''
 
   def table(self) -> Any:
     """The last figures, as rich shows them on a terminal."""
@@ -185,12 +187,12 @@ def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,
          quiet: bool) -> Trained:
   """Runs in a folder that is ours alone."""
   from gradnorm_optax.lab import progress
-  run_folder.prepare(folder, config, fresh)
-  trainer = Trainer(config)
-  run_folder.same(folder / run_folder.DATA, provenance.data_digest(
-      trainer.dataset[:3]), 'a run on other data')
-  checkpoints = Checkpoints(folder / 'checkpoints', config.run.keep)
+  run_folder.look(folder, config, fresh)
+  trainer = Trainer(config)  # before anything is written or deleted
   state = trainer.start()
+  run_folder.prepare(folder, config, provenance.data_digest(
+      trainer.dataset[:3]), fresh)
+  checkpoints = Checkpoints(folder / 'checkpoints', config.run.keep)
   latest = checkpoints.latest()
   if latest is not None:
     state = checkpoints.restore(latest, state)
@@ -212,13 +214,15 @@ def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,
     test = {name: float(value) for name, value in trainer.evaluate(
         params, state.extra, trainer.parts[2]).items()}
     results.write(folder / 'results.json', json.dumps({
+        'data': trainer.dataset.description,
         'test': test, 'last': journal.rows[-1],
         'best_checkpoint': checkpoints.best(),
         'versions': provenance.versions(),
         'revision': provenance.revision(),
         'machine': provenance.machine()}, indent=1) + '\n')
   return Trained(folder, journal.rows, stopped, test, params,
-                 trainer.dataset.objective.measure, journal.profiles)
+                 trainer.dataset.objective.measure, journal.profiles,
+                 trainer.dataset.description)
 
 
 def newest(folder: pathlib.Path, config: schema.Config) -> tuple[str, Any]:

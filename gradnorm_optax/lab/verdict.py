@@ -1,6 +1,7 @@
 """What a comparison lets one say, and when it lets one say nothing."""
 
 import math
+import statistics
 from collections.abc import Sequence
 from typing import Literal
 
@@ -29,7 +30,9 @@ def judge(rows: Sequence[Row], named: str | None,
   """Compares the most promising method with the best baseline.
 
   Both are nominated by the tuning seeds and compared on the fresh ones, so
-  that choosing the best of many does not flatter it.
+  that choosing the best of many does not flatter it. Where none is named, a
+  gain must also hold against every other baseline: tuning may have chosen the
+  wrong one.
   """
   model = rows[0].model
   base = baseline(rows, named)
@@ -52,17 +55,42 @@ def judge(rows: Sequence[Row], named: str | None,
                           'lies on the edge of its grid; widen the grid.')
   if math.isnan(gain.low):
     return said('void', 'No recommendation: one seed has no interval.')
-  figures = (f'{measure.signed(gain.mean)} {measure.points} '
-             f'[{measure.signed(gain.low)}, {measure.signed(gain.high)}]')
-  cost = ''
-  if best.step_seconds and base.step_seconds:
-    ratio = best.step_seconds / base.step_seconds
-    cost = f', at {ratio:.2f} times the time of a step'
+  cost = _cost(best, base)
+  told = (f'{base.method}, the baseline' if named
+          else f'{base.method}, the best baseline of tuning')
   if gain.low > 0:
-    return said('gain', f'{best.method} beats {base.method}, the best '
-                        f'baseline: {figures}{cost}.')
+    rival = None if named else _rival(rows, best)
+    if rival is not None:
+      other = paired(best, rival)
+      return said('none', f'No difference between {best.method} and '
+                          f'{rival.method}: {_figures(other, measure)}'
+                          f'{_cost(best, rival)}. Against {told}, it is '
+                          f'{_figures(gain, measure)}.')
+    return said('gain', f'{best.method} beats {told}: '
+                        f'{_figures(gain, measure)}{cost}.')
   if gain.high < 0:
-    return said('loss', f'{best.method} is worse than {base.method}, the best '
-                        f'baseline: {figures}{cost}.')
-  return said('none', f'No difference between {best.method} and {base.method}, '
-                      f'the best baseline: {figures}{cost}.')
+    return said('loss', f'{best.method} is worse than {told}: '
+                        f'{_figures(gain, measure)}{cost}.')
+  return said('none', f'No difference between {best.method} and {told}: '
+                      f'{_figures(gain, measure)}{cost}.')
+
+
+def _rival(rows: Sequence[Row], best: Row) -> Row | None:
+  """The baseline nearest to a method, if the method does not beat it."""
+  gains = {row.method: paired(best, row) for row in rows if row.plain}
+  unbeaten = [row for row in rows
+              if row.plain and not gains[row.method].low > 0]
+  return min(unbeaten, key=lambda row: gains[row.method].mean, default=None)
+
+
+def _figures(gain: stats.Interval, measure: Measure) -> str:
+  return (f'{measure.signed(gain.mean)} {measure.points} '
+          f'[{measure.signed(gain.low)}, {measure.signed(gain.high)}]')
+
+
+def _cost(row: Row, other: Row) -> str:
+  """How much longer a step takes, if both were timed."""
+  ratios = [a / b for a, b in zip(row.rounds, other.rounds, strict=True)]
+  if not ratios:
+    return ''
+  return f', at {statistics.median(ratios):.2f} times the time of a step'

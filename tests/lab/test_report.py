@@ -78,7 +78,7 @@ def test_holds_tables_figures_and_their_words(page, finished):
     assert ACCURACY.show(row.score.mean) in ''.join(read.text)
   assert 'prefers-color-scheme: dark' in page and '@media print' in page
   assert report.INK not in page and 'currentColor' in page
-  assert 'gradnorm compare run/config.toml' in page
+  assert f'gradnorm compare {finished[1].folder}/config.toml --out' in page
 
 
 def test_rows_that_do_not_train_and_names_that_need_escaping(finished):
@@ -88,7 +88,7 @@ def test_rows_that_do_not_train_and_names_that_need_escaping(finished):
       first, method='a<b&c', trains=False, steps=math.inf, edge=False)
   summary = dataclasses.replace(
       done.summary, title='x < y', rows=(lost, second))
-  text = report.build(done.folder, done.config, summary, done.looks)
+  text = report.build(done.config, summary, done.looks)
   assert 'does not train' in text and 'x &lt; y' in text
   assert 'a&lt;b&amp;c' in text and 'a<b' not in text
 
@@ -118,7 +118,7 @@ def test_gradient_through_time(finished):
   # One moment, one colour, in every panel.
   assert adam.lines[0].get_color() is not None and np.array_equal(
       adam.lines[0].get_color(), bng.lines[0].get_color())
-  text = report.build(done.folder, done.config, done.summary, (), profiles)
+  text = report.build(done.config, done.summary, (), profiles)
   assert ('adam, after step 20: 10^-1 at step 2 of the sequence, 10^0.5 at '
           'step 3') in text
   assert 'bng&lt;, after step 10' in text and 'The gradient through' in text

@@ -10,7 +10,7 @@ from gradnorm_optax.lab.errors import LabError
 
 EXAMPLES = {
     'init': 'demo/config.toml', 'compare': 'missing cells filled',
-    'inspect': 'step / params', 'train': 'Run: runs/config-train',
+    'inspect': 'step / params', 'train': 'Run: runs/demo-train',
     'methods': 'centralize'}
 
 
@@ -29,7 +29,10 @@ def test_the_examples_of_the_help_work_in_its_order(
     assert code == 0 and EXAMPLES[name] in out, err
   assert {p.name for p in (tmp_path / 'demo').iterdir()} >= {
       'config.toml', 'my_data.py', 'my_model.py'}
-  assert (tmp_path / 'runs' / 'config' / 'report.html').exists()
+  # The report says how to run it again.
+  page = (tmp_path / 'runs' / 'demo' / 'report.html').read_text()
+  assert ('gradnorm compare demo/config.toml --set train.steps=100 --out again'
+          in page)
   code, _, err = gradnorm('init', 'demo')
   assert code == 2 and 'exists' in err
 
@@ -47,8 +50,14 @@ def test_from_python(tiny, tmp_path):
          'train': {'steps': 10, 'eval_every': 10}}
   run = lab.train(raw, out=tmp_path / 'train', quiet=True)
   assert run.rows[-1]['step'] == 10 and run.table() and run.plot()
-  look = lab.inspect(raw, out=tmp_path / 'look', batches=2)
+  look = lab.inspect(run.folder, out=tmp_path / 'look', batches=2)
   assert look.table() and set(look.plot()) == {'m'}
+  # A notebook shows all of it, without any magic line.
+  for result in (done, run, look):
+    shown = result.table()._repr_mimebundle_([], [])['text/html']
+    assert 'momentum' in shown or 'gradient' in shown
+    for picture in result.plot().values():
+      assert picture._repr_png_().startswith(b'\x89PNG')
   with pytest.raises(LabError, match="'stepz'; the nearest.*'steps'"):
     lab.load(raw, ['train.stepz=3'])
   assert lab.load(lab.load(raw)) == lab.load(raw)

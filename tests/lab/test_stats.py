@@ -16,15 +16,25 @@ def test_bootstrap_of_two_values():
 
 
 def test_bootstrap_against_all_resamples():
-  values = np.array([0.1, 0.5, 0.6, 0.9])
-  grid = np.array(np.meshgrid(*[values] * 4)).reshape(4, -1).mean(0)
-  low, high = np.percentile(grid, [2.5, 97.5])
+  values = np.array([0.1, 0.5, 0.6, 0.9, 0.7, 0.2])
+  grid = np.array(np.meshgrid(*[values] * 6)).reshape(6, -1).mean(0)
+  # Student's 2.571 with 5 degrees of freedom x sqrt(6 / 5) is the normal
+  # quantile of 99.757%.
+  low, high = np.percentile(grid, [0.243, 99.757])
   found = stats.mean_interval(values)
-  assert found.mean == pytest.approx(0.525)
-  # 9999 draws of 256 possible means: within one neighbouring value.
-  assert found.low == pytest.approx(low, abs=0.026)
-  assert found.high == pytest.approx(high, abs=0.026)
+  assert found.mean == pytest.approx(0.5)
+  # 9999 draws: within the width of some neighbouring values.
+  assert found.low == pytest.approx(low, abs=0.02)
+  assert found.high == pytest.approx(high, abs=0.02)
   assert stats.mean_interval(values) == found
+
+
+def test_intervals_of_equals_hold_zero():
+  """95% of the time, nearly: plain percentiles of 6 values reach 86%."""
+  rng = np.random.default_rng(0)
+  found = [stats.mean_interval(rng.normal(size=6), seed) for seed in range(400)]
+  held = np.mean([one.low <= 0 <= one.high for one in found])
+  assert 0.91 < held < 0.97
 
 
 def test_single_value_has_no_interval():

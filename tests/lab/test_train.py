@@ -63,6 +63,7 @@ def test_figures_and_files(whole):
   assert all(row['gradient_norm'] > 0 for row in whole.rows)
   assert whole.rows[0]['learning_rate'] > whole.rows[-1]['learning_rate']
   content = json.loads((whole.folder / 'results.json').read_text())
+  assert content['data'] == whole.data and '10 classes' in whole.data
   assert content['test'] == whole.test and whole.test['score'] > 0.5
   kept = {int(p.name) for p in (whole.folder / 'checkpoints').iterdir()}
   accuracies = {row['step']: row['validation_score'] for row in whole.rows}
@@ -180,6 +181,26 @@ def test_a_folder_of_another_command_is_refused(
   code, _, err = gradnorm('train', file, '--out', tmp_path, '--fresh')
   assert code == 2 and 'holds a run of gradnorm compare' in err
   assert (tmp_path / 'trials.jsonl').exists()
+
+
+def test_a_mistake_neither_marks_nor_empties_a_folder(
+    file, whole, gradnorm, tmp_path):
+  def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob('*')
+            if path.is_file() and path.name != '.lock'}
+
+  nowhere = ['--set', 'data.source=file', '--set', 'data.path=nowhere.csv']
+  code, _, err = gradnorm('train', file, '--out', tmp_path, *nowhere)
+  assert code == 2 and 'nowhere.csv' in err and not files(tmp_path)
+  before = files(whole.folder)
+  code, _, err = gradnorm(
+      'train', file, '--out', whole.folder, '--fresh', *nowhere)
+  assert code == 2 and 'nowhere.csv' in err and files(whole.folder) == before
+  (tmp_path / 'trials.jsonl').write_text('{"fingerprint": "a"}\n')
+  before = files(tmp_path)
+  code, _, err = gradnorm(
+      'compare', file, '--out', tmp_path, '--fresh', *nowhere)
+  assert code == 2 and 'nowhere.csv' in err and files(tmp_path) == before
 
 
 def test_full_disk_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch):

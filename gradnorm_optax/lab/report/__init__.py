@@ -1,7 +1,6 @@
 """One self-contained HTML file for the manager on top, the engineer below."""
 
 import datetime
-import io
 import math
 import pathlib
 import re
@@ -11,6 +10,7 @@ from typing import Any
 import jinja2
 
 from gradnorm_optax.lab import (
+    canvas,
     config as config_lib,
     figures,
     provenance,
@@ -45,16 +45,16 @@ CAPTIONS = {
 }
 
 
-def build(folder: pathlib.Path, config: schema.Config, found: Summary,
-          looks: Sequence[Look] = (), profiles: Profiles | None = None) -> str:
+def build(config: schema.Config, found: Summary, looks: Sequence[Look] = (),
+          profiles: Profiles | None = None, command: str = '') -> str:
   """Renders the report of a comparison.
 
   Args:
-    folder: Where it will lie.
     config: The configuration.
     found: The rows and the verdicts.
     looks: The block norms of every method's first batches.
     profiles: The gradient through time, where the model is recurrent.
+    command: How to run it again.
 
   Returns:
     An HTML page that loads nothing from anywhere.
@@ -79,7 +79,7 @@ def build(folder: pathlib.Path, config: schema.Config, found: Summary,
              for block, flag in look.flags.items()],
       config=config_lib.resolved(config), versions=provenance.versions(),
       machine=provenance.machine(), revision=provenance.revision(),
-      folder=folder.name, today=datetime.date.today().isoformat(),
+      command=command, today=datetime.date.today().isoformat(),
       isfinite=math.isfinite)
 
 
@@ -94,10 +94,8 @@ def _picture(name: str, picture: Any, alt: str) -> tuple[str, str, str]:
 
 def inline(picture: Any, alt: str, name: str) -> str:
   """A figure as SVG text that takes the colour of the text around it."""
-  out = io.StringIO()
-  picture.savefig(out, format='svg', transparent=True,
-                  metadata={'Date': None, 'Creator': None})
-  text = out.getvalue()
+  text = canvas.image(picture, 'svg', transparent=True, metadata={
+      'Date': None, 'Creator': None}).decode()
   text = text[text.index('<svg'):].replace(INK, 'currentColor')
   # Two figures on one page must not share identifiers.
   text = re.sub(r'(id="|href="#|url\(#)', rf'\g<1>{name}-', text)
