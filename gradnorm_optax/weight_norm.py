@@ -64,8 +64,8 @@ def weight_normalized(
   parameters, 16 of their roundoffs of the last update are added to the bound. A
   zero unit takes inner's step as a plain weight, then g = ||v||.
 
-  Norms are plain sums of squares in float32: weights have to lie between 1e-19
-  and 1e19 in size, larger ones overflow and smaller ones count as zero.
+  Norms are plain sums of squares in float32, so a unit's norm has to lie
+  between 1e-19 and 1e19: larger ones overflow, smaller ones count as zero.
 
   Departs from [1]: a zero unit is defined; the initialization from data needs
   the model and is in `gradnorm_optax.linen` and `gradnorm_optax.nnx`.
