@@ -85,7 +85,9 @@ class Task:
   def evaluate(self, apply: Callable[[jax.Array], jax.Array],
                batch: Batch) -> dict[str, jax.Array]:
     """Computes mean loss and share right, in chunks; solved is above .99."""
-    count = len(batch.x) // _CHUNK or 1
+    count = max(len(batch.x) // _CHUNK, 1)
+    while len(batch.x) % count:  # parts of one size
+      count -= 1
     parts = jax.tree.map(
         lambda a: a.reshape(count, -1, *a.shape[1:]), batch)
 
@@ -118,13 +120,15 @@ def make(name: str, length: int) -> Task:
     length: T; long enough that each marked span holds a step.
 
   Raises:
-    LabError: The name is unknown, or T too small.
+    LabError: The name is unknown, or T no integer or too small.
 
   >>> make('temporal_order', 100).inputs
   6
   """
   if name not in TASKS:
     raise LabError(f'unknown task {name!r}{nearest(name, TASKS)}')
+  if not isinstance(length, int):
+    raise LabError(f'task {name!r}: T = {length!r} must be an integer')
   kind = TASKS[name]
   for span in kind.spans:
     first, end = bounds(span, length)

@@ -93,6 +93,7 @@ def long_term_log_norm(
     A scalar, float32 (float64 for float64 deltas).
 
   Raises:
+    TypeError: The horizon is no integer.
     ValueError: `deltas` has not three axes, or the horizon is out of range.
 
   Examples:
@@ -164,12 +165,22 @@ def check_horizon(name: str, horizon: Any, steps: int) -> Any:
   """Raises `ValueError` unless a concrete horizon lies in the sequence."""
   if isinstance(horizon, jax.core.Tracer):
     return horizon
-  horizon = operator.index(horizon)
+  horizon = integer(name, 'horizon', horizon)
   if not 0 <= horizon < steps:
     raise ValueError(
         f'{name}(horizon={horizon}): must be from 0 (the last step) to'
         f' {steps - 1} (the first of {steps} steps).')
   return horizon
+
+
+def integer(name: str, what: str, value: Any) -> int:
+  """Returns an argument as an integer, or raises `TypeError`."""
+  try:
+    if isinstance(value, bool):
+      raise TypeError
+    return operator.index(value)
+  except TypeError:
+    raise TypeError(f'{name}({what}={value!r}): must be an integer.') from None
 
 
 def check_losses(losses: Any, shape: tuple[int, ...]) -> None:

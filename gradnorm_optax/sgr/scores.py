@@ -45,7 +45,8 @@ def contributions(
     The scores (B,), in the dtype of the losses, and the scalar Q.
 
   Raises:
-    TypeError: A parameter is not real floating-point.
+    TypeError: A parameter is not real floating-point, or `probe` or a horizon
+      no integer.
     ValueError: An array of the batch has no leading axis B, or an argument is
       out of range.
 
@@ -72,7 +73,7 @@ def contributions(
   """
   name = 'contributions'
   steps, size, width = norms.check_shape(name, shape)
-  probe = size if probe is None else probe
+  probe = size if probe is None else norms.integer(name, 'probe', probe)
   if not 1 <= probe <= size:
     raise ValueError(
         f'{name}(probe={probe}): must be from 1 to the size of the pool'

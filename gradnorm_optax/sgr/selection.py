@@ -1,6 +1,5 @@
 """The mini-batch that moves the long-term norm into its safe range."""
 
-import operator
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +7,7 @@ import numpy as np
 from jax import lax, numpy as jnp
 
 from gradnorm_optax import _floats
+from gradnorm_optax.sgr import norms
 
 
 class Selection(NamedTuple):
@@ -41,8 +41,9 @@ def select(
     Indices without repetition, and the mode.
 
   Raises:
-    TypeError: `size` is no integer.
-    ValueError: `size` is not from 1 to B, or low > high.
+    TypeError: `size` is no integer, a bound or Q no number, `key` no key.
+    ValueError: `size` is not from 1 to B, low > high, or `s` is no vector of
+      real floating-point numbers.
 
   Examples:
     >>> import gradnorm_optax as gn, jax, jax.numpy as jnp
@@ -59,10 +60,15 @@ def select(
   """
   size = check_size('select', size)
   check_range('select', low, high)
-  s = jnp.asarray(s)
+  s, Q = jnp.asarray(s), check_scalar('select', 'Q', Q)
+  check_key('select', key)
+  if s.ndim != 1 or not jnp.issubdtype(s.dtype, jnp.floating):
+    raise ValueError(
+        'select: s must be the scores of a pool, real floating-point of shape'
+        f' (B,), not {s.dtype} of shape {s.shape}.')
   Q, low, high = (
       jnp.asarray(v).astype(_floats.accumulator([s])) for v in (Q, low, high))
-  check_pool('select', s.shape[0] if s.ndim == 1 else 0, size)
+  check_pool('select', s.shape[0], size)
   s = jnp.where(jnp.isfinite(s), s, jnp.zeros_like(s))
   direction = jnp.where(Q < low, 1, jnp.where(Q > high, -1, 0))
   informed = jnp.isfinite(Q) & (s != 0).any()
@@ -81,18 +87,37 @@ def check_size(name: str, size: Any) -> int:
     raise TypeError(
         f'{name}: size is a traced value, but it shapes the result. Under'
         " optax.inject_hyperparams add 'size' to static_args.")
-  try:
-    number = operator.index(size)
-  except TypeError:
-    raise TypeError(f'{name}(size={size!r}): must be an integer.') from None
+  number = norms.integer(name, 'size', size)
   if number < 1:
     raise ValueError(f'{name}(size={number}): must be at least 1.')
   return number
 
 
+def check_scalar(name: str, what: str, value: Any) -> Any:
+  """Returns the value; raises `TypeError` unless it is one real number."""
+  shape, dtype = np.shape(value), jnp.result_type(value) if not isinstance(
+      value, str) else np.dtype(object)
+  if shape or not (jnp.issubdtype(dtype, jnp.floating)
+                   or jnp.issubdtype(dtype, jnp.integer)):
+    raise TypeError(
+        f'{name}: {what} must be a number, not {type(value).__name__}'
+        + (f' of shape {shape}.' if shape else '.'))
+  return value
+
+
+def check_key(name: str, key: Any) -> None:
+  """Raises `TypeError` unless `key` is a random key, new style or raw."""
+  dtype = getattr(key, 'dtype', None)
+  if dtype is None or not (jnp.issubdtype(dtype, jax.dtypes.prng_key)
+                           or dtype == np.uint32):
+    raise TypeError(f'{name}: key must be a random key such as'
+                    f' jax.random.key(0), not {key!r}.')
+
+
 def check_range(name: str, low: Any, high: Any) -> None:
-  """Raises `ValueError` where concrete bounds are NaN or crossed."""
-  values = [np.asarray(v, np.float64) for v in (low, high)
+  """Raises where a bound is no number, or they are NaN or crossed."""
+  values = [np.asarray(check_scalar(name, what, v), np.float64)
+            for what, v in (('low', low), ('high', high))
             if not isinstance(v, jax.core.Tracer)]
   if any(np.isnan(v) for v in values) or (
       len(values) == 2 and values[0] > values[1]):

@@ -61,6 +61,10 @@ def test_bad_arguments_are_named():
     sgr.long_term_log_norm(jnp.zeros((3, 2)), 1)
   with pytest.raises(ValueError, match=r'horizon=8.*0 .*7'):
     sgr.long_term_log_norm(jnp.zeros((8, 2, 2)), 8)
+  with pytest.raises(TypeError, match=r'horizon=1.5\): must be an integer'):
+    sgr.long_term_log_norm(jnp.zeros((8, 2, 2)), 1.5)
+  with pytest.raises(TypeError, match=r'probe=2.5\): must be an integer'):
+    sgr.contributions(loss, p, batch, shape=(8, 6, 5), horizon=2, probe=2.5)
   with pytest.raises(ValueError, match=r'\(T, B, H\)'):
     sgr.deltas(loss, p, batch, (8, 6))
   with pytest.raises(ValueError, match='one loss for each example'):

@@ -54,13 +54,26 @@ def test_select_ignores_the_sign_of_zero():
 @pytest.mark.parametrize(('options', 'error', 'match'), [
     ({'size': 0}, ValueError, 'size=0'), ({'size': 1.5}, TypeError, 'integer'),
     ({'low': 2.0}, ValueError, 'low=2.0'),
-    ({'high': float('nan')}, ValueError, 'high=nan')])
+    ({'size': True}, TypeError, 'size=True'),
+    ({'high': float('nan')}, ValueError, 'high=nan'),
+    ({'low': 'a'}, TypeError, 'low must be a number, not str'),
+    ({'high': np.zeros(2)}, TypeError, r'high must be .* of shape \(2,\)')])
 def test_bad_arguments_fail_at_construction(options, error, match):
   options = {'size': 2, 'low': -1.0, 'high': 1.0, **options}
   with pytest.raises(error, match=match):
     regularize_by_sampling(**options)
   with pytest.raises(error, match=match):
     sgr.select(S, 0.0, KEY, **options)
+
+
+@pytest.mark.parametrize(('s', 'Q', 'key', 'error', 'match'), [
+    (np.arange(5), 0.0, KEY, ValueError, 'not int.* of shape'),
+    (np.ones((2, 3), np.float32), 0.0, KEY, ValueError, r'shape \(2, 3\)'),
+    (S, np.zeros(3), KEY, TypeError, r'Q must be .* of shape \(3,\)'),
+    (S, 0.0, 3, TypeError, r'random key such as jax.random.key\(0\), not 3')])
+def test_bad_scores_are_named(s, Q, key, error, match):
+  with pytest.raises(error, match=match):
+    sgr.select(s, Q, key, size=2, low=-1.0, high=1.0)
 
 
 def test_traced_size_is_explained():

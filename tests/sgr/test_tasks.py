@@ -103,6 +103,8 @@ def test_evaluation_set_is_fixed_and_fresh():
     keys = jnp.take_along_axis(x, at, axis=1)
     return jax.nn.one_hot(2 * keys[:, 0] + keys[:, 1], 4)[:, None]
   assert task.evaluate(read, first)['accuracy'] == 1.0
+  odd = jax.tree.map(lambda a: a[:1501], first)  # three parts do not fit
+  assert task.evaluate(read, odd)['accuracy'] == 1.0
   guess = task.evaluate(lambda x: jnp.zeros((len(x), 1, 4)), first)
   assert float(guess['accuracy']) == pytest.approx(0.25, abs=0.02)
   assert float(guess['loss']) == pytest.approx(np.log(4), rel=1e-6)
@@ -111,5 +113,7 @@ def test_evaluation_set_is_fixed_and_fresh():
 def test_bad_tasks_are_named():
   with pytest.raises(LabError, match="Did you mean|temporal_order"):
     tasks.make('temporal_ordr', 100)
+  with pytest.raises(LabError, match='T = 2.5 must be an integer'):
+    tasks.make('adding', 2.5)
   with pytest.raises(LabError, match=r'T = 5.*\[\.1 T, \.2 T\)'):
     tasks.make('temporal_order', 5)
