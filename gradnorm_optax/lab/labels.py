@@ -163,7 +163,7 @@ def _mended(raw: Raw, config: schema.Data, bad: np.ndarray) -> Raw:
       told, f'{infinite} of them infinite' if infinite else '')))
   told = told and f' ({told})'
   if config.missing == 'drop':
-    keep: np.ndarray = ~flat.any(1)
+    keep = np.logical_not(flat).all(1)
     raw.notes.append(f'{(~keep).sum()} of {len(keep)} rows with missing cells '
                      f'left out{told}')
     return raw.keep(keep)

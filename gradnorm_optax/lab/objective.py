@@ -14,6 +14,16 @@ from jax.typing import ArrayLike
 from gradnorm_optax.lab import sequences
 from gradnorm_optax.lab.errors import LabError
 
+
+class Misfit(LabError):
+  """Outputs of a wrong shape; whoever knows the model names it."""
+
+  def __init__(self, told: str, model: str = 'the model'):
+    """Takes what follows the model's name."""
+    super().__init__(f'{model} {told}')
+    self.told = told
+
+
 NUMBER_LOSSES: dict[str, Callable[[Any, Any], jax.Array]] = {
     'squared_error': lambda out, y: optax.losses.squared_error(out, y),
     'absolute_error': lambda out, y: jnp.abs(out - y),
@@ -139,8 +149,8 @@ def classes(width: int, y: np.ndarray, lengths: np.ndarray | None = None,
   """
   def shaped(outputs: Any, y: Any) -> Any:
     if outputs.shape != (*y.shape, width):
-      raise LabError(
-          f'the model returns shape {outputs.shape} for labels of shape '
+      raise Misfit(
+          f'returns shape {outputs.shape} for labels of shape '
           f'{y.shape} and {width} classes; it must be {(*y.shape, width)}')
     return outputs
 
@@ -174,8 +184,9 @@ def numbers(y: np.ndarray, lengths: np.ndarray | None = None,
     if outputs.shape == (*y.shape, 1):
       outputs = outputs[..., 0]
     if outputs.shape != y.shape:
-      raise LabError(f'the model returns shape {outputs.shape} for numbers of '
-                     f'shape {y.shape}; it must be {(*y.shape, 1)}')
+      wanted = y.shape if several else (*y.shape, 1)
+      raise Misfit(f'returns shape {outputs.shape} for numbers of shape '
+                   f'{y.shape}; it must be {wanted}')
     return outputs
 
   def spread(y: Any, mask: Any) -> Any:
@@ -217,9 +228,9 @@ def of_task(task: Any, y: np.ndarray) -> Objective:
   def read(outputs: Any, y: Any) -> Any:
     want = (len(y), task.readout, task.outputs)
     if outputs.shape != want:
-      raise LabError(f'the model returns shape {outputs.shape} for the task '
-                     f'{task.name!r}; it must be {want}: (examples, steps that '
-                     'are read, outputs)')
+      raise Misfit(f'returns shape {outputs.shape} for the task '
+                   f'{task.name!r}; it must be {want}: (examples, steps that '
+                   'are read, outputs)')
     return outputs
 
   return Objective(

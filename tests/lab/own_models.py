@@ -56,3 +56,47 @@ def nothing(outputs):
 def forgotten(outputs):
   del outputs
   return Net
+
+
+class Pair(nn.Module):
+  """Returns its hidden layer too."""
+
+  outputs: int
+
+  @nn.compact
+  def __call__(self, x):
+    hidden = nn.Dense(2)(x)
+    return nn.Dense(self.outputs)(hidden), hidden
+
+
+class Weightless(nn.Module):
+  """Has nothing to train."""
+
+  outputs: int
+
+  def __call__(self, x):
+    return x[:, :self.outputs]
+
+
+class NnxWeightless(nnx.Module):
+  """Has nothing to train either."""
+
+  def __init__(self, outputs):
+    self.outputs = outputs
+
+  def __call__(self, x):
+    return x[:, :self.outputs]
+
+
+class Uncalled(nn.Module):
+  """Has no `__call__`."""
+
+  outputs: int
+
+
+def narrow(outputs):
+  return nn.Dense(outputs - 1)
+
+
+def hasty(outputs):
+  return outputs + 'a mistake of my own'

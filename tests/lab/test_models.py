@@ -5,10 +5,12 @@ import hashlib
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pydantic
 import pytest
 
 import gradnorm_optax as gn
 from gradnorm_optax.lab import characters, data, methods, problem, schema, trial
+from gradnorm_optax.lab.errors import LabError
 
 
 @pytest.fixture(scope='module')
@@ -41,6 +43,19 @@ def test_one_step(digits, name):
                          strict=True):
     assert before.shape == now.shape
     assert not np.array_equal(before, now)
+
+
+@pytest.mark.parametrize('table, words', [
+    ({'kind': 'cnn'}, r'kind = "cnn" needs pictures, and an example here has '
+     r'shape \(13,\): .*\(height, width, channels\).* kind = "mlp"'),
+    ({'kind': 'resnet'}, 'kind = "resnet" needs pictures'),
+    ({'kind': 'weight_norm_small'}, '"weight_norm_small" needs pictures'),
+    ({'kind': 'transformer'}, 'kind = "transformer" predicts the next symbol'),
+])
+def test_a_table_for_models_of_other_things(table, words):
+  model = pydantic.TypeAdapter(schema.Model).validate_python(table)
+  with pytest.raises(LabError, match=words):
+    problem.build(model, data.load(schema.Data(source='wine')))
 
 
 def test_depth_and_width():

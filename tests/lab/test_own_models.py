@@ -177,3 +177,34 @@ def test_what_is_missing_is_named():
     model('forgotten')
   with pytest.raises(LabError, match=r"options \{'wide': 3\}.*'wide'"):
     model('Net', wide=3)
+  with pytest.raises(LabError, match='Uncalled has no __call__'):
+    model('Uncalled')
+
+
+def build(name, dataset):
+  return problem.build(schema.Own(
+      kind='target', target=f'own_models:{name}'), dataset)
+
+
+@pytest.mark.parametrize('name, words', [
+    ('Pair', r"\[models\] 'own_models:Pair' returned tuple from its call, not "
+     r'one array of outputs, \(B, 10\)'),
+    ('narrow', r"\[models\] 'own_models:narrow' returns shape \(5, 9\) for "
+     r'labels of shape \(5,\) and 10 classes; it must be \(5, 10\); its '
+     r'function is given outputs = 10'),
+    ('Weightless', r"'own_models:Weightless' has no parameters: there is "
+     'nothing to train'),
+    ('NnxWeightless', r"'own_models:NnxWeightless' has no parameters")])
+def test_models_that_do_not_fit_are_named(digits, name, words):
+  made = build(name, digits)
+  few = jax.tree.map(lambda a: a[:5], digits.validation)
+  for use in (lambda variables: made.loss(*variables, *few),
+              lambda variables: made.evaluate(*variables, few)):
+    with pytest.raises(LabError, match=words):
+      jax.eval_shape(lambda use=use: use(made.init(0)))
+
+
+def test_what_a_models_function_raises_is_left_to_be_seen():
+  with pytest.raises(TypeError, match='unsupported operand') as found:
+    model('hasty')
+  assert found.traceback[-1].name == 'hasty'

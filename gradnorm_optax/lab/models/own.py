@@ -63,13 +63,17 @@ def make(model: schema.Own, outputs: int) -> Any:
   given = targets.load(model.target)
   function = functools.partial(given, outputs=outputs, **model.options)
   called: Any = getattr(given, '__init__') if isinstance(given, type) else given
-  try:
-    if 'rngs' in inspect.signature(called).parameters:
-      return FromNnx(lambda rngs: _module(model, function(rngs=rngs)))
-    module = _module(model, function())
+  itself = (None,) if isinstance(given, type) else ()
+  try:  # what it raises itself is for its author to see
+    signature = inspect.signature(called)
+    draws = {'rngs': None} if 'rngs' in signature.parameters else {}
+    signature.bind(*itself, outputs=outputs, **model.options, **draws)
   except TypeError as error:
     raise LabError(f'[models] {model.target!r} is called with outputs= and '
                    f'options {dict(model.options)}: {error}') from error
+  if draws:
+    return FromNnx(lambda rngs: _module(model, function(rngs=rngs)))
+  module = _module(model, function())
   if isinstance(module, nnx.Module):
     return FromNnx(None, module)
   return FromLinen(
@@ -79,6 +83,9 @@ def make(model: schema.Own, outputs: int) -> Any:
 def _module(model: schema.Own, made: Any) -> Any:
   """Refuses what is no module."""
   if isinstance(made, nn.Module | nnx.Module):
+    if not callable(made):
+      raise LabError(f'[models] {model.target!r}: {type(made).__name__} has no '
+                     '__call__')
     return made
   hint = ' (without the parentheses of a call?)' if isinstance(
       made, type) else ''
