@@ -39,7 +39,8 @@ def deltas(
 
   Raises:
     TypeError: A parameter is not real floating-point.
-    ValueError: `shape` is no such triple, or the losses have not shape (B,).
+    ValueError: `shape` is no such triple, the losses have not shape (B,), or
+      they make no use of `perturb`.
 
   Examples:
     >>> import gradnorm_optax as gn, jax, jax.numpy as jnp
@@ -58,6 +59,7 @@ def deltas(
     <https://arxiv.org/abs/1606.07767>`_, 2016
   """
   shape = check_shape('deltas', shape)
+  check_perturb('deltas', per_example_loss, params, batch, shape)
   return seeded_deltas(per_example_loss, params, batch, shape, None)
 
 
@@ -86,7 +88,8 @@ def long_term_log_norm(
 
   Args:
     deltas: (T, B, H), time first.
-    horizon: h, an integer from 0 to T - 1; may be traced.
+    horizon: h, an integer from 0 to T - 1; may be traced. A traced one out of
+      this range gives NaN.
     relative: Whether to measure against the norm at the last step.
 
   Returns:
@@ -112,6 +115,10 @@ def long_term_log_norm(
   back = lax.dynamic_index_in_dim(
       deltas, len(deltas) - 1 - horizon, keepdims=False)
   result = log_mean_norm(back)
+  if isinstance(horizon, jax.core.Tracer):
+    # Indexing would clip it, or count from the other end.
+    inside = (horizon >= 0) & (horizon < len(deltas))
+    result = jnp.where(inside, result, jnp.full_like(result, jnp.nan))
   return result - log_mean_norm(deltas[-1]) if relative else result
 
 
@@ -145,7 +152,8 @@ def require_real(leaf: Any, path: str, name: str) -> Any:
         f'{name}: leaf {path or _tree.ROOT!r} is {dtype}, not real'
         ' floating-point. Keep counters, masks and complex numbers out of the'
         ' trained tree.')
-  return dtype
+  # NumPy's float64 is float32 to JAX unless x64 is on.
+  return jax.dtypes.canonicalize_dtype(dtype)
 
 
 def check_shape(name: str, shape: Any) -> tuple[int, int, int]:
@@ -181,6 +189,35 @@ def integer(name: str, what: str, value: Any) -> int:
     return operator.index(value)
   except TypeError:
     raise TypeError(f'{name}({what}={value!r}): must be an integer.') from None
+
+
+def check_perturb(
+    name: str, per_example_loss: PerExampleLoss, params: Any, batch: Any,
+    shape: tuple[int, ...],
+) -> None:
+  """Raises `ValueError` where the losses plainly do not depend on `perturb`.
+
+  Every delta would be 0, and every choice a random one.
+  """
+  traced = jax.make_jaxpr(lambda e: per_example_loss(params, batch, e))(
+      jax.ShapeDtypeStruct(shape, widest(params, name))).jaxpr
+  if not _uses(traced, traced.invars[0]):
+    raise ValueError(
+        f'{name}: per_example_loss makes no use of `perturb`, so that no'
+        f' gradient is seen. Add it, shape {shape}, to the pre-activations of'
+        ' its T steps.')
+
+
+def _uses(traced: Any, variable: Any) -> bool:
+  """Tells whether an equation reads the variable, looking into jit."""
+  for equation in traced.eqns:
+    for i, read in enumerate(equation.invars):
+      if read is variable:
+        inner = equation.params['jaxpr'].jaxpr if (
+            equation.primitive.name in ('jit', 'pjit')) else None
+        if inner is None or _uses(inner, inner.invars[i]):
+          return True
+  return False
 
 
 def check_losses(losses: Any, shape: tuple[int, ...]) -> None:

@@ -10,8 +10,10 @@ from jax import lax, numpy as jnp
 from gradnorm_optax import _floats, _tree
 from gradnorm_optax.sgr import norms
 from gradnorm_optax.sgr.selection import (
+    check_key,
     check_pool,
     check_range,
+    check_scalar,
     check_size,
     select,
 )
@@ -48,7 +50,7 @@ def regularize_by_sampling(
   like the parameters. Under `optax.masked` and `optax.partition` each part
   would choose for itself by a part of the scores. Wrong under
   `optax.MultiSteps` and `optax.apply_every`, which add up its input over steps
-  whose examples are not the same.
+  whose examples are not the same; put them behind it, around the rest.
 
   It needs pool x parameters of memory. Where that is too much, use
   `gn.sgr.contributions` and `gn.sgr.select`, and take the gradient of the
@@ -70,10 +72,12 @@ def regularize_by_sampling(
 
   Returns:
     A transformation; each output leaf keeps its dtype. `init` and `update`
-    raise a TypeError that names a leaf that is not real floating-point.
+    raise a TypeError that names a leaf that is not real floating-point, and
+    `update` a ValueError where an extra argument is missing, a leading axis is
+    not that of the others, or the trees do not fit together.
 
   Raises:
-    TypeError: `size` is no integer.
+    TypeError: `size` is no integer, or a bound no number.
     ValueError: `size` is less than 1, or low > high.
 
   Examples:
@@ -110,6 +114,8 @@ def regularize_by_sampling(
     del extra_args
     _require_extra(long_term_log_norm=long_term_log_norm,
                    long_term_grad=long_term_grad, key=key)
+    check_scalar(_NAME, 'long_term_log_norm', long_term_log_norm)
+    check_key(_NAME, key)
     leaves, treedef, pool = _examples(updates)
     if params is not None:
       _tree.require_same(_NAME, _one(updates), params, 'parameters')

@@ -47,8 +47,8 @@ def contributions(
   Raises:
     TypeError: A parameter is not real floating-point, or `probe` or a horizon
       no integer.
-    ValueError: An array of the batch has no leading axis B, or an argument is
-      out of range.
+    ValueError: An array of the batch has no leading axis B, an argument is out
+      of range, or the losses make no use of `perturb`.
 
   Examples:
     The scalar net of `deltas`, w = .5: the norm is w^2, and a step of .1 on the
@@ -133,6 +133,7 @@ def long_term_gradient(
   name = 'long_term_gradient'
   shape = norms.check_shape(name, shape)
   horizon = norms.check_horizon(name, horizon, shape[0])
+  norms.check_perturb(name, per_example_loss, params, batch, shape)
   dtype = norms.widest(params, name)
   wide = _floats.accumulator([jnp.zeros([], dtype)])
   shift = jnp.finfo(dtype).maxexp * 3 // 4

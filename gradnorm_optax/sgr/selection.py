@@ -22,9 +22,9 @@ def select(
 ) -> Selection:
   """Chooses the examples of a mini-batch by their scores.
 
-  Q < low: the `size` largest scores (mode 1, Q rises). Q > high: the smallest
-  (mode -1). Between them: `size` at random (mode 0). Equal scores are ordered
-  at random. A score that is not finite counts as 0; where Q is NaN or infinite,
+  Q < low: the `size` largest scores (mode 1; they raise Q where they are
+  positive). Q > high: the smallest (mode -1). Between them: `size` at random
+  (mode 0). Equal scores are ordered at random. A score that is not finite counts as 0; where Q is NaN or infinite,
   or every score is 0, nothing is known and the choice is random (mode 0).
 
   Departs from the paper in naming the thresholds: its values are not published.
@@ -41,7 +41,7 @@ def select(
     Indices without repetition, and the mode.
 
   Raises:
-    TypeError: `size` is no integer, a bound or Q no number, `key` no key.
+    TypeError: `size` is no integer, a bound or Q no number, `key` not one key.
     ValueError: `size` is not from 1 to B, low > high, or `s` is no vector of
       real floating-point numbers.
 
@@ -95,23 +95,29 @@ def check_size(name: str, size: Any) -> int:
 
 def check_scalar(name: str, what: str, value: Any) -> Any:
   """Returns the value; raises `TypeError` unless it is one real number."""
-  shape, dtype = np.shape(value), jnp.result_type(value) if not isinstance(
-      value, str) else np.dtype(object)
+  known = hasattr(value, 'dtype') or isinstance(value, int | float)
+  shape, dtype = (
+      (np.shape(value), jnp.result_type(value)) if known else ((), object))
   if shape or not (jnp.issubdtype(dtype, jnp.floating)
                    or jnp.issubdtype(dtype, jnp.integer)):
     raise TypeError(
         f'{name}: {what} must be a number, not {type(value).__name__}'
-        + (f' of shape {shape}.' if shape else '.'))
+        + (f' of shape {shape}.' if shape else '.')
+        + (' A schedule goes through optax.inject_hyperparams.'
+           if callable(value) else ''))
   return value
 
 
 def check_key(name: str, key: Any) -> None:
-  """Raises `TypeError` unless `key` is a random key, new style or raw."""
+  """Raises `TypeError` unless `key` is one random key, new style or raw."""
   dtype = getattr(key, 'dtype', None)
-  if dtype is None or not (jnp.issubdtype(dtype, jax.dtypes.prng_key)
-                           or dtype == np.uint32):
+  typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+  if not (typed or dtype == np.uint32):
     raise TypeError(f'{name}: key must be a random key such as'
                     f' jax.random.key(0), not {key!r}.')
+  if np.ndim(key) != (0 if typed else 1):
+    raise TypeError(f'{name}: key must be one random key, not an array of them'
+                    f' of shape {key.shape}. Take one, or jax.vmap.')
 
 
 def check_range(name: str, low: Any, high: Any) -> None:

@@ -37,6 +37,15 @@ def test_log_norm(horizon, relative):
       got, srn.log_norm(d, horizon, relative), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize('relative', [False, True])
+def test_log_norm_of_a_traced_step_outside_is_nan(relative):
+  measure = jax.vmap(lambda h: sgr.long_term_log_norm(
+      jnp.ones((4, 2, 3)), h, relative=relative))
+  got = measure(jnp.array([-1, 0, 3, 4, 9]))
+  np.testing.assert_array_equal(
+      np.isnan(got), [True, False, False, True, True])
+
+
 @pytest.mark.parametrize('size', [1e-35, 1e-23, 1e30])
 def test_log_norm_where_squares_leave_the_range(size):
   d = srn.deltas(*srn.problem(), 'tanh')
@@ -69,6 +78,14 @@ def test_bad_arguments_are_named():
     sgr.deltas(loss, p, batch, (8, 6))
   with pytest.raises(ValueError, match='one loss for each example'):
     sgr.deltas(lambda p, b, e: loss(p, b, e).mean(), p, batch, (8, 6, 5))
+  for wrap in (lambda f: f, jax.jit):
+    forgot = wrap(lambda p, b, e: loss(p, b, jnp.zeros((8, 6, 5))))
+    for call in (lambda f: sgr.deltas(f, p, batch, (8, 6, 5)),
+                 lambda f: sgr.contributions(
+                     f, p, batch, shape=(8, 6, 5), horizon=2)):
+      with pytest.raises(ValueError, match='no use of `perturb`.*Add it'):
+        call(forgot)
+  assert sgr.deltas(jax.jit(loss), p, batch, (8, 6, 5)).any()
   with pytest.raises(TypeError, match="'step' is int32"):
     sgr.deltas(loss, {**p, 'step': jnp.int32(3)}, batch, (8, 6, 5))
   with pytest.raises(ValueError, match="'1' of the batch has shape.*first"):

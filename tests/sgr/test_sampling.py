@@ -57,6 +57,8 @@ def test_select_ignores_the_sign_of_zero():
     ({'size': True}, TypeError, 'size=True'),
     ({'high': float('nan')}, ValueError, 'high=nan'),
     ({'low': 'a'}, TypeError, 'low must be a number, not str'),
+    ({'low': None}, TypeError, 'low must be a number, not NoneType'),
+    ({'low': optax.constant_schedule(0.0)}, TypeError, 'inject_hyperparams'),
     ({'high': np.zeros(2)}, TypeError, r'high must be .* of shape \(2,\)')])
 def test_bad_arguments_fail_at_construction(options, error, match):
   options = {'size': 2, 'low': -1.0, 'high': 1.0, **options}
@@ -70,7 +72,10 @@ def test_bad_arguments_fail_at_construction(options, error, match):
     (np.arange(5), 0.0, KEY, ValueError, 'not int.* of shape'),
     (np.ones((2, 3), np.float32), 0.0, KEY, ValueError, r'shape \(2, 3\)'),
     (S, np.zeros(3), KEY, TypeError, r'Q must be .* of shape \(3,\)'),
-    (S, 0.0, 3, TypeError, r'random key such as jax.random.key\(0\), not 3')])
+    (S, None, KEY, TypeError, 'Q must be a number, not NoneType'),
+    (S, 0.0, 3, TypeError, r'random key such as jax.random.key\(0\), not 3'),
+    (S, 0.0, jnp.uint32(3), TypeError, r'one random key, not .* shape \(\)'),
+    (S, 0.0, jnp.stack([KEY, KEY]), TypeError, r'one random key.*\(2,\)')])
 def test_bad_scores_are_named(s, Q, key, error, match):
   with pytest.raises(error, match=match):
     sgr.select(s, Q, key, size=2, low=-1.0, high=1.0)
@@ -187,6 +192,10 @@ def test_errors_name_the_place():
   with pytest.raises(ValueError, match='long_term_grad=, key=') as error:
     tx.update(g, state, p, long_term_log_norm=0.0)
   assert 'long_term_log_norm=,' not in str(error.value)
+  with pytest.raises(TypeError, match='sampling: long_term_log_norm must be'):
+    tx.update(g, state, p, **{**extra, 'long_term_log_norm': jnp.zeros(6)})
+  with pytest.raises(TypeError, match='sampling: key must be one'):
+    tx.update(g, state, p, **{**extra, 'key': jax.random.split(KEY)})
   with pytest.raises(ValueError, match='leading'):
     tx.update(p | {'Dense_0': {'bias': jnp.array(1.0)}}, state, None, **extra)
   short = jax.tree.map(lambda x: x, g)

@@ -145,6 +145,19 @@ def test_explosion_beyond_the_range_is_measured():
   np.testing.assert_array_equal(s, np.zeros(6))
 
 
+def test_float64_of_numpy_is_float32_to_jax():
+  """Norms of 1e-50: the range is that of the dtype that is computed in."""
+  p, u, t = srn.problem(steps=60, scale=0.2)
+  got = [sgr.contributions(
+      srn.jax_loss('tanh'), srn.cast(p, 'float32') if cast else p,
+      srn.cast((u, t), 'float32'), shape=(60, 6, 5), horizon=59)
+      for cast in (False, True)]
+  assert got[0][1] < -45 and got[0][0].all()
+  jax.tree.map(np.testing.assert_array_equal, *got)
+  tx = sgr.regularize_by_sampling(2, low=-1.0, high=1.0)
+  assert tx.init(p).log_norm.dtype == 'float32'
+
+
 @pytest.mark.parametrize('poison', ['vanished', 'nan'])
 def test_what_stays_nonfinite_scores_zero(poison):
   p, u, t = srn.problem(steps=60)
