@@ -24,8 +24,9 @@ def select(
 
   Q < low: the `size` largest scores (mode 1; they raise Q where they are
   positive). Q > high: the smallest (mode -1). Between them: `size` at random
-  (mode 0). Equal scores are ordered at random. A score that is not finite counts as 0; where Q is NaN or infinite,
-  or every score is 0, nothing is known and the choice is random (mode 0).
+  (mode 0). Equal scores are ordered at random. A score that is not finite
+  counts as 0; where Q is NaN or infinite, or every score is 0, nothing is known
+  and the choice is random (mode 0).
 
   Departs from the paper in naming the thresholds: its values are not published.
 
