@@ -28,12 +28,38 @@ def called(config: schema.Data, name: str) -> Raw:
                    f'{error}; give them defaults') from error
   except ValueError:  # a signature that cannot be looked at
     pass
-  given = function()
+  with targets.importing(f'[data] target: {name!r}'):
+    given = function()
   if not isinstance(given, tuple) or len(given) not in (2, 3):
     raise LabError(f'[data] target: {name!r} must return {MEND}, not '
                    + (f'{len(given)} values' if isinstance(given, tuple)
                       else _kind(given)))
+  if hasattr(given[0], 'iloc') and hasattr(given[0], 'columns'):
+    return _framed(config, name, *given)
+  for key in ('ignore', 'categorical'):
+    if getattr(config, key):
+      raise LabError(f'[data] {key} names columns, and {name!r} returned '
+                     f'inputs without names, {_kind(given[0])}; return a '
+                     f'pandas table, or leave {key} out')
   return _arrays(config, name, *given)
+
+
+def _framed(config: schema.Data, name: str, frame: Any, y: Any,
+            lengths: Any = None) -> Raw:
+  """Reads inputs that are a pandas table, whose columns have names."""
+  from gradnorm_optax.lab import tables
+  if lengths is not None:
+    raise LabError(f'{name}: a table has no lengths; give sequences as a list '
+                   'of arrays')
+  frame = frame.rename(columns=str)
+  called = str(getattr(y, 'name', None) or config.label)
+  if called in frame and called not in config.ignore:
+    raise LabError(f'{name}: the inputs hold the label\'s column {called!r} '
+                   'too; drop it, or name it in data.ignore')
+  y = _array(name, 'labels', _listed(name, 'labels', y))
+  if len(frame) != len(y):
+    raise LabError(f'{name}: {len(frame)} inputs, but {len(y)} labels')
+  return tables.table(config, name, frame, lambda row: f'{name}: row {row}', y)
 
 
 @contextlib.contextmanager
@@ -90,9 +116,16 @@ def _listed(name: str, which: str, values: Any) -> Any:
   if not isinstance(values, np.ndarray | list | tuple) and hasattr(
       values, '__array__'):
     values = np.asarray(values)  # of pandas, JAX, PyTorch
-  mend = '.toarray()' if hasattr(values, 'toarray') else (
-      'list(...)' if inspect.isgenerator(values) or hasattr(
-          values, '__next__') else '')
+  if isinstance(values, np.ma.MaskedArray):
+    shown = np.asarray(values.data).astype(object)
+    shown[np.ma.getmaskarray(values)] = None
+    values = shown
+  mend = next((mend for known, mend in (
+      ('toarray', '.toarray()'), ('to_pandas', '.to_pandas()'),
+      ('__next__', 'list(...)'), ('__getitem__', 'list(...)'))
+               if hasattr(values, known)), '')
+  if isinstance(values, str | dict):
+    mend = ''
   if not (values.ndim if isinstance(values, np.ndarray)
           else isinstance(values, list | tuple)):
     raise LabError(
@@ -106,7 +139,7 @@ def _kind(value: Any) -> str:
   """What a value is, for a message."""
   if value is None:
     return 'None'
-  if isinstance(value, np.ndarray):
+  if isinstance(value, np.ndarray) and not value.ndim:
     return f'one value, {value}, of shape ()'
   return type(value).__name__
 
@@ -138,14 +171,41 @@ def _arrays(config: schema.Data, name: str, x: Any, y: Any,
   if lengths is None and sequences.ragged(x):
     return padded(config, name, x, y, where)
   x, y = _array(name, 'inputs', x), _array(name, 'labels', y)
+  if x.dtype == object:
+    x = _numbers(x, where)
+  elif x.dtype.name == 'bfloat16':
+    x = x.astype(np.float32)
   if x.dtype.kind not in 'fiub':
     raise LabError(f'{name}: inputs have dtype {x.dtype}, not numbers')
+  if not x.size:
+    raise LabError(f'{name}: inputs of shape {x.shape} hold nothing')
   if lengths is not None:
     lengths = _array(name, 'lengths', lengths)
     return _masked(config, name, x, y, lengths, where)
-  if x.dtype.kind in 'iub' and x.ndim == 1:
+  if x.ndim == 1:
     x = x[:, None]
-  return Raw(name, _typed(config, name, x), y, [], where)
+  if x.ndim == 4:
+    notes = ['pictures of {}x{}x{}'.format(*x.shape[1:])]
+    if x.dtype.kind in 'iub':  # many: their bytes are not spread out yet
+      return Raw(name, x, y, notes, where)
+  else:
+    notes = []
+  return Raw(name, _typed(config, name, x), y, notes, where)
+
+
+def _numbers(x: np.ndarray,
+             where: Callable[[int, int | None], str]) -> np.ndarray:
+  """Numbers that came as Python objects; None is a missing cell."""
+  try:
+    return x.astype(np.float64)
+  except (TypeError, ValueError):
+    for i, row in enumerate(x.reshape(len(x), -1)):
+      for j, value in enumerate(row):
+        try:
+          np.float64(value)
+        except (TypeError, ValueError):
+          raise LabError(f'{where(i, j)}: {value!r} is no number') from None
+    raise
 
 
 def _typed(config: schema.Data, name: str, x: np.ndarray) -> np.ndarray:
@@ -155,27 +215,42 @@ def _typed(config: schema.Data, name: str, x: np.ndarray) -> np.ndarray:
   if x.dtype.kind not in 'iu' or x.min() < 0:
     raise LabError(f'{name}: data.symbols needs integers from 0 on, not '
                    f'{x.dtype} from {x.min()} on')
+  if x.max() > np.iinfo(np.int32).max:
+    raise LabError(f'{name}: the symbol {x.max()} is too large; number the '
+                   'kinds of symbols from 0 on')
   return x
 
 
 def padded(config: schema.Data, name: str, x: Any, y: Any,
-               where: Callable[[int, int | None], str]) -> Raw:
-  """Pads sequences, and their labels where every position has one."""
+           where: Callable[[int, int | None], str],
+           place: Callable[[int], str] | None = None) -> Raw:
+  """Pads sequences, and their labels where every position has one.
+
+  Args:
+    config: Whether integers are symbols.
+    name: Where the examples come from, for messages.
+    x: The sequences.
+    y: Their labels.
+    where: Names a place for an error, as in `Raw`.
+    place: Names an example, where `where` would name its label.
+  """
+  def labelled(example: int) -> str:
+    return where(example, None)
+
+  place = place or labelled
   notes = []
   if sequences.texts(x):
-    x, alphabet = sequences.coded(x)
+    x, alphabet = sequences.coded(x, place)
     notes.append(f'{len(alphabet)} symbols')
     config = config.model_copy(update={'symbols': True})
-  x, lengths = sequences.padded(x, where)
-  if sequences.ragged(y):
-    if sequences.texts(y) and not isinstance(y[0], str):
-      y = sequences.coded(y)[0]
-    if not isinstance(y[0], str):
-      y, held = sequences.padded(y, where)
-      if (held != lengths).any():
-        i = int(np.flatnonzero(held != lengths)[0])
-        raise LabError(f'{where(i, None)}: {lengths[i]} steps, but {held[i]} '
-                       'labels')
+  x, lengths = sequences.padded(x, place)
+  if sequences.ragged(y) and not isinstance(y[0], str):
+    if sequences.texts(y):
+      y = sequences.coded(y, labelled)[0]
+    y, held = sequences.padded(y, labelled)
+    if (held != lengths).any():
+      i = int(np.flatnonzero(held != lengths)[0])
+      raise LabError(f'{labelled(i)}: {lengths[i]} steps, but {held[i]} labels')
   raw = _masked(config, name, x, _array(name, 'labels', y), lengths, where)
   raw.notes[:0] = notes
   return raw

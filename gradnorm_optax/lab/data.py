@@ -12,12 +12,13 @@ from gradnorm_optax.lab import (
   objective as objective_lib,
   own_objective,
   pictures,
+  scaling,
   schema,
   sequences,
   tables,
 )
 from gradnorm_optax.lab.errors import LabError
-from gradnorm_optax.lab.raw import Raw
+from gradnorm_optax.lab.raw import Raw, counted
 
 
 class Split(NamedTuple):
@@ -66,18 +67,33 @@ def load(config: schema.Data, train: schema.Train | None = None) -> Dataset:
 
   Args:
     config: Where the examples come from.
-    train: Its `loss` and `score`; the usual ones of the labels if None.
+    train: Its `loss` and `score`; the usual ones of the labels if None. Its
+      batches are checked against the training part.
   """
   found = SOURCES[config.source](config)
+  told = '' if train is None else _batches(train, len(found.train.y))
   train = train or schema.Train()
   if found.objective.measure == objective_lib.VARIANCE and (
       train.loss in objective_lib.NUMBER_LOSSES):
     found = found._replace(objective=objective_lib.numbers(
         found.validation.y, found.validation.lengths,
         found.objective.positions, train.loss))
-  return found._replace(objective=own_objective.chosen(
-      found.objective, train, found.validation.y, found.validation.lengths,
-      found.outputs))
+  return found._replace(
+      objective=own_objective.chosen(
+          found.objective, train, found.validation.y,
+          found.validation.lengths, found.outputs),
+      description=found.description + told)
+
+
+def _batches(train: schema.Train, rows: int) -> str:
+  """Says where the training part is smaller than a batch."""
+  if train.accumulate > rows:
+    raise LabError(f'[train] accumulate = {train.accumulate}: a batch cannot '
+                   f'be cut into more parts than the {rows} training examples')
+  size = min(train.batch_size, rows // train.accumulate * train.accumulate)
+  return '' if size == train.batch_size else (
+      f'; batches hold {size} examples, not {train.batch_size}: there are no '
+      'more')
 
 
 def _bundled(config: schema.Data) -> Dataset:
@@ -108,10 +124,11 @@ def finish(raw: Raw, config: schema.Data) -> Dataset:
     y, note = labels.standardized(y, train, raw.lengths, found.positions)
     raw.notes.append(note)
   symbols = None
-  if raw.image is not None and raw.x.ndim == 4:
-    x = _scaled_pictures(raw.x, train)
+  if raw.x.ndim == 4 and raw.lengths is None and (
+      raw.image is not None or raw.x.dtype.kind != 'f'):
+    x = scaling.pictures(raw.x, train)
   elif raw.x.dtype.kind == 'f':
-    x = _scaled(raw, train, config)
+    x = scaling.numbers(raw, train, config)
   else:
     x, symbols = raw.x.astype(np.int32), int(raw.x.max()) + 1
   lengths = raw.lengths
@@ -127,6 +144,11 @@ def finish(raw: Raw, config: schema.Data) -> Dataset:
     _check_spread(parts, found.positions)
     objective = objective_lib.numbers(*held)
   else:
+    known = sequences.flat(
+        parts[0].y, parts[0].lengths if found.positions else None)
+    if unseen := found.outputs - len(np.unique(known)):
+      raw.notes.append(f'{unseen} of {found.outputs} classes without a '
+                       'training example')
     objective = objective_lib.classes(outputs, *held)
   return Dataset(
       parts[0], parts[1], parts[2], outputs, raw.image,
@@ -138,51 +160,18 @@ def _check_spread(parts: list[Split], positions: bool) -> None:
   """Numbers that do not vary in a part cannot be explained there."""
   for name, part in zip(('training', 'validation', 'test'), parts, strict=True):
     y = sequences.flat(part.y, part.lengths) if positions else part.y
-    if not np.ptp(y, axis=0).all():
-      raise LabError(f'[data] the label is one and the same number in all '
-                     f'{len(part.y)} examples of the {name} part')
+    same = np.flatnonzero(np.ptp(y, axis=0) == 0)
+    if len(same):
+      which = f', number {same[0]},' if y.ndim > 1 else ''
+      mend = '' if name == 'training' else f'; raise data.{name}'
+      raise LabError(
+          f'[data] the label{which} is one and the same number in the '
+          f'{counted(len(part.y), "example")} of the {name} part{mend}')
 
 
 def _sizes(parts: list[Split]) -> str:
   return ' + '.join(f'{len(part.y)} {name}' for part, name in zip(
       parts, ('training', 'validation', 'test'), strict=True))
-
-
-def _scaled(raw: Raw, train: np.ndarray, config: schema.Data) -> np.ndarray:
-  """Fills missing cells, then standardizes every feature (or channel)."""
-  from sklearn.impute import SimpleImputer
-  from sklearn.preprocessing import StandardScaler
-  x = raw.x
-  channels = x.ndim == 4 or raw.lengths is not None
-  flat = x.reshape(-1, x.shape[-1]) if channels else x.reshape(len(x), -1)
-  rows = np.zeros(len(x), bool)
-  rows[train] = True
-  if raw.lengths is not None:  # padding has no part in the statistics
-    valid = sequences.inside(raw.lengths, x.shape[1])
-    rows = (valid & rows[:, None]).ravel()
-  elif channels:
-    rows = np.repeat(rows, len(flat) // len(x))
-  known = flat[rows]
-  if np.isnan(flat).any():
-    imputer = SimpleImputer(
-        strategy='median' if config.missing == 'median' else 'mean',
-        keep_empty_features=True).fit(known)
-    flat, known = imputer.transform(flat), imputer.transform(known)
-  scaled = StandardScaler().fit(known).transform(flat)
-  if raw.lengths is not None:
-    scaled[~valid.ravel()] = 0.0
-  return scaled.reshape(x.shape).astype(np.float32)
-
-
-def _scaled_pictures(x: np.ndarray, train: np.ndarray) -> np.ndarray:
-  """Standardizes every channel; in float32, for pictures are many."""
-  scaled = x.astype(np.float32)
-  known = scaled[train]
-  mean = known.mean((0, 1, 2), dtype=np.float64).astype(np.float32)
-  std = known.std((0, 1, 2), dtype=np.float64).astype(np.float32)
-  scaled -= mean
-  scaled /= np.where(std > 0, std, np.float32(1))
-  return scaled
 
 
 def _long_dependency(config: schema.Data) -> Dataset:
@@ -215,6 +204,9 @@ def _characters(config: schema.Data) -> Dataset:
   second = round(config.size * (1 - config.test))
   parts = [Split(x[a:b], y[a:b]) for a, b in (
       (0, first), (first, second), (second, config.size))]
+  if not all(len(part.y) for part in parts):
+    raise LabError(f'[data] size = {config.size}: {_sizes(parts)} windows; '
+                   'take more')
   return Dataset(
       parts[0], parts[1], parts[2], outputs=len(alphabet), image=None,
       description=f'generated text, {len(alphabet)} symbols, {_sizes(parts)} '
@@ -249,7 +241,8 @@ def divide(y: np.ndarray, config: schema.Data,
       share = config.validation
     train, validation = two(rest, share)
   except ValueError as error:
-    raise LabError(f'[data] {len(y)} examples cannot be divided: {error}'
+    raise LabError(f'[data] {len(y)} examples cannot be divided: {error}; '
+                   'raise data.validation and data.test, or join rare classes'
                    ) from error
   return [train, validation, test]
 

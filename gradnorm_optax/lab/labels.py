@@ -1,6 +1,6 @@
 """From labels as they were given to classes or numbers."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,10 +44,15 @@ def _shaped(raw: Raw, config: schema.Data) -> tuple[Raw, bool]:
   """
   x, y = raw.x, raw.y
   if y.dtype.kind == 'O' and y.ndim == 1:
-    for i, value in enumerate(y):
-      if isinstance(value, np.ndarray | list | tuple):
-        raise LabError(f'{raw.where(i, None)}: a label of several values, '
-                       f'{type(value).__name__}; give one for each example')
+    lists = [isinstance(value, np.ndarray | list | tuple) for value in y]
+    bare = [any(lists) and _absent(value) for value in y]
+    if any(bare):
+      raise LabError(f'{raw.where(bare.index(True), None)}: no labels, where '
+                     'others have one for each step; leave the example out')
+    if any(lists):
+      i = lists.index(True)
+      raise LabError(f'{raw.where(i, None)}: a label of several values, '
+                     f'{type(y[i]).__name__}; give one for each example')
   number = config.predict == 'number'
   sequence = raw.lengths is not None or x.ndim == 3 or (
       x.ndim == 2 and x.dtype.kind != 'f')
@@ -105,19 +110,31 @@ def _labelled(raw: Raw, config: schema.Data, positions: bool) -> Raw:
   elif raw.y.dtype.kind in 'US':
     bare = np.char.str_len(raw.y) == 0
   elif raw.y.dtype.kind == 'O':
-    bare = np.array([value is None or value != value
-                     for value in raw.y.ravel()], bool).reshape(raw.y.shape)
+    bare = np.array([_absent(value) for value in raw.y.ravel()],
+                    bool).reshape(raw.y.shape)
   else:
     return raw
   bare = (bare & _valid(raw, positions)).reshape(len(bare), -1).any(1)
   if not bare.any():
     return raw
   if config.unlabeled == 'error':
-    raise LabError(f'{raw.where(int(bare.argmax()), None)}: no label '
-                   f'({bare.sum()} such rows); set data.unlabeled = "drop" to '
-                   'leave them out')
+    what = 'no finite' if raw.y.dtype.kind == 'f' and np.isinf(
+        raw.y[bare]).any() else 'no'
+    raise LabError(f'{raw.where(int(bare.argmax()), None)}: {what} label '
+                   f'({counted(bare.sum(), "such row")}); set data.unlabeled = '
+                   '"drop" to leave out what has none')
   raw.notes.append(f'{counted(bare.sum(), "unlabeled row")} left out')
   return raw.keep(~bare)
+
+
+def _absent(value: Any) -> bool:
+  """Whether it stands for no label: None, NaN, pandas' NA, no text."""
+  if value is None or (isinstance(value, str | bytes) and not value):
+    return True
+  try:
+    return bool(value != value)
+  except (TypeError, ValueError):  # NA is neither; of arrays there are several
+    return not isinstance(value, np.ndarray)
 
 
 def _cleaned(raw: Raw, config: schema.Data) -> Raw:
@@ -130,7 +147,7 @@ def _cleaned(raw: Raw, config: schema.Data) -> Raw:
   if bad.any():
     raw = _mended(raw, config, bad)
   one = [not _width(column) for column in raw.x.T] if (
-      raw.x.ndim == 2 and raw.image is None) else []
+      raw.x.ndim == 2 and raw.image is None and len(raw.x)) else []
   if any(one):
     raw.notes.append(
         'columns of one value alone, which teach nothing: ' + ', '.join(
@@ -153,9 +170,9 @@ def _mended(raw: Raw, config: schema.Data, bad: np.ndarray) -> Raw:
   if config.missing == 'error':
     row, column = (int(i) for i in np.argwhere(flat)[0])
     raise LabError(
-        f'{raw.where(row, column)}: missing or not finite ({cells.sum()} such '
-        f'{"cell" if cells.sum() == 1 else "cells"}); set data.missing = '
-        '"drop", "mean" or "median"')
+        f'{raw.where(row, column)}: missing or not finite '
+        f'({counted(cells.sum(), "such cell")}); set data.missing = "drop", '
+        '"mean" or "median"')
   told = ', '.join(f'{name} {n}' for name, n in zip(
       names, cells.sum(0), strict=True) if n) if names else ''
   infinite = int(np.isinf(raw.x[bad]).sum())
@@ -184,22 +201,26 @@ def _classes(raw: Raw, positions: bool) -> Labels:
   given = raw.y[valid]
   if given.dtype.kind == 'O':
     given = given.astype(str)
-  if given.dtype.kind == 'f' and (given == given.round()).all() and (
-      abs(given) < 2 ** 53).all():
+  if given.dtype.kind == 'f' and (given == given.round()).all():
+    if (abs(given) >= 2 ** 53).any():
+      raise LabError(f'{raw.name}: labels of 2**53 and more, held as decimals, '
+                     'have lost their last digits; give them as texts')
     given = given.astype(np.int64)  # an unlabeled row had made them decimals
   names, codes, counts = np.unique(
       given, return_inverse=True, return_counts=True)
   if len(names) > 1000 or len(names) < 2:
     mend = ('; set data.predict = "number" to predict it as a number'
             if given.dtype.kind in 'fiu' and len(names) > 1000 else '')
-    raise LabError(f'{raw.name}: the label has {len(names)} different values; '
-                   f'a classification needs 2 to 1000{mend}')
+    raise LabError(
+        f'{raw.name}: the label has {counted(len(names), "different value")}; '
+        f'a classification needs 2 to 1000{mend}')
   few, many = names[counts.argmin()], names[counts.argmax()]
   if counts.min() < 3:
     mend = ('; set data.predict = "number" if it is a number'
             if given.dtype.kind in 'fiu' and len(names) > 20 else '')
-    raise LabError(f'{raw.name}: class {few!s} has {counts.min()} examples: '
-                   f'too few for training, validation and test{mend}')
+    raise LabError(
+        f'{raw.name}: class {few!s} has {counted(counts.min(), "example")}: '
+        f'too few for training, validation and test{mend}')
   shares = 100 * counts / counts.sum()
   uneven = '' if counts.max() < 3 * counts.min() else (
       f', {counts.max() / counts.min():.0f} times as common')
@@ -224,6 +245,11 @@ def _numbers(raw: Raw, positions: bool) -> Labels:
             f'{raw.where(place[0], None)}: the label {value!r} is no number; '
             'set data.predict = "class" to predict classes') from None
     raise
+  large = (abs(y) > 1e150) & _valid(raw, positions)
+  if large.any():
+    place = tuple(np.argwhere(large)[0])
+    raise LabError(f'{raw.where(int(place[0]), None)}: the label {y[place]:g} '
+                   'is too large to be standardized')
   several = y.ndim - 1 - positions
   return Labels(np.where(_valid(raw, positions), y, 0.0) if positions else y,
                 y.shape[-1] if several else 1, True, positions)

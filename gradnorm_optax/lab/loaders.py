@@ -2,6 +2,8 @@
 
 import collections
 import contextlib
+import csv
+import gc
 import pathlib
 import tempfile
 import warnings
@@ -43,9 +45,10 @@ def frame(config: schema.Data, path: pathlib.Path) -> Any:
   Raises:
     LabError: No such table, no rows, columns that cannot be told apart.
   """
+  comma = path.suffix.lower() == '.csv'
   with quiet(path) as datasets, tempfile.TemporaryDirectory() as cache:
     try:
-      if path.suffix == '.csv':
+      if comma:
         check_csv(config, path)
         # One piece: the kinds of the columns are those of all their cells.
         make, options = datasets.Dataset.from_csv, {'chunksize': 1 << 30}
@@ -59,17 +62,48 @@ def frame(config: schema.Data, path: pathlib.Path) -> Any:
     except LabError:
       raise
     except Exception as error:  # its errors share no class
-      cause = error.__cause__ or error
-      if path.suffix == '.csv' and type(cause).__module__.startswith('pyarrow'):
-        import pandas
-        # A long column of numbers and names, of which pandas mixes the kinds.
-        return pandas.read_csv(path, low_memory=False)
-      raise unreadable(path, error) from error
-    if path.suffix == '.csv':
+      if not (comma and _of_kinds(error.__cause__ or error)):
+        raise unreadable(path, error) from error
+      found = None
+    if found is None:
+      import pandas
+      with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # of the file that it left open
+        gc.collect()
+      return pandas.read_csv(path, low_memory=False)
+    if comma:
       _check_index(path, found.column_names)
     if not len(found):
       raise LabError(f'{path}: the table has no rows')
     return found.to_pandas()
+
+
+def _of_kinds(error: BaseException) -> bool:
+  """Whether the loader gave up over the kinds of cells in one column.
+
+  A long column of numbers and names, of which pandas mixes the kinds, or
+  integers of more than 64 bits.
+  """
+  return isinstance(error, OverflowError) or type(
+      error).__module__.startswith('pyarrow')
+
+
+def line(path: pathlib.Path, row: int) -> int:
+  """The line of a CSV file in which a row of its table begins, from 1.
+
+  Blank lines are no rows, and a cell in quotes may hold several lines.
+  """
+  with path.open(newline='', encoding='utf-8', errors='replace') as file:
+    reader = csv.reader(file)
+    begins, rows = 1, -1  # the header is no row
+    with contextlib.suppress(csv.Error):  # a cell longer than 128 kB
+      for cells in reader:
+        if any(cell.strip() for cell in cells) or len(cells) > 1:
+          if rows == row:
+            return begins
+          rows += 1
+        begins = reader.line_num + 1
+  return row + 2
 
 
 def unreadable(path: Any, error: BaseException) -> LabError:
@@ -89,11 +123,12 @@ def unreadable(path: Any, error: BaseException) -> LabError:
 
 
 def check_csv(config: schema.Data, path: pathlib.Path) -> None:
-  """Refuses a header of one cell, and columns of one name.
+  """Refuses a header of one cell, columns without and columns of one name.
 
   pandas renames the second of two columns `x` to `x.1`: a copy of the label
   would become an input. What the file itself says decides, for a column may
-  be called `x.1` there.
+  be called `x.1` there. A column without a name is most often the row's
+  number, which tells the label where rows are sorted by it.
   """
   import pandas
   try:
@@ -111,6 +146,12 @@ def check_csv(config: schema.Data, path: pathlib.Path) -> None:
             f'{path}: one column, {names[0]!r}: are the cells separated by '
             f'{called}? Save the table with commas between them, and points '
             'in decimal numbers')
+  for i, name in enumerate(names):
+    if not name and renamed.columns[i] not in config.ignore:
+      raise LabError(
+          f'{path}: column {i + 1} has no name (are they row numbers, saved '
+          'with the table?); name it in the file, or leave it out with '
+          f'data.ignore = ["{renamed.columns[i]}"]')
   twice = [name for name, n in collections.Counter(names).items()
            if n > 1 and name]
   for name in twice:

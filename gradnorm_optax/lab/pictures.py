@@ -75,9 +75,15 @@ def _read(name: str, label: str, parts: list[Any], config: schema.Data) -> Raw:
     return raw
   frames = [part.to_pandas() for part in parts]
   frame = pandas.concat(frames, ignore_index=True)
+
+  def place(row: int) -> str:
+    if row < len(frames[0]):
+      return f'{name}: row {row + 1}'
+    return f'{name}: row {row + 1 - len(frames[0])} of its part \'test\''
+
   if config.predict == 'class':
     frame[label] = _named(parts[0], label, frame[label])
-  raw = tables.table(config, name, frame, 1)
+  raw = tables.table(config, name, frame, place)
   return raw._replace(tested=len(frames[1]) if len(frames) > 1 else None)
 
 

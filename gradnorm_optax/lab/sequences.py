@@ -15,7 +15,7 @@ def ragged(values: Any) -> bool:
   (True, False, True)
   """
   if isinstance(values, np.ndarray) and values.dtype != object:
-    return False
+    return values.ndim == 1 and values.dtype.kind == 'U'
   if not len(values) or not all(
       isinstance(one, str) or np.ndim(np.asarray(one, object)) > 0
       for one in values):
@@ -23,13 +23,13 @@ def ragged(values: Any) -> bool:
   return texts(values) or len({len(one) for one in values}) > 1
 
 
-def padded(sequences: Sequence[Any],
-           where: Callable[[int, int | None], str]) -> tuple[Any, np.ndarray]:
+def padded(sequences: Sequence[Any], place: Callable[[int], str]
+           ) -> tuple[np.ndarray, np.ndarray]:
   """Pads sequences with zeros at their ends.
 
   Args:
     sequences: Arrays (T_i,) or (T_i, channels), or lists.
-    where: Names an example for an error.
+    place: Names an example for an error.
 
   Returns:
     An array (n, T, ...) and the lengths (n,), int32.
@@ -42,12 +42,12 @@ def padded(sequences: Sequence[Any],
   for i, one in enumerate(arrays):
     if one.dtype.kind not in 'fiub' or one.ndim not in (1, 2) or not len(one):
       raise LabError(
-          f'{where(i, None)}: not a sequence of numbers, shape (T,) or (T, '
+          f'{place(i)}: not a sequence of numbers, shape (T,) or (T, '
           f'channels) with T > 0: {type(sequences[i]).__name__} of shape '
           f'{one.shape}, {one.dtype}')
     if one.shape[1:] != arrays[0].shape[1:]:
       raise LabError(
-          f'{where(i, None)}: its steps have shape {one.shape[1:]}, those of '
+          f'{place(i)}: its steps have shape {one.shape[1:]}, those of '
           f'the first example {arrays[0].shape[1:]}')
   lengths = np.array([len(one) for one in arrays], np.int32)
   x = np.zeros((len(arrays), lengths.max(), *arrays[0].shape[1:]),
@@ -57,13 +57,26 @@ def padded(sequences: Sequence[Any],
   return x, lengths
 
 
-def coded(sequences: Sequence[Any]) -> tuple[list[np.ndarray], list[Any]]:
+def coded(sequences: Sequence[Any], place: Callable[[int], str]
+          ) -> tuple[list[np.ndarray], list[str]]:
   """Numbers symbols that are texts, in alphabetical order.
 
-  >>> codes, alphabet = coded(['aba', 'c'])
+  Args:
+    sequences: Texts, or lists of texts.
+    place: Names an example for an error.
+
+  Returns:
+    The numbers of each, int32, and the alphabet.
+
+  >>> codes, alphabet = coded(['aba', 'c'], str)
   >>> [one.tolist() for one in codes], alphabet
   ([[0, 1, 0], [2]], ['a', 'b', 'c'])
   """
+  for i, one in enumerate(sequences):
+    for symbol in one:
+      if not isinstance(symbol, str):
+        raise LabError(f'{place(i)}: the symbol {symbol!r} is no text, as the '
+                       'first ones are; give texts alone or integers alone')
   alphabet = sorted({symbol for one in sequences for symbol in one})
   index = {symbol: i for i, symbol in enumerate(alphabet)}
   return [np.array([index[symbol] for symbol in one], np.int32)

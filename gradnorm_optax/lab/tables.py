@@ -26,28 +26,37 @@ def read(config: schema.Data) -> Raw:
     return pictures.folder(config, path)
   readers: dict[str, Callable[[schema.Data, pathlib.Path], Raw]] = {
       '.npz': arrays.npz, '.npy': arrays.npy, '.csv': _file, '.parquet': _file}
-  if path.suffix not in readers:
+  kind = path.suffix.lower()
+  if kind not in readers:
     raise LabError(f'[data] path: {path}: unknown kind of file'
-                   f'{nearest(path.suffix, readers)}')
-  return readers[path.suffix](config, path)
+                   f'{nearest(kind, readers)}')
+  return readers[kind](config, path)
 
 
 def _file(config: schema.Data, path: pathlib.Path) -> Raw:
   """Reads a CSV or Parquet file; a CSV's first row holds the names."""
-  return table(config, str(path), loaders.frame(config, path),
-               2 if path.suffix == '.csv' else 1)
+  def line(row: int) -> str:
+    return f'{path}: row {loaders.line(path, row)}'
+
+  frame = loaders.frame(config, path)
+  if path.suffix.lower() == '.csv':
+    return table(config, str(path), frame, line)
+  return table(config, str(path), frame, lambda row: f'{path}: row {row + 1}')
 
 
-def table(config: schema.Data, name: str, frame: Any, first: int) -> Raw:
+def table(config: schema.Data, name: str, frame: Any,
+          place: Callable[[int], str], y: Any = None) -> Raw:
   """One labelled row for each example.
 
   Args:
     config: Which columns are what.
     name: The file's, for messages.
     frame: A pandas table.
-    first: How messages count the first row.
+    place: What messages call a row.
+    y: The labels where they are no column of the table.
   """
-  for column in (config.label, *config.ignore, *config.categorical):
+  own = () if y is not None else (config.label,)
+  for column in (*own, *config.ignore, *config.categorical):
     if column not in frame:
       raise LabError(f'{name}: no column {column!r}'
                      f'{nearest(column, map(str, frame.columns))}')
@@ -55,23 +64,27 @@ def table(config: schema.Data, name: str, frame: Any, first: int) -> Raw:
   def where(row: int, column: int | None) -> str:
     shown = config.label if column is None or column >= len(origin) else (
         origin[column])
-    return f'{name}: row {row + first}, column {shown!r}'
+    return f'{place(row)}, column {shown!r}'
 
   names: list[str] = []
   origin: list[str] = []
-  inputs = frame.columns.drop([config.label, *config.ignore])
+  inputs = frame.columns.drop([*own, *config.ignore])
   if not len(inputs):
     raise LabError(f'{name}: no column is left besides {config.label!r}')
-  labels = frame[config.label]
-  y = labels.to_numpy()
-  if y.dtype.kind not in 'fiub':
-    y = labels.astype(object).where(~labels.isna(), None).to_numpy()
+  if not inputs.is_unique:
+    twice = inputs[inputs.duplicated()][0]
+    raise LabError(f'{name}: several columns are called {twice!r}; rename them')
+  if y is None:
+    labels = frame[config.label]
+    y = labels.to_numpy()
+    if y.dtype.kind not in 'fiub':
+      y = labels.astype(object).where(~labels.isna(), None).to_numpy()
   listed = [column for column in inputs if _lists(frame[column])]
   if listed:
-    return _listed(config, name, frame, list(inputs), listed, y, first)
+    return _listed(config, name, frame, list(inputs), listed, y, place)
   parts = []
   for column in inputs:
-    part, new = _column(config, name, frame[column], first)
+    part, new = _column(config, name, frame[column], place)
     parts.append(part)
     names += new
     origin += [column] * len(new)
@@ -86,7 +99,8 @@ def _lists(column: Any) -> bool:
 
 
 def _listed(config: schema.Data, name: str, frame: Any, inputs: list[str],
-            listed: list[str], y: np.ndarray, first: int) -> Raw:
+            listed: list[str], y: np.ndarray,
+            place: Callable[[int], str]) -> Raw:
   """A table whose cells hold sequences: every column is a channel."""
   plain = [column for column in inputs if column not in listed]
   if plain:
@@ -95,27 +109,27 @@ def _listed(config: schema.Data, name: str, frame: Any, inputs: list[str],
                    'in data.ignore')
 
   def where(row: int, entry: int | None) -> str:
-    del entry
-    return f'{name}: row {row + first}, column {listed[0]!r}'
+    shown = config.label if entry is None else listed[entry % len(listed)]
+    return f'{place(row)}, column {shown!r}'
 
   rows: list[Any] = []
   for i, cells in enumerate(zip(*(frame[c] for c in listed), strict=True)):
     empty = [c for c, cell in zip(listed, cells, strict=True)
              if cell is None or not np.ndim(cell)]
     if empty:
-      raise LabError(f'{name}: row {i + first}, column {empty[0]!r}: no '
-                     'sequence')
+      raise LabError(f'{place(i)}, column {empty[0]!r}: no sequence; leave '
+                     'the row out of the table')
     if len({len(cell) for cell in cells}) > 1:
-      raise LabError(f'{name}: row {i + first}: the columns '
+      raise LabError(f'{place(i)}: the columns '
                      f'{", ".join(map(repr, listed))} differ in length')
     one = [np.stack([np.asarray(v) for v in cell]) if np.ndim(cell[0]) else (
         np.asarray(cell)) for cell in cells if len(cell)]
     rows.append(one[0] if len(one) == 1 else np.stack(one, -1) if one else [])
-  return arrays.padded(config, name, rows, y, where)
+  return arrays.padded(config, name, rows, y, where, place)
 
 
 def _column(config: schema.Data, name: str, column: Any,
-            first: int) -> tuple[np.ndarray, list[str]]:
+            place: Callable[[int], str]) -> tuple[np.ndarray, list[str]]:
   """One column as numbers: as it is, or one entry for each category."""
   if column.name in config.categorical:
     kinds = sorted(column.dropna().astype(str).unique())
@@ -123,16 +137,23 @@ def _column(config: schema.Data, name: str, column: Any,
       raise LabError(f'{name}: column {column.name!r} holds {len(kinds)} '
                      f'different names, more than {MOST_KINDS}; leave it out '
                      'with data.ignore')
+    if not kinds:  # nothing but missing cells, for which there is a rule
+      return np.full((len(column), 1), np.nan), [column.name]
     text = column.astype(str).to_numpy()
     hot = (text[:, None] == np.array(kinds)).astype(np.float64)
     hot[column.isna().to_numpy()] = np.nan
     return hot, [f'{column.name}={kind}' for kind in kinds]
+  if column.dtype.kind in 'mM':  # NumPy would count its ticks, holes included
+    raise LabError(f'{name}: column {column.name!r} holds times '
+                   f'({column.dtype}), which are no numbers; write them as '
+                   'such (days since a day), or leave the column out with '
+                   'data.ignore')
   try:
     return column.to_numpy(np.float64, na_value=np.nan)[:, None], [column.name]
   except (TypeError, ValueError):
     number = _number_failures(column)
     raise LabError(
-        f'{name}: row {number + first}, column {column.name!r}: '
+        f'{place(number)}, column {column.name!r}: '
         f'{column.iloc[number]!r} is no number; name the column in '
         'data.categorical or in data.ignore') from None
 

@@ -1,28 +1,51 @@
 """The user's own code, named `package.module:function`."""
 
+import contextlib
 import functools
 import hashlib
 import importlib
 import pathlib
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from gradnorm_optax.lab.errors import LabError, nearest
 
 
 def load(name: str) -> Callable[..., Any]:
-  """Imports the function."""
+  """Imports the function.
+
+  Raises:
+    LabError: No such module or function, or a module that cannot be imported.
+      What else a module raises is left for its author to see.
+  """
+  if not re.fullmatch(r'\w+(\.\w+)*:\w+', name):
+    raise LabError(f'{name!r} names no function; write "package.module:'
+                   'function", such as "my_data:load" for load in my_data.py')
   module, _, function = name.partition(':')
   try:
     found = importlib.import_module(module)
-  except ImportError as error:
+  except (ImportError, SyntaxError) as error:
     raise LabError(f'{name!r}: cannot import {module!r} ({error})') from error
+  except SystemExit as error:
+    raise LabError(f'{name!r}: importing {module!r} ends the program; put what '
+                   'it runs under `if __name__ == "__main__":`') from error
   if not hasattr(found, function):
-    known = [key for key in vars(found) if not key.startswith('_')]
-    raise LabError(f'{name!r}: {module!r} has no {function!r}'
-                   f'{nearest(function, known)}')
+    known = [key for key, value in vars(found).items()
+             if not key.startswith('_') and callable(value)]
+    raise LabError(f'{name!r}: {getattr(found, "__file__", module)} has no '
+                   f'{function!r}{nearest(function, known)}')
   return getattr(found, function)
+
+
+@contextlib.contextmanager
+def importing(what: str) -> Iterator[None]:
+  """Says of a package that the user's code lacks whose code it is."""
+  try:
+    yield
+  except ModuleNotFoundError as error:
+    raise LabError(f'{what}: {error}') from error
 
 
 @functools.cache

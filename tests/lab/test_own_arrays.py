@@ -164,3 +164,70 @@ def test_arrays_of_other_packages():
       call((frame, pandas.Series(Y, index=Y))).test.x, want)
   with pytest.raises(LabError, match=r'csr_array; give their \.toarray\(\)'):
     call((sparse.csr_array(X), Y))
+
+
+def test_a_table_with_its_labels():
+  import pandas
+  frame = pandas.DataFrame({'size': X[:, 0], 'town': ['Oslo', None] * 20})
+  with pytest.raises(LabError, match="given: row 0, column 'town': 'Oslo' is"):
+    call((frame, Y))
+  keys = {'categorical': ('town',), 'missing': 'mean', 'ignore': ('y',)}
+  found = call((frame.assign(y=Y), Y), **keys)
+  assert '20 missing cells filled' in found.description
+  assert '(town 20)' in found.description and found.train.x.shape == (28, 2)
+  with pytest.raises(LabError, match="hold the label's column 'y' too; drop"):
+    call((frame.assign(y=Y), Y))
+  with pytest.raises(LabError, match="hold the label's column 'kind' too"):
+    call((frame.assign(kind=Y), pandas.Series(Y, name='kind')))
+  for key in ('ignore', 'categorical'):
+    with pytest.raises(LabError, match=f'{key} names columns, and .* ndarray'):
+      call((X, Y), **{key: ('town',)})
+
+
+def test_cells_that_are_hidden_or_none():
+  holes = X.astype(object)
+  holes[3, 1] = None
+  for x in (holes, holes.tolist(), np.ma.masked_equal(X, 7)):
+    with pytest.raises(LabError, match='example 3, entry 1: missing .*1 such'):
+      call((x, Y))
+  labels = np.ma.masked_array(Y, np.arange(40) == 3)
+  with pytest.raises(LabError, match=r'example 3: no label \(1 such row\)'):
+    call((X, labels))
+  holes[3, 1] = 'two'
+  with pytest.raises(LabError, match="example 3, entry 1: 'two' is no number"):
+    call((holes, Y))
+
+
+def test_symbols_that_cannot_be_numbered():
+  with pytest.raises(LabError, match='the symbol 4294967299 is too large'):
+    call(([[1, 2 ** 32 + 3]] * 40, Y), symbols=True)
+  with pytest.raises(LabError, match='example 1: the symbol 3 is no text'):
+    call(([['a'], ['a', 3]] * 20, Y))
+
+
+def test_one_number_for_each_example():
+  assert call((X[:, 0], Y)).train.x.shape == (28, 1)
+
+
+def test_whole_numbers_of_pictures_are_standardized_alike():
+  pictures = np.random.default_rng(0).integers(256, size=(40, 4, 5, 3))
+  few = call((pictures.astype(np.uint8), Y))
+  np.testing.assert_allclose(
+      few.test.x, call((pictures * 1., Y)).test.x, atol=1e-5)
+  assert 'pictures of 4x5x3' in few.description and few.symbols is None
+
+
+def test_classes_without_a_training_example_are_told():
+  from gradnorm_optax.lab import tables
+  raw = tables.read(schema.Data(source='function', target=f'{HERE}:given'))
+  y = np.where(np.arange(40) > 36, 2, Y)
+  found = data.finish(raw._replace(y=y, tested=5), schema.Data())
+  assert '1 of 3 classes without a training example' in found.description
+
+
+def test_a_batch_larger_than_the_training_part_is_told():
+  config = schema.Data(source='iris')
+  assert 'batches hold 102 examples, not 120' in data.load(
+      config, schema.Train(batch_size=120, accumulate=6)).description
+  with pytest.raises(LabError, match='accumulate = 120: .* the 104 training'):
+    data.load(config, schema.Train(batch_size=120, accumulate=120))
