@@ -200,7 +200,7 @@ def compare_trains(file: pathlib.Path, one: pathlib.Path,
   assert rows[0] == rows[1], 'other figures'
   for tag, found in board(one / 'tensorboard').items():
     assert found == steps, f'TensorBoard: {tag} has gaps or repeats'
-  trees = [jax.tree.leaves(training.newest(folder, read)[1])
+  trees = [jax.tree.leaves(training.restored(folder, read)[1])
            for folder in (one, other)]
   for a, b in zip(*trees, strict=True):
     np.testing.assert_array_equal(a, b)

@@ -14,6 +14,7 @@ from gradnorm_optax.lab import (
     provenance,
     report,
     results,
+    run_folder,
     schema,
 )
 from gradnorm_optax.lab.findings import Look, Profiles, Summary, plain
@@ -28,7 +29,8 @@ def save(folder: pathlib.Path, config: schema.Config, found: Summary,
       'config': config.model_dump(mode='json'), 'summary': plain(found)}
   results.write(folder / 'results.json',
                 json.dumps(content, indent=1, allow_nan=False) + '\n')
-  results.write(folder / 'config.toml', config_lib.resolved(config))
+  results.write(folder / run_folder.CONFIG, config_lib.resolved(config))
+  run_folder.keep_modules(folder, config)
   with rc_context({'svg.fonttype': 'none', 'svg.hashsalt': 'gradnorm'}):
     for name, figure in figures.draw(found, looks, profiles).items():
       file = re.sub(r'[^\w.-]', '_', name)

@@ -1,6 +1,7 @@
 """Checkpoints of a run, written by orbax: whole or not at all."""
 
 import contextlib
+import json
 import logging
 import os
 import pathlib
@@ -37,13 +38,13 @@ class Checkpoints:
     policy = policies.AnyPreservationPolicy([
         policies.LatestN(keep),
         policies.BestN(get_metric_fn=_score, n=1)])
-    options = orbax.CheckpointManagerOptions(
-        preservation_policy=policy, best_fn=_score, best_mode='max',
-        enable_async_checkpointing=False, read_only=read_only,
-        cleanup_tmp_directories=not read_only, create=not read_only,
-        # Renamed, then deleted: a kill in between leaves no half checkpoint.
-        todelete_subdir=LEFT)
     with self._disk('cannot open this folder'):
+      options = orbax.CheckpointManagerOptions(
+          preservation_policy=policy, best_fn=_score, best_mode='max',
+          enable_async_checkpointing=False, read_only=read_only,
+          cleanup_tmp_directories=not read_only, create=not read_only,
+          # Renamed, then deleted: a kill in between leaves no half checkpoint.
+          todelete_subdir=LEFT)
       self._manager = orbax.CheckpointManager(
           folder.resolve(), options=options)
     self._sweep()
@@ -85,7 +86,8 @@ class Checkpoints:
     except (OSError, ValueError) as error:
       # Tensorstore raises a ValueError that ends in [os_error_code='28'].
       code = re.search(r"os_error_code='(\d+)'", str(error))
-      if isinstance(error, ValueError) and not code:
+      damaged = isinstance(error, json.JSONDecodeError)
+      if isinstance(error, ValueError) and not (code or damaged):
         raise
       reason = os.strerror(int(code[1])) if code else (
           getattr(error, 'strerror', None) or str(error))
@@ -97,12 +99,15 @@ class Checkpoints:
     leaves = jax.tree.leaves(like)
     shapes = _numbered(like)
     try:
-      found = self._manager.restore(
-          step, args=orbax.args.StandardRestore(shapes))
-    except (ValueError, KeyError) as error:
-      raise LabError(f'{self.folder}: the checkpoint of step {step} does not '
-                     'fit this configuration; use --fresh or another --out'
-                     ) from error
+      with _hushed():
+        found = self._manager.restore(
+            step, args=orbax.args.StandardRestore(shapes))
+    except Exception as error:  # what tensorstore finds damaged has no class
+      told = str(error).partition('\n')[0][:100]
+      raise LabError(
+          f'{self.folder / str(step)}: this checkpoint is damaged or of '
+          f'another model or method ({told}); delete it to go on from the one '
+          'before, or use --fresh or another --out') from error
     return jax.tree.unflatten(
         jax.tree.structure(like),
         [found.get(f'{i:05d}', leaf) for i, leaf in enumerate(leaves)])

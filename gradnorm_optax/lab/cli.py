@@ -1,14 +1,12 @@
 """The `gradnorm` command."""
 
-import contextlib
 import os
 import pathlib
 import shlex
-import signal
 import sys
-from collections.abc import Iterator
 from typing import Annotated, Any
 
+from gradnorm_optax.lab import signals
 from gradnorm_optax.lab.errors import LabError
 
 try:
@@ -75,7 +73,8 @@ def _app() -> Any:
                   min=1, help='Training steps to look at.')] = 10) -> None:
     """Show every block's gradient norm before and after each method.
 
-    CONFIG may also be the folder of a `gradnorm train` run.
+    CONFIG may also be the folder of a `gradnorm train` run, or one checkpoint
+    in it, such as runs/demo-train/checkpoints/200.
 
     Example: gradnorm inspect demo/config.toml --batches 5
     """
@@ -158,55 +157,16 @@ def _one_thread_per_trial() -> None:
     os.environ['XLA_FLAGS'] = f'{flags} --xla_cpu_multi_thread_eigen=false'
 
 
-class Stopped(BaseException):
-  """A signal. Not a KeyboardInterrupt, which typer answers itself."""
-
-
-@contextlib.contextmanager
-def _stoppable(came: list[int]) -> Iterator[None]:
-  """Unwinds on SIGINT and SIGTERM, noting which came.
-
-  Trials that are running end and are kept; `train` has its own handlers while
-  it runs.
-  """
-  def stop(number: int, _: Any) -> None:
-    if number != alarm:
-      came.append(number)
-    raise Stopped
-
-  def swallowed(found: Any) -> None:
-    # JAX's callback in the garbage collector: raise again, outside of it.
-    if isinstance(found.exc_value, Stopped) and alarm is not None:
-      signal.setitimer(signal.ITIMER_REAL, 0.05)
-    else:
-      show(found)
-
-  alarm = getattr(signal, 'SIGALRM', None)  # Windows has none
-  kinds = [signal.SIGINT, signal.SIGTERM, *([alarm] if alarm else [])]
-  try:
-    old = [signal.signal(kind, stop) for kind in kinds]
-  except ValueError:  # not the main thread: leave signals to others
-    yield
-    return
-  show, sys.unraisablehook = sys.unraisablehook, swallowed
-  try:
-    yield
-  finally:
-    sys.unraisablehook = show
-    for kind, handler in zip(kinds, old, strict=True):
-      signal.signal(kind, handler)
-
-
 def main(args: list[str] | None = None) -> int:
   """Runs the command; a user's mistake is one line and exit code 2."""
   came: list[int] = []
   try:
     if typer is None:
       raise LabError(INSTALL)
-    with _stoppable(came):
+    with signals.stoppable(came):
       result = _app()(args=args, standalone_mode=False)
     code = result if isinstance(result, int) else 0
-  except (Exception, Stopped) as error:
+  except (Exception, signals.Stopped) as error:
     text, code = _told(error, came)
     if text:  # empty where help was shown
       print(f'gradnorm: {text}', file=sys.stderr)

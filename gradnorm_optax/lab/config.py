@@ -14,6 +14,8 @@ import tomli_w
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.errors import LabError, nearest
 
+MODULES = 'modules.txt'  # of a run folder: where its own modules were found
+
 
 def load(path: str | pathlib.Path,
          overrides: Sequence[str] = ()) -> schema.Config:
@@ -21,7 +23,8 @@ def load(path: str | pathlib.Path,
 
   Args:
     path: A TOML file. Its folder joins Python's search path, so that
-      `target`s written beside it are found.
+      `target`s written beside it are found; of a run's own configuration, the
+      folders in which the run found them.
     overrides: Assignments such as `'train.steps=500'`; the value is read as
       TOML and, where that fails, as a plain string.
 
@@ -34,27 +37,48 @@ def load(path: str | pathlib.Path,
   """
   path = pathlib.Path(path)
   try:
-    text = path.read_text(encoding='utf-8')
+    text = path.read_text(encoding='utf-8-sig')  # Windows' editors mark it
   except OSError as error:
     raise LabError(f'{path}: cannot read this configuration '
                    f'({error.strerror or error})') from error
+  except UnicodeDecodeError as error:
+    raise LabError(f'{path}: not UTF-8 text, which TOML must be ({error}); '
+                   'save it in that encoding') from error
   try:
     raw = tomllib.loads(text)
   except tomllib.TOMLDecodeError as error:
     raise LabError(f'{path}: not valid TOML: {error}') from error
   raw = overridden(raw, overrides)
-  for folder in (str(path.parent.resolve()), str(pathlib.Path.cwd())):
+  kept = path.with_name(MODULES)
+  for folder in (*(kept.read_text().splitlines() if kept.exists() else ()),
+                 str(path.parent.resolve()), str(pathlib.Path.cwd())):
     if folder not in sys.path:
       sys.path.insert(0, folder)
   raw.setdefault('name', _name(path))
   return parse(raw, str(path), overrides)
 
 
+def places(config: schema.Config) -> list[str]:
+  """The folders in which the user's own functions were found."""
+  names = [config.data.target, config.train.loss, config.train.score,
+           *(method.optimizer for method in config.methods.values()),
+           *(getattr(model, 'target', '') for model in config.models.values())]
+  found = set()
+  for name in names:
+    module, colon, _ = (name or '').partition(':')
+    file = getattr(sys.modules.get(module), '__file__', None) if colon else None
+    if file:
+      path = pathlib.Path(file).resolve()
+      depth = module.count('.') + (path.stem == '__init__')
+      found.add(str(path.parents[depth]))
+  return sorted(found)
+
+
 def _name(path: pathlib.Path) -> str:
   """Its own, or its folder's where everyone's is called config.toml."""
   folder = path.resolve().parent.name
-  named = path.stem != 'config' or not re.fullmatch(r'[\w.-]+', folder)
-  return path.stem if named else folder
+  name = folder if path.stem == 'config' and folder else path.stem
+  return re.sub(r'[^\w.-]', '_', name)
 
 
 def parse(raw: dict[str, Any], origin: str = 'configuration',
@@ -150,20 +174,25 @@ def _first(error: pydantic.ValidationError, overrides: Sequence[str]) -> str:
     kind = first['ctx']['tag']
     section = '.'.join(path)
     text = f'unknown kind of model {kind!r}{nearest(kind, known)}'
+  elif first['type'] == 'union_tag_not_found':
+    section, text = '.'.join(path), 'kind: field required'
   elif first['type'] == 'lab':
     section, text = '.'.join(path), first['msg']
   else:
     section, key = '.'.join(path[:-1]), path[-1] if path else ''
     given = first.get('input')
     shown = '' if isinstance(given, dict) else f', not {given!r}'
-    text = f'{key}: {_lower(first["msg"])}{shown}'
+    text = f'{key}: {_in_toml(first["msg"])}{shown}'
   where = f'[{section}] ' if section else ''
   more = f' (and {len(details) - 1} more)' if len(details) > 1 else ''
-  blame = [item for item in overrides
-           if item.split('=')[0].split('.') == path[:item.count('.') + 1]]
+  keys = {item: _parts(item.partition('=')[0]) for item in overrides}
+  blame = [item for item, key in keys.items() if key == path[:len(key)]]
   note = f' (from --set {blame[0]})' if blame else ''
   return where + text + note + more
 
 
-def _lower(text: str) -> str:
-  return text[:1].lower() + text[1:]
+def _in_toml(text: str) -> str:
+  """One of pydantic's sentences, in the words of a configuration."""
+  text = text[:1].lower() + text[1:]
+  text = re.sub(r' or instance of \w+| after validation', '', text)
+  return text.replace('tuple', 'list').replace('dictionary', 'table')

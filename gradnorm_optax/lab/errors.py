@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+MOST = 20  # names in a line
+
 
 class LabError(Exception):
   """A mistake in what the lab was given: one line, no traceback, exit 2."""
@@ -29,4 +31,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
   close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
   if close:
     return f'; the nearest known name is {close[0]!r}'
-  return '; known names: ' + ', '.join(map(repr, known))
+  more = f' and {len(known) - MOST} more' if len(known) > MOST else ''
+  return '; known names: ' + ', '.join(map(repr, known[:MOST])) + more

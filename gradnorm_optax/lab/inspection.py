@@ -51,7 +51,11 @@ class Inspection:
     parts: list[Any] = []
     for model, explained in self.explained.items():
       parts += [text.Text(f'\n{model}', style='bold'), text.Text(explained)]
-    return Page(*parts, *(_table(look) for look in self.looks))
+    for look in self.looks:
+      parts += [text.Text(f'\n{look.model}, {look.method}: median norms over '
+                          f'{len(look.gradient)} batches', style='italic'),
+                _table(look)]
+    return Page(*parts)
 
   def plot(self) -> dict[str, Any]:
     """Heat maps: {model: matplotlib figure}."""
@@ -93,12 +97,22 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
 
 def at(path: pathlib.Path, overrides: Sequence[str] = (),
        out: pathlib.Path | None = None, batches: int = 10) -> Inspection:
-  """Inspects a configuration, or the newest checkpoint of a run folder."""
+  """Inspects a configuration, a run folder's newest checkpoint, or a given one.
+
+  Args:
+    path: The file, the folder of a run, or one of its `checkpoints/STEP`.
+    overrides: Assignments such as `'run.seed=1'`.
+    out: The folder to write in; `inspect` in that of the run.
+    batches: How many training steps to look at.
+  """
   from gradnorm_optax.lab import config as config_lib, training
   if not path.is_dir():
     return run(config_lib.load(path, overrides), out, batches=batches)
+  step = None
+  if path.parent.name == 'checkpoints' and path.name.isdigit():
+    path, step = path.parents[1], int(path.name)
   config = config_lib.load(path / 'config.toml', overrides)
-  model, params = training.newest(path, config)
+  model, params = training.restored(path, config, step)
   one = config.model_copy(update={'models': {model: config.models[model]}})
   return run(one, out or path / 'inspect', batches=batches, params=params)
 
@@ -136,8 +150,10 @@ def look(made: problem_lib.Problem, train: schema.Train, model: str, key: str,
     return new, [diagnosis.block_norms(made, tree)
                  for tree in (gradient, after, moved, before)]
 
-  state = trial.start(made, built, params, extra)
-  _, norms = jax.jit(lambda s: lax.scan(one, s, length=batches))(state)
+  with methods.refusing(method, made.context, made.init,
+                        f'[methods.{key}] on [models.{model}]'):
+    state = trial.start(made, built, params, extra)
+    _, norms = jax.jit(lambda s: lax.scan(one, s, length=batches))(state)
   gradient, after, moved, size = (_columns(norm) for norm in norms)
   names = [name for name, values in norms[0].items()
            for name in _names(name, values)]
@@ -164,10 +180,7 @@ def _columns(norms: dict[str, Any]) -> np.ndarray:
 def _table(look: Look) -> Any:
   """The norms of one method on one model."""
   from rich import table
-  shown = table.Table(
-      title=f'\n{look.model}, {look.method}: median norms over '
-            f'{len(look.gradient)} batches', title_justify='left',
-      box=None, pad_edge=False)
+  shown = table.Table(box=None, pad_edge=False)
   shown.add_column('block', no_wrap=True)
   for name in ('gradient', 'after', 'step / params'):
     shown.add_column(name, justify='right')

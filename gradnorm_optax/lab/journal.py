@@ -5,6 +5,7 @@ from typing import Any
 
 from gradnorm_optax.lab import sampling
 from gradnorm_optax.lab.board import Board
+from gradnorm_optax.lab.errors import LabError
 from gradnorm_optax.lab.lines import Lines
 
 METRICS = 'metrics.jsonl'
@@ -31,8 +32,16 @@ class Journal:
       step: The step of the checkpoint from which the run goes on.
       chooses: Whether the method chooses its examples.
       timed: Whether the model is recurrent.
+
+    Raises:
+      LabError: The figures do not reach to that step.
     """
     self._metrics = Lines(folder / METRICS, step)
+    if step and [row['step'] for row in self._metrics.rows][-1:] != [step]:
+      raise LabError(
+          f'{folder / METRICS}: no figures of step {step}, the last '
+          f'checkpoint\'s; put the file back, delete checkpoints/{step} to go '
+          'on from the one before, or start over with --fresh')
     self._board = Board(folder / 'tensorboard', step)
     self._chosen = Lines(
         folder / SELECTION, step, remember=False) if chooses else None

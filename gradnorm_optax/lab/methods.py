@@ -4,9 +4,11 @@
 wraps the chain.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import jax
 import optax
 
 from gradnorm_optax.lab import schema, targets
@@ -44,13 +46,16 @@ class Built(NamedTuple):
 
 
 def build(method: schema.Method, learning_rate: Rate,
-          context: Context = Context()) -> Built:
+          context: Context = Context(),
+          max_skips: int | None = None) -> Built:
   """Builds the optax chain of a method's table.
 
   Args:
     method: The table.
     learning_rate: A number, a traced scalar or an optax schedule.
     context: What the method may know about the model.
+    max_skips: So many gradients in a row that are not finite are left out, by
+      `optax.apply_if_finite`; None for none.
 
   Returns:
     The chain. Under `lookahead` the optimizer's parameters are the pair of
@@ -67,6 +72,8 @@ def build(method: schema.Method, learning_rate: Rate,
   tx = optax.chain(*parts) if len(parts) > 1 else parts[0]
   if method.wrap is not None:
     tx = WRAPPERS[method.wrap].make(tx, method, context)
+  if max_skips is not None:  # optax's does not go around its own lookahead
+    tx = optax.apply_if_finite(tx, max_skips)
   if method.lookahead is None:
     return Built(tx, lambda params: params, lambda params: params,
                  method.sampling, method.pascanu)
@@ -86,7 +93,7 @@ def _front(method: schema.Method,
   clip = [] if method.clip is None else [
       optax.clip_by_global_norm(method.clip)]
   return [*clip, *(NORMALIZERS[name].make(method, context)
-                   for name in method.normalizers)]
+                   for name in method.normalize)]
 
 
 def _optimizer(method: schema.Method, learning_rate: Rate,
@@ -108,6 +115,43 @@ def _optimizer(method: schema.Method, learning_rate: Rate,
   return tx
 
 
+@contextlib.contextmanager
+def refusing(method: schema.Method, context: Context,
+             init: Callable[[int], Any], where: str) -> Iterator[None]:
+  """Says in one line that a method refuses a model, where it does.
+
+  What the model or the user's own optimizer raises is left as it is: its
+  traceback shows where.
+
+  Args:
+    method: The table.
+    context: What the method may know about the model.
+    init: `init(seed)` draws parameters and other variables.
+    where: What the line calls the method and the model.
+
+  Raises:
+    LabError: A step of the method alone fails, too.
+  """
+  try:
+    yield
+  except (TypeError, ValueError, NotImplementedError):
+    if ':' in method.optimizer:
+      raise
+    built = build(method, 1e-3, context)
+
+    def step(seed: int) -> Any:
+      params = init(seed)[0]
+      held = built.wrap(params)
+      return built.tx.update(params, built.tx.init(held), held)
+
+    try:
+      jax.eval_shape(step, 0)
+    except (TypeError, ValueError, NotImplementedError) as error:
+      told = str(error).partition('\n')[0]
+      raise LabError(f'{where}: {told}') from error
+    raise
+
+
 def bare(method: schema.Method) -> schema.Method:
   """The method's optimizer with nothing around it, on as many examples."""
   row = OPTIMIZERS.get(method.optimizer)
@@ -122,7 +166,7 @@ def bare(method: schema.Method) -> schema.Method:
 def is_baseline(method: schema.Method) -> bool:
   """Whether a method is an optimizer of optax, alone or with clipping."""
   row = OPTIMIZERS.get(method.optimizer)
-  return (row is not None and row.bare is None and not method.normalizers
+  return (row is not None and row.bare is None and not method.normalize
           and method.wrap is None and method.lookahead is None
           and method.pascanu is None and (
               method.sampling is None or method.sampling.rule == 'random'))
@@ -136,17 +180,17 @@ def check(method: schema.Method) -> None:
     raise LabError(f'unknown optimizer {method.optimizer!r}'
                    f'{nearest(method.optimizer, OPTIMIZERS)} (your own is '
                    'written "package.module:function")')
-  for name in method.normalizers:
+  for name in method.normalize:
     if name not in NORMALIZERS:
       raise LabError(f'normalize: unknown method {name!r}'
                      f'{nearest(name, NORMALIZERS)}')
   if method.wrap is not None and method.wrap not in WRAPPERS:
     raise LabError(f'wrap: unknown method {method.wrap!r}'
                    f'{nearest(method.wrap, WRAPPERS)}')
-  if method.ratio is not None and 'bng' not in method.normalizers:
+  if method.ratio is not None and 'bng' not in method.normalize:
     raise LabError('ratio belongs to normalize = "bng"')
-  if method.blocks is not None and not method.normalizers:
+  if method.blocks is not None and not method.normalize:
     raise LabError('blocks without normalize has nothing to act on')
-  traced = method.optimizer == 'path_sgd' or 'path_scale' in method.normalizers
+  traced = method.optimizer == 'path_sgd' or 'path_scale' in method.normalize
   if not traced:  # traces a model, which is not yet there
     build(method, 1e-3)

@@ -4,7 +4,7 @@ A new optimizer, normalizer or wrapper is added by adding its row.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import optax
@@ -100,14 +100,12 @@ OPTIMIZERS: dict[str, Optimizer] = {
 }
 
 
-def _blocks(method: schema.Method, default: str, context: Context) -> Any:
+def _blocks(method: schema.Method, default: Literal['leaf', 'layer'],
+            context: Context) -> gn.Blocks:
   """Makes the `gn.Blocks` of a method, the model's stacks included."""
-  given = method.blocks
-  if given is None or isinstance(given, str):
-    return gn.Blocks(by=given or default, stacked=dict(context.stacked))
-  stacked = {**context.stacked, **given.stacked}
-  return gn.Blocks(by=given.by, stacked=stacked, fan_in=dict(given.fan_in),
-                   skip=given.skip)
+  given = method.blocks or schema.BlocksTable(by=default)
+  return gn.Blocks(**{**dict(given),
+                      'stacked': {**context.stacked, **given.stacked}})
 
 
 def _bng(method: schema.Method,

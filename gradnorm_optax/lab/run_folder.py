@@ -10,17 +10,21 @@ from gradnorm_optax.lab.journal import FILES, METRICS
 
 CONFIG, DATA = 'config.toml', 'data.digest'
 # What only that command writes.
-MARKS = {'gradnorm train': (METRICS, 'checkpoints'),
+MARKS = {'gradnorm train': (METRICS, 'checkpoints', DATA),
          'gradnorm compare': (results.TRIALS,)}
 
 
 def check(folder: pathlib.Path, command: str) -> None:
-  """Raises `LabError` where another command keeps its results."""
+  """Raises `LabError` where something else than this command keeps its own."""
   for other, marks in MARKS.items():
     for mark in marks:
       if other != command and (folder / mark).exists():
         raise LabError(f'{folder}: holds a run of {other} ({mark}), which '
                        f'{command} would overwrite; give --out another folder')
+  if (folder / CONFIG).exists() and not any(
+      (folder / mark).exists() for mark in MARKS[command]):
+    raise LabError(f'{folder / CONFIG}: not written by {command}, which would '
+                   'overwrite it; give --out another folder')
 
 
 def look(folder: pathlib.Path, config: schema.Config, fresh: bool) -> None:
@@ -56,8 +60,16 @@ def prepare(folder: pathlib.Path, config: schema.Config, digest: str,
   for old in folder.glob('*.deleted'):
     shutil.rmtree(old, ignore_errors=True)
   _same(folder / DATA, digest, 'a run on other data')
+  results.write(folder / DATA, digest)  # first: its mark
   results.write(folder / CONFIG, _text(config))
-  results.write(folder / DATA, digest)
+  keep_modules(folder, config)
+
+
+def keep_modules(folder: pathlib.Path, config: schema.Config) -> None:
+  """Says where the user's own modules are; `config.load` looks there."""
+  found = config_lib.places(config)
+  if found:
+    results.write(folder / config_lib.MODULES, '\n'.join(found) + '\n')
 
 
 def _text(config: schema.Config) -> str:
@@ -68,6 +80,6 @@ def _text(config: schema.Config) -> str:
 
 def _same(path: pathlib.Path, text: str, other: str) -> None:
   """Refuses a folder that is made of something else."""
-  if path.exists() and path.read_text() != text:
+  if path.exists() and path.read_bytes() != text.encode():
     raise LabError(f'{path.parent}: holds {other} ({path.name} differs); use '
                    '--fresh or another --out')

@@ -15,12 +15,12 @@ from gradnorm_optax.lab import (
     bench as bench_lib,
     data,
     inspection,
+    methods,
     provenance,
     results,
     schema,
     targets,
 )
-from gradnorm_optax.lab.errors import LabError
 from gradnorm_optax.lab.findings import Look, Profiles, Run
 
 # Fresh seeds never coincide with tuning seeds, whatever the configuration.
@@ -154,14 +154,11 @@ class Runner:
   def _compile_one(self, pair: tuple[str, str]) -> None:
     """Compiles one program; a method that refuses the model says so."""
     model, name = pair
-    method = self.config.methods[name]
-    try:
-      self.benches[model].compile(method)
-    except (TypeError, ValueError, NotImplementedError) as error:
-      if ':' in method.optimizer:  # the user's own code: show where
-        raise
-      raise LabError(f'[methods.{name}] on [models.{model}]: {error}'
-                     ) from error
+    method, bench = self.config.methods[name], self.benches[model]
+    with methods.refusing(
+        method, bench.problem.context, bench.problem.init,
+        f'[methods.{name}] on [models.{model}]'):
+      bench.compile(method)
 
   def _each(self, work: Callable[[Any], None], items: Any) -> None:
     """Does the work on every item in the worker threads."""

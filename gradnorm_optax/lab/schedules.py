@@ -28,7 +28,7 @@ def schedule(train: schema.Train, peak: Any) -> Any:
   warm = round(train.warmup * train.steps)
   if train.schedule == 'constant' and not warm:
     return peak
-  marks = [round(share * train.steps) for share in train.decay_at]
+  marks = sorted(round(share * train.steps) for share in train.decay_at)
 
   def rate(step: Any) -> Any:
     step = jnp.asarray(step, jnp.float32)

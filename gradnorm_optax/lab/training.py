@@ -4,9 +4,7 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-import signal
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -25,6 +23,7 @@ from gradnorm_optax.lab import (
     run_folder,
     sampling,
     schema,
+    signals,
     through_time,
     trial,
 )
@@ -84,17 +83,19 @@ class Trainer:
     """Builds model and optimizer as `[run]` names them."""
     run, self.train = config.run, config.train
     model = _named(config.models, run.model, 'run.model')
-    method = _named(config.methods, run.method, 'run.method')
+    name = _named(config.methods, run.method, 'run.method')
+    method = config.methods[name]
     self.dataset = data.load(config.data, config.train)
     self.problem = problem_lib.build(
         config.models[model], self.dataset, config.train.dtype)
     self.rate = schedule(config.train, run.learning_rate)
-    built = methods.build(
-        config.methods[method], self.rate, self.problem.context)
-    if run.non_finite == 'skip':
-      built = built._replace(
-          tx=optax.apply_if_finite(built.tx, run.max_skips))
-    self.built = built
+    self.skips = run.non_finite == 'skip'
+    self.built = methods.build(
+        method, self.rate, self.problem.context,
+        run.max_skips if self.skips else None)
+    self.refusing = lambda: methods.refusing(
+        method, self.problem.context, self.problem.init,
+        f'[methods.{name}] on [models.{model}]')
     self.seed = run.seed
     self.parts = jax.device_put(self.dataset[:3])
     self.evaluate = jax.jit(self.problem.evaluate)
@@ -104,7 +105,8 @@ class Trainer:
 
   def compile(self, state: trial.State) -> None:
     """Compiles a chunk, so that the first one is timed like the others."""
-    self._stretch = self._stretch.lower(state, self.parts[0]).compile()
+    with self.refusing():
+      self._stretch = self._stretch.lower(state, self.parts[0]).compile()
 
   def chunk(self, state: trial.State) -> tuple[trial.State, trial.Figures]:
     """Takes `eval_every` steps, compiled; their figures are stacked."""
@@ -113,10 +115,15 @@ class Trainer:
   def one(self, state: trial.State,
           examples: Any = None) -> tuple[trial.State, trial.Figures]:
     """Takes one step; on the training part unless told otherwise."""
-    return trial.step(
+    new, figures = trial.step(
         self.problem, self.built, self.train,
         self.parts[0] if examples is None else examples,
         jnp.int32(self.seed), state)
+    if self.skips:  # batch statistics of what is left out are left out, too
+      taken = _skipped(new) == _skipped(state)
+      new = new._replace(extra=jax.tree.map(
+          lambda a, b: jnp.where(taken, a, b), new.extra, state.extra))
+    return new, figures
 
   def stretch(self, state: trial.State,
               examples: Any = None) -> tuple[trial.State, trial.Figures]:
@@ -130,8 +137,9 @@ class Trainer:
 
   def start(self) -> trial.State:
     """The state before the first step."""
-    return jax.jit(lambda seed: trial.start(
-        self.problem, self.built, *self.problem.init(seed)))(self.seed)
+    with self.refusing():
+      return jax.jit(lambda seed: trial.start(
+          self.problem, self.built, *self.problem.init(seed)))(self.seed)
 
   def row(self, state: trial.State, figures: trial.Figures,
           seconds: float) -> dict[str, Any]:
@@ -146,9 +154,8 @@ class Trainer:
            'gradient_norm': finite(figures.gradient.mean()),
            'learning_rate': float(rate),
            'seconds_per_step': round(seconds / self.train.eval_every, 6)}
-    skipped = optax.tree.get(state.opt_state, 'total_notfinite', None)
-    if skipped is not None:
-      row['skipped'] = int(skipped)
+    if self.skips:
+      row['skipped'] = int(_skipped(state))
     if figures.choice is not None:
       row['acted'] = float(sampling.acted(figures.choice).mean())
     return row
@@ -202,7 +209,7 @@ def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,
       timed=through_time.has_time(trainer.problem))
   try:
     with progress.training(config.train.steps, latest or 0, quiet) as show, \
-        _signals() as caught:
+        signals.noted() as caught:
       state = _loop(config, trainer, checkpoints, journal, state, show, caught)
   finally:
     journal.close()
@@ -225,13 +232,15 @@ def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,
                  trainer.dataset.description)
 
 
-def newest(folder: pathlib.Path, config: schema.Config) -> tuple[str, Any]:
-  """The model and the parameters of a run's newest checkpoint."""
+def restored(folder: pathlib.Path, config: schema.Config,
+             step: int | None = None) -> tuple[str, Any]:
+  """The model and the parameters of a run's checkpoint, the newest if None."""
   trainer = Trainer(config)
   path = folder / 'checkpoints'
   checkpoints = Checkpoints(
       path, config.run.keep, read_only=True) if path.is_dir() else None
-  if checkpoints is None or (step := checkpoints.latest()) is None:
+  if checkpoints is None or (
+      step := checkpoints.latest() if step is None else step) is None:
     raise LabError(f'{folder}: no checkpoint here; gradnorm train writes them')
   state = checkpoints.restore(step, trainer.start())
   checkpoints.close()
@@ -271,6 +280,11 @@ def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
   return state
 
 
+def _skipped(state: trial.State) -> Any:
+  """How many gradients were not finite and left out."""
+  return optax.tree.get(state.opt_state, 'total_notfinite')
+
+
 def _named(tables: dict[str, Any], name: str | None, key: str) -> str:
   """The named table, or the first."""
   if name is None:
@@ -278,21 +292,3 @@ def _named(tables: dict[str, Any], name: str | None, key: str) -> str:
   if name not in tables:
     raise LabError(f'{key}: unknown name {name!r}{nearest(name, tables)}')
   return name
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-  """Notes SIGINT and SIGTERM instead of dying; the loop then saves."""
-  caught: list[int] = []
-  kinds = (signal.SIGINT, signal.SIGTERM)
-  try:
-    old = [signal.signal(kind, lambda number, _: caught.append(number))
-           for kind in kinds]
-  except ValueError:  # not the main thread: leave signals to others
-    yield caught
-    return
-  try:
-    yield caught
-  finally:
-    for kind, handler in zip(kinds, old, strict=True):
-      signal.signal(kind, handler)

@@ -24,6 +24,9 @@ MISTAKES = {
     'methods.momentum.optimizer=no.such:thing': r"cannot import 'no.such'",
     'methods.momentum.optimizer=optax:adma': r"no 'adma'.*'adamax'",
     'methods.momentum.blocks=leaf': r'blocks without normalize',
+    'methods.momentum={optimizer="sgd", normalize="bng", blocks="lear"}': (
+        r"\[methods.momentum.blocks\] by: input should be 'leaf',.* 'lear' \("),
+    'methods.momentum.normalize=5': r'normalize: input should be a valid list',
     'methods.momentum.ratio=0.02': r'ratio belongs to',
     'compare.learning_rates=[0.1, -1]': (
         r'\[compare.learning_rates\] 1: .*greater than 0, not -1'),
@@ -32,6 +35,10 @@ MISTAKES = {
     'compare.baseline=momentun': r"unknown method 'momentun'.*'momentum'",
     'train.steps=25': r'steps \(25\) must be a multiple of eval_every \(10\)',
     'train.steps=many': r"steps: .*integer.*'many' \(from --set train.steps",
+    'train.decay_at=[]': r'decay_at: list should have at least 1 item',
+    'train=5': r'train: input should be a valid table, not 5',
+    'models.new.depth=2': r'\[models.new\] kind: field required',
+    'run.seed=3000000000': r'\[run\] seed: .*less than 2147483648',
     'train.steps': r'write it as section.key=value',
     'train.steps.x=1': r"'steps' is a value, not a section",
     'data.validation=0.9': r'leave a share for training',
@@ -88,6 +95,15 @@ def test_broken_toml(gradnorm, tmp_path):
   path.write_text('[train\nsteps = 1\n')
   code, _, err = gradnorm('compare', path)
   assert code == 2 and 'not valid TOML' in err and 'line 1' in err
+
+
+def test_encodings_and_names_of_files(gradnorm, tmp_path, tiny_text):
+  path = tmp_path / 'my notes.toml'
+  path.write_bytes(b'\xef\xbb\xbf' + tiny_text.encode())  # as on Windows
+  assert config.load(path).name == 'my_notes'
+  path.write_bytes('title = "caf\xe9"\n'.encode('latin-1'))
+  code, _, err = gradnorm('compare', path)
+  assert code == 2 and 'not UTF-8 text' in err and err.count('\n') == 1
 
 
 def test_overrides_and_resolved_config(tiny, tmp_path):

@@ -278,9 +278,9 @@ def test_other_data_in_the_same_folder_is_refused(file, tmp_path):
 def test_reading_a_run_touches_nothing(file, whole, tmp_path):
   before = sorted(p.relative_to(whole.folder)
                   for p in whole.folder.rglob('*'))
-  training.newest(whole.folder, config.load(file))
+  training.restored(whole.folder, config.load(file))
   assert before == sorted(p.relative_to(whole.folder)
                           for p in whole.folder.rglob('*'))
   with pytest.raises(LabError, match='no checkpoint here'):
-    training.newest(tmp_path, config.load(file))
+    training.restored(tmp_path, config.load(file))
   assert not any(tmp_path.iterdir())

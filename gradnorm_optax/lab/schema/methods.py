@@ -14,6 +14,7 @@ class BlocksTable(Table):
   by: Literal['leaf', 'layer', 'unit', 'global'] = 'layer'
   stacked: dict[str, int | tuple[int, ...]] = {}
   fan_in: dict[str, int | tuple[int, ...]] = {}
+  units: dict[str, int | tuple[int, ...]] = {}
   skip: tuple[str, ...] = ()
 
 
@@ -50,8 +51,8 @@ class Method(Table):
   optimizer: str
   options: dict[str, Any] = {}
   clip: PositiveFloat | None = None
-  normalize: str | tuple[str, ...] = ()
-  blocks: BlocksTable | Literal['leaf', 'layer', 'unit', 'global'] | None = None
+  normalize: tuple[str, ...] = ()  # a single name stands for a list of it
+  blocks: BlocksTable | None = None  # a name stands for its `by`
   ratio: PositiveFloat | None = None
   wrap: str | None = None
   sampling: Sampling | None = None
@@ -61,13 +62,17 @@ class Method(Table):
   learning_rates: Rates | None = None
   models: tuple[str, ...] | None = None  # names or globs; None: all
 
+  @pydantic.field_validator('normalize', mode='before')
+  @classmethod
+  def _listed(cls, given: Any) -> Any:
+    return (given,) if isinstance(given, str) else given
+
+  @pydantic.field_validator('blocks', mode='before')
+  @classmethod
+  def _tabled(cls, given: Any) -> Any:
+    return {'by': given} if isinstance(given, str) else given
+
   @property
   def alone(self) -> 'Method':
     """The method without the rates and the models that it is run on."""
     return self.model_copy(update={'learning_rates': None, 'models': None})
-
-  @property
-  def normalizers(self) -> tuple[str, ...]:
-    """The names under `normalize`, as a tuple."""
-    names = self.normalize
-    return (names,) if isinstance(names, str) else names

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 import pydantic
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from gradnorm_optax.lab.errors import nearest
 from gradnorm_optax.lab.schema.base import Share, Table, complaint
@@ -19,7 +19,8 @@ class Train(Table):
   eval_every: PositiveInt = 50
   schedule: Literal['constant', 'step', 'cosine', 'linear'] = 'constant'
   warmup: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0  # share of the steps
-  decay_at: tuple[Share, ...] = (0.5, 0.75)  # shares of the steps
+  # Shares of the steps.
+  decay_at: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.5, 0.75)
   decay_factor: PositiveFloat = 0.1
   # auto: cross_entropy for classes, squared_error for numbers.
   loss: str = 'auto'
@@ -54,7 +55,7 @@ class Run(Table):
   model: str | None = None  # None: the first
   method: str | None = None
   learning_rate: PositiveFloat = 0.01
-  seed: NonNegativeInt = 0
+  seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
   checkpoint_every: PositiveInt = 1  # evaluations
   keep: PositiveInt = 3  # checkpoints, besides the best
   non_finite: Literal['stop', 'skip'] = 'stop'

@@ -1,0 +1,64 @@
+"""What Ctrl-C and SIGTERM do."""
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+
+class Stopped(BaseException):
+  """A signal. Not a KeyboardInterrupt, which typer answers itself."""
+
+
+@contextlib.contextmanager
+def stoppable(came: list[int]) -> Iterator[None]:
+  """Unwinds on SIGINT and SIGTERM, noting which came.
+
+  Trials that are running end and are kept; `train` has its own handlers while
+  it runs.
+  """
+  def stop(number: int, _: Any) -> None:
+    if number != alarm:
+      came.append(number)
+    raise Stopped
+
+  def swallowed(found: Any) -> None:
+    # JAX's callback in the garbage collector: raise again, outside of it.
+    if isinstance(found.exc_value, Stopped) and alarm is not None:
+      signal.setitimer(signal.ITIMER_REAL, 0.05)
+    else:
+      show(found)
+
+  alarm = getattr(signal, 'SIGALRM', None)  # Windows has none
+  kinds = [signal.SIGINT, signal.SIGTERM, *([alarm] if alarm else [])]
+  try:
+    old = [signal.signal(kind, stop) for kind in kinds]
+  except ValueError:  # not the main thread: leave signals to others
+    yield
+    return
+  show, sys.unraisablehook = sys.unraisablehook, swallowed
+  try:
+    yield
+  finally:
+    sys.unraisablehook = show
+    for kind, handler in zip(kinds, old, strict=True):
+      signal.signal(kind, handler)
+
+
+@contextlib.contextmanager
+def noted() -> Iterator[list[int]]:
+  """Notes SIGINT and SIGTERM instead of dying; the loop then saves."""
+  caught: list[int] = []
+  kinds = (signal.SIGINT, signal.SIGTERM)
+  try:
+    old = [signal.signal(kind, lambda number, _: caught.append(number))
+           for kind in kinds]
+  except ValueError:  # not the main thread: leave signals to others
+    yield caught
+    return
+  try:
+    yield caught
+  finally:
+    for kind, handler in zip(kinds, old, strict=True):
+      signal.signal(kind, handler)
