@@ -23,6 +23,25 @@ def features(g_shape: Shape, bias_shape: Shape | None) -> Shape:
   return tuple(size for size in g_shape if size != 1)
 
 
+def spread(g_shape: Shape, own: Shape) -> Shape | None:
+  """Returns the shape in which g broadcasts over the units.
+
+  Args:
+    g_shape: Of g, size 1 along fan-in: one length for each unit, for the array,
+      or for the units along some axes, as `nn.DenseGeneral((2, 3))` has by
+      default.
+    own: From `features`.
+
+  Returns:
+    A shape of the rank of `own`, None if g does not broadcast.
+  """
+  if math.prod(g_shape) == math.prod(own):
+    return own
+  shape = ((1,) * len(own) + tuple(g_shape))[-len(own):]
+  fits = all(b in (1, a) for a, b in zip(own, shape, strict=True))
+  return shape if fits and math.prod(shape) == math.prod(g_shape) else None
+
+
 def moments(
     t: Any, g_shape: Shape, bias_shape: Shape | None, path: str
 ) -> tuple[jax.Array, jax.Array]:
@@ -32,7 +51,7 @@ def moments(
 
   Args:
     t: The layer's output with g = 1 and b = 0, (..., features).
-    g_shape: Shape of g; all sizes 1: one deviation for all features.
+    g_shape: Shape of g. Units that share a length have one deviation.
     bias_shape: Shape of the bias, None if the layer has none.
     path: Of the layer, for messages.
 
@@ -40,20 +59,24 @@ def moments(
     ValueError: The output does not end in the features of g.
   """
   own = features(g_shape, bias_shape)
-  ends = getattr(t, 'shape', None)
-  per_unit = math.prod(g_shape) == math.prod(own)
-  if ends is None or ends[len(ends) - len(own):] != own or not (
-      per_unit or math.prod(g_shape) == 1):
+  shape, lengths = getattr(t, 'shape', None), spread(g_shape, own)
+  if shape is None or shape[len(shape) - len(own):] != own or lengths is None:
     raise ValueError(
-        f'data_dependent_init: the output of layer {path!r}, of shape {ends},'
-        f' does not end in its {own} units, so it is no pre-activation with one'
-        ' g each. Leave the layer out by `where=`.')
+        f'data_dependent_init: the output of layer {path!r}, of shape {shape},'
+        f' does not end in its {own} units with g of shape {g_shape}, so it is'
+        ' no pre-activation. Leave the layer out by `where=`.')
+  over = tuple(range(t.ndim - len(own)))
+  if t.size == 0:
+    raise ValueError(
+        f'data_dependent_init: the output of layer {path!r}, of shape {shape},'
+        ' is empty. Pass a batch of a hundred examples or more.')
   narrow, full = t.dtype, accumulator(t.dtype)
   t = t.astype(full)
-  over = tuple(range(t.ndim - len(own)))
   mean = jnp.mean(t, over)
   centered = t - jnp.expand_dims(mean, over)
-  squares = jnp.mean(centered * centered, over if per_unit else None)
+  shared = tuple(a for a, size in enumerate(lengths, len(over))
+                 if size != t.shape[a])
+  squares = jnp.mean(centered * centered, over + shared)
   # The mean of a constant unit is off by some roundings of the accumulator, and
   # equal sums are stored to half a step of t's dtype: 1/sigma of that noise
   # would be 1e7. Sums that cancel err like their terms, so that the largest
@@ -70,8 +93,13 @@ def start(
   """Returns g = 1/sigma (1 for a constant unit) and b = -mu g."""
   dead = deviation == 0
   g = jnp.where(dead, 1, 1 / jnp.where(dead, 1, deviation))
-  return g, -mean * (g.reshape(mean.shape) if g.size == mean.size
-                     else g.reshape(()))
+  return g, -mean * _factor(g, mean)
+
+
+def _factor(g: jax.Array, mean: jax.Array) -> jax.Array:
+  lengths = spread(g.shape, mean.shape)
+  assert lengths is not None  # else `moments` raises
+  return jnp.broadcast_to(g.reshape(lengths), mean.shape)
 
 
 def passed_on(
@@ -80,9 +108,7 @@ def passed_on(
   """Returns the output of the layer once g and b are set."""
   g, bias = start(mean, deviation)
   over = tuple(range(t.ndim - mean.ndim))
-  factor = g.reshape(mean.shape) if g.size == mean.size else jnp.broadcast_to(
-      g.reshape(()), mean.shape)
-  y = t.astype(g.dtype) * jnp.expand_dims(factor, over)
+  y = t.astype(g.dtype) * jnp.expand_dims(_factor(g, mean), over)
   if has_bias:
     y = y + jnp.expand_dims(bias, over)
   return y.astype(t.dtype)

@@ -10,13 +10,17 @@ from jax import numpy as jnp
 
 from gradnorm_optax import _weight_norm_init as start, _weight_norm_math as math
 from gradnorm_optax._mean_only import batch_mean, feature_axes, shifted
-from gradnorm_optax.linen.fold import pairs
+from gradnorm_optax.linen.fold import pairs, params_of
 from gradnorm_optax.linen.mean_only_batch_norm import MeanOnlyBatchNorm
 from gradnorm_optax.linen.weight_norm import WeightNorm, flatten
 
 __all__ = ['data_dependent_init']
 
 _COLLECTION = 'weight_norm_init'
+# `nn.jit` keeps traces by module, by the collections it sees and by which of
+# them are mutable. A name of our own among those keeps our traces from all
+# others, and a mark in each layer to measure keeps one layer's from another's.
+_NO_COLLECTION = 'weight_norm_init traces'
 Path = tuple[str, ...]
 
 
@@ -70,18 +74,20 @@ def data_dependent_init(
     [1] Salimans and Kingma, `Weight Normalization
     <https://arxiv.org/abs/1602.07868>`_, 2016, section 3
   """
+  flat = params_of(variables, 'data_dependent_init')
   frozen = isinstance(variables, FrozenDict)
   variables = unfreeze(variables) if frozen else dict(variables)
+  layers = _layers(flat, math.check_where(where, 'data_dependent_init'))
   arrays, join = start.split_arrays((args, kwargs, rngs))
 
   def run(variables, arrays):
     args, kwargs, rngs = join(arrays)
     flat = flatten(variables['params'])
-    layers = _layers(flat, math.check_where(where, 'data_dependent_init'))
     with nn.intercept_methods(_interceptor(layers)):
       _, state = module.apply(
-          {**variables, 'params': _neutral(flat, layers)}, *args, rngs=rngs,
-          mutable=DenyList('params'), **kwargs)
+          {**variables, 'params': _neutral(flat, layers),
+           _COLLECTION: _marks(layers)}, *args, rngs=rngs,
+          mutable=DenyList(('params', _NO_COLLECTION)), **kwargs)
     found = flatten(state.get(_COLLECTION, {}))
     return traverse_util.unflatten_dict(_started(flat, layers, found))
 
@@ -130,6 +136,12 @@ def _neutral(flat: Any, layers: dict[Path, _Layer]) -> Any:
   return traverse_util.unflatten_dict(flat)
 
 
+def _marks(layers: dict[Path, _Layer]) -> Any:
+  """Returns a collection that shows each of these layers that it is one."""
+  return traverse_util.unflatten_dict(
+      {(*path, 'chosen'): jnp.zeros(()) for path in layers})
+
+
 def _interceptor(layers: dict[Path, _Layer]) -> Any:
   done: set[tuple[Path, int]] = set()  # calls that were normalized inside
 
@@ -163,8 +175,7 @@ def _batch_centered(module: MeanOnlyBatchNorm, x: Any, mask: Any) -> Any:
 
 def _record(module: nn.Module, layer: _Layer, t: Any) -> jax.Array:
   name = '/'.join(layer.path)
-  scope = module.scope
-  if scope is None or not scope.is_mutable_collection(_COLLECTION):
+  if not module.has_variable(_COLLECTION, 'chosen'):
     raise ValueError(
         f'data_dependent_init: layer {name!r} runs inside nn.scan, nn.vmap or'
         ' nn.RNN, where one t stands for several, or one g serves all steps.'

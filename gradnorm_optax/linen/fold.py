@@ -2,6 +2,7 @@
 
 import dataclasses
 import fnmatch
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -31,7 +32,7 @@ def fold(module: nn.Module, variables: Any) -> tuple[nn.Module, Any]:
     plain weights; with a `dtype` of their own outputs differ by its rounding.
 
   Raises:
-    ValueError: There is no g to fold.
+    ValueError: There is no g to fold, or no collection 'params'.
 
   Examples:
     >>> import jax, flax.linen as nn, gradnorm_optax.linen as gnn
@@ -42,9 +43,9 @@ def fold(module: nn.Module, variables: Any) -> tuple[nn.Module, Any]:
     >>> type(module).__name__, sorted(variables['params'])
     ('Dense', ['bias', 'kernel'])
   """
+  flat = params_of(variables, 'fold')
   frozen = isinstance(variables, FrozenDict)
   variables = unfreeze(variables) if frozen else dict(variables)
-  flat = flatten(variables.get('params', {}))
   result, wrappers = dict(flat), _wrappers(module, variables)
   for path, g_path, log_scale in pairs(flat):
     v, g = meta.unbox(flat[path]), meta.unbox(result.pop(g_path))
@@ -57,6 +58,15 @@ def fold(module: nn.Module, variables: Any) -> tuple[nn.Module, Any]:
         " 'kernel_g' beside a 'kernel').")
   variables['params'] = traverse_util.unflatten_dict(result)
   return _unwrap(module), freeze(variables) if frozen else variables
+
+
+def params_of(variables: Any, name: str) -> dict[Path, Any]:
+  """Returns the parameters by path; else says that there are none."""
+  if not isinstance(variables, Mapping) or 'params' not in variables:
+    raise ValueError(
+        f"{name}: `variables` has no collection 'params'. Pass what"
+        " `module.init` returned, or {'params': params}.")
+  return flatten(variables['params'])
 
 
 def _wrappers(module: nn.Module, variables: Any) -> dict[Path, WeightNorm]:

@@ -98,3 +98,43 @@ def test_layers_inside_a_linen_vmap_are_refused():
   variables = model.init(jax.random.key(0), x)
   with pytest.raises(ValueError, match='nn.vmap.*where='):
     in_linen.data_dependent_init(model, variables, x)
+
+
+def test_linen_jit_keeps_no_trace_of_another_layer():
+  # Flax keeps one trace for all layers of one kind, and between calls.
+  class Block(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+      return nn.tanh(in_linen.WeightNorm(nn.Dense(4))(x))
+
+  class Net(nn.Module):
+    kind: type
+
+    @nn.compact
+    def __call__(self, x):
+      for place in range(2):
+        x = self.kind(name=f'block{place}')(x)
+      return x
+
+  x = batch((16, 4))
+  variables = Net(Block).init(jax.random.key(0), x)
+  lifted = nn.jit(Block)
+  for where in ('block0/*', '*'):
+    got, want = (in_linen.data_dependent_init(
+        Net(kind), variables, x, where=where) for kind in (lifted, Block))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(
+        a, b, rtol=1e-5, atol=1e-6), got, want)
+
+
+@pytest.mark.parametrize('side', BOTH)
+def test_units_that_share_a_length_have_one_deviation(side):
+  # (in, 2, 3): by default one g for each of the last three.
+  x = batch((64, 4))
+  twin = side(lambda p: p.wn(
+      nn.DenseGeneral((2, 3)) if side is Linen
+      else nnx.LinearGeneral(4, (2, 3), rngs=nnx.Rngs(0))), x)
+  assert named(twin.params)['kernel_g'].shape == (1, 1, 3)
+  twin.initialize(x)
+  t = np.asarray(twin.apply(twin.params, x), np.float64)
+  np.testing.assert_allclose(t.mean(0), 0, atol=1e-5)
+  np.testing.assert_allclose((t ** 2).mean((0, 1)), 1, rtol=1e-5)
