@@ -10,8 +10,16 @@ from gradnorm_optax._weight_norm_math import accumulator
 
 
 def feature_axes(x: jax.Array, axis: int | Sequence[int]) -> tuple[int, ...]:
-  """Returns the feature axes, counted from the front."""
+  """Returns the feature axes, counted from the front.
+
+  Raises:
+    ValueError: x has no such axis.
+  """
   axes = (axis,) if isinstance(axis, int) else tuple(axis)
+  if not all(-x.ndim <= a < x.ndim for a in axes):
+    raise ValueError(
+        f'MeanOnlyBatchNorm(axis={axis!r}): the input of shape {x.shape} has no'
+        ' such axis. Count feature axes from the end, the last is -1.')
   return tuple(sorted(a % x.ndim for a in axes))
 
 
@@ -36,11 +44,15 @@ def shifted(
     x: jax.Array, mean: jax.Array, bias: jax.Array | None,
     axes: Sequence[int], dtype: Any,
 ) -> jax.Array:
-  """Returns x - mean + bias, in x's dtype or the one given."""
+  """Returns x - mean + bias, in x's dtype or the one given.
+
+  Integers have no dtype for a mean: theirs is float32.
+  """
   full = accumulator(x.dtype)
   shape = [n if a in axes else 1 for a, n in enumerate(x.shape)]
   shift = -mean.astype(full)
   if bias is not None:
     shift = shift + bias.astype(full)
   y = x.astype(full) + shift.reshape(shape)
-  return y.astype(x.dtype if dtype is None else dtype)
+  own = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else full
+  return y.astype(own if dtype is None else dtype)

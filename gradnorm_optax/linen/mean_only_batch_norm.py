@@ -31,7 +31,7 @@ class MeanOnlyBatchNorm(nn.Module):
     use_bias: Whether to add a trained bias b, 'bias' in 'params'.
     axis: Feature axis or axes; the mean is over all others.
     axis_name: Mapped axis over which the batch is split, if any.
-    dtype: Of the result; that of the input by default.
+    dtype: Of the result; that of the input by default (float32 for integers).
     param_dtype: Of the bias.
     bias_init: Of the bias.
 
@@ -70,6 +70,10 @@ class MeanOnlyBatchNorm(nn.Module):
       x: The input.
       use_running_average: Whether to subtract the stored average.
       mask: Boolean, broadcastable to x: the positions that count.
+
+    Raises:
+      ValueError: Neither or both of the call and the attribute say what to
+        subtract, or x has no axis `axis`.
     """
     stored = nn.merge_param(
         'use_running_average', self.use_running_average, use_running_average)

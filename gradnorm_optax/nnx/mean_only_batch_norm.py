@@ -33,7 +33,7 @@ class MeanOnlyBatchNorm(nnx.Module):
     use_bias: Whether to add a trained bias b, starting from 0.
     axis: Feature axis or axes; the mean is over all others.
     axis_name: Mapped axis over which the batch is split, if any.
-    dtype: Of the result; that of the input by default.
+    dtype: Of the result; that of the input by default (float32 for integers).
     param_dtype: Of the bias.
 
   Examples:
@@ -80,7 +80,8 @@ class MeanOnlyBatchNorm(nnx.Module):
       mask: Boolean, broadcastable to x: the positions that count.
 
     Raises:
-      ValueError: Neither the call nor the attribute says what to subtract.
+      ValueError: Neither the call nor the attribute says what to subtract, or
+        x has other features than the layer.
     """
     stored = (self.use_running_average if use_running_average is None
               else use_running_average)
@@ -89,6 +90,12 @@ class MeanOnlyBatchNorm(nnx.Module):
           'nnx.MeanOnlyBatchNorm: pass use_running_average=True or False to the'
           ' constructor or to the call.')
     axes = feature_axes(x, self.axis)
+    features = tuple(x.shape[a] for a in axes)
+    if features != self.mean.shape:
+      raise ValueError(
+          f'nnx.MeanOnlyBatchNorm: the input of shape {x.shape} has features'
+          f' {features} on axis {self.axis}, and num_features is'
+          f' {self.mean.shape}. Make them equal.')
     if stored:
       mean = self.mean[...]
     else:
