@@ -135,7 +135,10 @@ def matches(where: Sequence[str], tree: Any, name: str) -> list[str]:
           if any(fnmatch.fnmatchcase(path, glob) for glob in where)]
 
 
-def select(where: Sequence[str], blocks: Any, tree: Any, name: str) -> Layout:
+def select(
+    where: Sequence[str], blocks: Any, tree: Any, name: str, *,
+    others: bool = True,
+) -> Layout:
   """Resolves blocks on the leaves whose path matches.
 
   Args:
@@ -143,31 +146,33 @@ def select(where: Sequence[str], blocks: Any, tree: Any, name: str) -> Layout:
     blocks: From `check_blocks`.
     tree: Parameters.
     name: Who asks, for messages.
+    others: Whether leaves that no glob matches are trained too.
 
   Returns:
     A layout; `specs` holds None for leaves that are not normalized.
 
   Raises:
     ValueError: A glob matches no path of a tree that has leaves.
-    TypeError: A leaf is not of real floating point.
+    TypeError: A leaf that is trained is not of real floating point.
   """
   leaves, treedef = _tree.flatten(tree)
   paths, chosen = _tree.paths(tree), set(matches(where, tree, name))
+  mend = ('Hide it with optax.masked or optax.partition.' if others
+          else 'Leave it out of `where`.')
   for path, leaf in zip(paths, leaves, strict=True):
-    if not _tree.is_hole(leaf):
-      _check_leaf(path, leaf, name)
+    if not _tree.is_hole(leaf) and (others or path in chosen):
+      _check_leaf(path, leaf, name, mend)
   hidden = [leaf if path in chosen else None
             for path, leaf in zip(paths, leaves, strict=True)]
   return resolve(blocks, jax.tree.unflatten(treedef, hidden), name)
 
 
-def _check_leaf(path: str, leaf: Any, name: str) -> None:
+def _check_leaf(path: str, leaf: Any, name: str, mend: str) -> None:
   shape, dtype = _tree.shape_dtype(leaf, path)
   if 0 not in shape and not jnp.issubdtype(dtype, jnp.floating):
     raise TypeError(
         f'{name}: leaf {path or _tree.ROOT!r} has dtype {dtype}, and only real'
-        ' floating-point leaves are trained here. Hide it with optax.masked or'
-        ' optax.partition.')
+        f' floating-point leaves are trained here. {mend}')
 
 
 def exp(log_g: jax.Array) -> jax.Array:

@@ -55,6 +55,8 @@ class WeightNorm(nn.Module):
   Raises:
     ValueError: A glob of `where` matches nothing, or parameters that are
       weight-normalized already; `blocks` does not fit; a g is missing.
+    TypeError: `layer` is no module, or a matched parameter not real floating
+      point.
 
   Examples:
     >>> import jax, flax.linen as nn, gradnorm_optax.linen as gnn
@@ -77,6 +79,9 @@ class WeightNorm(nn.Module):
   param_dtype: Dtype | None = _option(None)
 
   def setup(self):
+    if not isinstance(self.layer, nn.Module):
+      raise TypeError(
+          f'{_NAME} wraps a module such as nn.Dense(3), not {self.layer!r}.')
     if isinstance(self.layer, WeightNorm):
       raise ValueError(
           f'{_NAME}: the layer is weight-normalized already. Wrap it once.')
@@ -147,7 +152,8 @@ class WeightNorm(nn.Module):
     blocks = math.check_blocks(self.blocks, _NAME)
     paths = {'/'.join(path): path for path in flat}
     tree = traverse_util.unflatten_dict(flat)
-    layout = math.select(where, blocks, meta.unbox(tree), _NAME)
+    layout = math.select(
+        where, blocks, meta.unbox(tree), _NAME, others=False)
     return [(paths[spec.path], spec.reduced)
             for spec in map(layout.spec, layout.active)]
 

@@ -1,5 +1,6 @@
 """Plain weights from weight-normalized ones, for inference and export."""
 
+import collections
 from typing import Any
 
 from flax import nnx
@@ -20,7 +21,8 @@ def fold(model: Any) -> Any:
     tree, with equal outputs.
 
   Raises:
-    ValueError: There is nothing to fold.
+    ValueError: There is nothing to fold, or a weight is tied to a layer outside
+      its `WeightNorm`.
 
   Examples:
     >>> import gradnorm_optax.nnx as gnn
@@ -36,8 +38,15 @@ def fold(model: Any) -> Any:
   if not wrappers:
     raise ValueError(
         'fold: the model holds no gradnorm_optax.nnx.WeightNorm.')
+  places = collections.Counter(
+      id(value) for node in nodes if isinstance(node, nnx.Module)
+      for value in vars(node).values())
   for wrapper in wrappers:
     for weight in weights(wrapper):
+      if places[id(weight.v)] > len(weight.holders):
+        raise ValueError(
+            f'fold: {weight.path!r} is tied to a layer outside its WeightNorm,'
+            ' which would get w too. Put both into one WeightNorm.')
       w = formed(wrapper, weight)
       weight.v.set_value(w.astype(weight.v[...].dtype))
       delattr(weight.owner, weight.g_name)

@@ -1,6 +1,7 @@
 """Weight Normalization around any NNX layer or module."""
 
 import contextlib
+import fnmatch
 import functools
 import operator
 from collections.abc import Iterator, Sequence
@@ -72,7 +73,8 @@ class WeightNorm(nnx.Module):
   Raises:
     ValueError: A glob of `where` matches nothing, or parameters that are
       weight-normalized already; `blocks` does not fit.
-    TypeError: A matched parameter is no attribute of a module.
+    TypeError: `layer` is no module, or a matched parameter is not real floating
+      point or no attribute of a module.
 
   Examples:
     >>> import jax, gradnorm_optax.nnx as gnn
@@ -92,7 +94,11 @@ class WeightNorm(nnx.Module):
       blocks: Any = 'unit', log_scale: bool = False,
       dtype: Dtype | None = None, param_dtype: Dtype | None = None,
   ):
-    self.layer = layer
+    if not isinstance(layer, nnx.Module):
+      raise TypeError(
+          f'{_NAME} wraps a module such as nnx.Linear(2, 3, rngs=rngs), not'
+          f' {layer!r}.')
+    self.layer: Any = layer
     self.where = math.check_where(where, _NAME)
     self.blocks = math.check_blocks(blocks, _NAME)
     self.log_scale = log_scale
@@ -100,7 +106,8 @@ class WeightNorm(nnx.Module):
     self.param_dtype = param_dtype
     found = weights(self)
     layout = math.select(self.where, self.blocks, {
-        name: param[...] for name, param in _plain(layer)[0].items()}, _NAME)
+        name: param.get_value() for name, param in _plain(layer)[0].items()},
+        _NAME, others=False)
     reduced = {spec.path: spec.reduced
                for spec in map(layout.spec, layout.active)}
     for weight in found:
@@ -134,15 +141,19 @@ def weights(wrapper: WeightNorm) -> list[Weight]:
   """Returns the parameters that a wrapper normalizes."""
   found, owners = _plain(wrapper.layer)
   matched = math.matches(
-      wrapper.where, {path: param[...] for path, param in found.items()}, _NAME)
-  chosen = {path: found[path] for path in matched if 0 not in found[path].shape}
-  holders = _holders(wrapper.layer, chosen)
+      wrapper.where,
+      {path: param.get_value() for path, param in found.items()}, _NAME)
+  chosen = {
+      path: found[path] for path in matched if 0 not in found[path].shape
+      and not any(fnmatch.fnmatchcase(path, glob)
+                  for glob in wrapper.blocks.skip)}
+  places = _holders(wrapper.layer, chosen)
   result = []
   for path in chosen:
     owner, name = owners[path]
     result.append(Weight(
         path, owner, name, math.g_name(name, wrapper.log_scale),
-        holders[path]))
+        places[path]))
   return result
 
 
@@ -169,7 +180,8 @@ def _holders(layer: Any, chosen: dict[str, nnx.Param]) -> dict[str, Any]:
   places: dict[int, list[Any]] = {id(param): [] for param in chosen.values()}
   names = {id(param): path for path, param in chosen.items()}
   for _, node in nnx.iter_graph(layer):
-    if isinstance(node, nnx.Module):
+    # What an `nnx.List` holds is named by numbers: no place for g there either.
+    if isinstance(node, nnx.Module) and not isinstance(node, nnx.List):
       for name, value in vars(node).items():
         if id(value) in places:
           places[id(value)].append((node, name))
@@ -179,8 +191,8 @@ def _holders(layer: Any, chosen: dict[str, nnx.Param]) -> dict[str, Any]:
         if id(value) in places:
           raise TypeError(
               f'{_NAME}: parameter {names[id(value)]!r} is no attribute of a'
-              ' module, so g has no place beside it. Hold it in nnx.List or'
-              ' nnx.Dict, or leave it out of `where`.')
+              ' module, so g has no place beside it. Make it one, or leave it'
+              ' out of `where`.')
   return {names[key]: tuple(held) for key, held in places.items()}
 
 

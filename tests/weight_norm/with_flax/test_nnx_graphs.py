@@ -91,6 +91,14 @@ def test_a_kernel_held_twice_is_replaced_in_both_places():
     in_nnx.data_dependent_init(model, x)
 
 
+def test_fold_refuses_a_weight_with_two_lengths():
+  pair = Tied()
+  model = nnx.Sequential(
+      in_nnx.WeightNorm(pair.a), jnp.tanh, in_nnx.WeightNorm(pair.b))
+  with pytest.raises(ValueError, match="'kernel' is tied to a layer outside"):
+    in_nnx.fold(model)
+
+
 def test_a_g_of_another_shape_is_named():
   model = in_nnx.WeightNorm(nnx.Linear(4, 3, rngs=nnx.Rngs(0)))
   model.layer.kernel_g = nnx.Param(jnp.ones(3))
