@@ -75,9 +75,9 @@ def net(steps, width=100, task='temporal_order', **options):
 
 
 @functools.cache
-def prediction():
+def prediction(name):
   """Returns jitted functions: scores of a pool of 400, and Q after a step."""
-  task, model, loss = net(100)
+  task, model, loss = net(100, task=name)
   shape = model.perturb_shape(100, 400)
 
   @jax.jit
@@ -94,11 +94,13 @@ def prediction():
   return task, model, score, moved
 
 
-@pytest.mark.parametrize(('scale', 'rate', 'seed'), [
-    (0.7, 1e-2, 0), (0.7, 1e-2, 1), (1.0, 1e-4, 0), (1.0, 1e-4, 1)])
-def test_predicted_change_is_the_measured_one(scale, rate, seed):
+@pytest.mark.parametrize(('name', 'scale', 'rate', 'seed'), [
+    ('temporal_order', 0.7, 1e-2, 0), ('temporal_order', 0.7, 1e-2, 1),
+    ('temporal_order', 1.0, 1e-4, 0), ('temporal_order', 1.0, 1e-4, 1),
+    ('adding', 0.7, 3e-4, 1)])
+def test_predicted_change_is_the_measured_one(name, scale, rate, seed):
   """The top, bottom and random 20 of a pool of 400, T = 100, 100 units."""
-  task, model, score, moved = prediction()
+  task, model, score, moved = prediction(name)
   model = model.clone(scale=scale)
   params = model.init_params(jax.random.key(seed))
   pool = task.sample(jax.random.key(seed + 100), 400)
