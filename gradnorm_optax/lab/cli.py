@@ -170,6 +170,11 @@ def main(args: list[str] | None = None) -> int:
     text, code = _told(error, came)
     if text:  # empty where help was shown
       print(f'gradnorm: {text}', file=sys.stderr)
+  if came and args is None:
+    # All is unwound; threads that XLA still compiles in would crash the end.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
   sys.exit(code)
 
 
