@@ -30,7 +30,8 @@ class Recurrent(nn.Module):
     inputs: Number of input channels, or of symbols where inputs are integers;
       None where inputs are numbers: as many channels as they have.
     width: Units.
-    cell: `srn` is a(k) = u(k) W_in + z(k-1) W_rec + b, z = f(a).
+    cell: `srn` is a(k) = u(k) W_in + z(k-1) W_rec + b, z = f(a). The `gru`
+      resets the state before its product with W_rec, Flax's after it.
     activation: f of the `srn`.
     start: Recurrent kernel: Glorot-uniform, orthogonal, `irnn` (the identity,
       with small input weights; meant for relu) or Gaussian of a given spectral
@@ -251,7 +252,8 @@ def spectral_radius(kernel: jax.Array) -> jax.Array:
 
   (Gelfand) with n = 2^20 by repeated squaring; a relative error of about 1e-5.
   Unlike an eigenvalue routine for general matrices it runs on every device,
-  under `jit` and `vmap`.
+  under `jit` and `vmap`. Entries whose squares leave the range of float32 give
+  NaN.
 
   >>> import jax.numpy as jnp
   >>> print(round(float(spectral_radius(jnp.array([[0., 2.], [-2., 1.]]))), 4))
@@ -260,7 +262,8 @@ def spectral_radius(kernel: jax.Array) -> jax.Array:
   def square(carry: Any, _: None) -> tuple[Any, None]:
     power, log, share = carry
     norm = jnp.sqrt(jnp.sum(power * power))
-    power = power / norm
+    # A power of a nilpotent matrix is 0: log 0 makes the result 0.
+    power = power / jnp.where(norm > 0, norm, one)
     power = jnp.matmul(power, power, precision='highest')
     return (power, log + share * jnp.log(norm), share / 2), None
 

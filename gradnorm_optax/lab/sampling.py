@@ -9,6 +9,7 @@ from jax import lax, numpy as jnp
 
 from gradnorm_optax import sgr
 from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.errors import LabError
 from gradnorm_optax.lab.lines import finite
 
 
@@ -47,8 +48,15 @@ def gradient(
 
   Returns:
     The mean loss of the first `size` examples, the gradient, and the choice.
+
+  Raises:
+    LabError: The pool holds fewer examples than are to be chosen.
   """
-  size = sampling.size
+  size, count = sampling.size, len(jax.tree.leaves(pool)[0])
+  if count < size:
+    raise LabError(
+        f'sampling.size = {size} of batches of {count}: the training part '
+        'holds no more. Take fewer, or more training examples')
   few = jax.tree.map(lambda a: a[:size], pool)
   first = jnp.arange(size, dtype=jnp.int32)
   nothing = jnp.zeros([], jnp.int32)
@@ -67,7 +75,6 @@ def gradient(
   q = sgr.long_term_log_norm(found, horizon, relative=sampling.relative)
 
   def mend() -> tuple[Any, Choice]:
-    count = len(jax.tree.leaves(pool)[0])
     s, value = sgr.contributions(
         loss, params, pool, shape=shape(count), horizon=horizon, probe=size,
         relative=sampling.relative)

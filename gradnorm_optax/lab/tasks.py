@@ -7,6 +7,7 @@ models read as one-hot vectors.
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -60,8 +61,11 @@ class Task:
     return TASKS[self.name].draw(self, key, size)
 
   def evaluation(self, seed: int = 0) -> Batch:
-    """Draws the fixed set of 10 000 sequences of a seed."""
-    # Its keys are split off, so that no training key equals one of them.
+    """Draws the fixed set of 10 000 sequences of a seed.
+
+    Its key is `fold_in(key(seed), 0xE7A1)`, one of a long enough
+    `split(key(seed), n)` too: take training keys from another root.
+    """
     key = jax.random.fold_in(jax.random.key(seed, impl='threefry2x32'), 0xE7A1)
     return self.sample(key, EVALUATION_SIZE)
 
@@ -127,8 +131,11 @@ def make(name: str, length: int) -> Task:
   """
   if name not in TASKS:
     raise LabError(f'unknown task {name!r}{nearest(name, TASKS)}')
-  if not isinstance(length, int):
-    raise LabError(f'task {name!r}: T = {length!r} must be an integer')
+  try:
+    length = operator.index(length)
+  except TypeError:
+    raise LabError(
+        f'task {name!r}: T = {length!r} must be an integer') from None
   kind = TASKS[name]
   for span in kind.spans:
     first, end = bounds(span, length)

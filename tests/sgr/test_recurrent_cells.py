@@ -111,3 +111,5 @@ def test_spectral_radius(size):
   got = jax.jit(jax.vmap(recurrent.spectral_radius))(jnp.asarray(kernels))
   want = abs(np.linalg.eigvals(kernels.astype(np.float64))).max(-1)
   np.testing.assert_allclose(got, want, rtol=2e-5)
+  upper = jnp.triu(jnp.ones((size, size)), 1)  # a power of it is zero
+  assert recurrent.spectral_radius(upper) == 0

@@ -194,6 +194,14 @@ def test_only_recurrent_nets_can_be_looked_through(trained):
       trainer.one(trainer.start())
 
 
+@pytest.mark.parametrize('name', ['sgr', 'random'])
+def test_a_pool_smaller_than_the_choice_is_named(name):
+  trainer = training.Trainer(lab.load(
+      CONFIG, [f'run.method={name}', 'data.sizes=[3, 3, 3]']))
+  with pytest.raises(LabError, match='size = 4 of batches of 3.*Take fewer'):
+    trainer.one(trainer.start())
+
+
 @pytest.mark.parametrize('change, message', [
     ('methods.sgr.sampling.size=13', 'exceeds train.batch_size'),
     ('methods.sgr.sampling.low=2.0', 'must not exceed high'),

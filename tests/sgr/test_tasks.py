@@ -66,7 +66,7 @@ def test_random_permutation():
 
 @pytest.mark.parametrize('length', [1, 100])
 def test_noiseless_memorization(length):
-  task, x, y = draw('memorization', length, 200)
+  task, x, y = draw('memorization', np.int64(length), 200)
   assert x.shape == (200, length + 20) and task.steps == length + 20
   np.testing.assert_array_equal(x[:, :10], y)
   assert set(y.ravel()) == set(range(5))
