@@ -63,16 +63,22 @@ def _own(key: str, name: str, positions: bool) -> Callable[[Any, Any], Any]:
   def each(outputs: Any, y: Any) -> Any:
     try:
       values = jnp.asarray(function(outputs, y))
-    except (TypeError, ValueError) as error:
+    except Exception as error:
+      told = (str(error).strip().splitlines() or [''])[0]
+      mend = '; compute with jax.numpy' if 'traced array' in told else ''
       raise LabError(
           f'[train] {key} = "{name}", called with outputs {outputs.shape} and '
-          f'labels {y.shape}: {str(error).splitlines()[0]}') from error
+          f'labels {y.shape}, raised {type(error).__name__}: {told}'
+          f'{targets.place(error)}{mend}') from error
     if values.shape != y.shape[:1 + positions]:
       raise LabError(
           f'[train] {key} = "{name}" returned shape {values.shape} for outputs '
           f'{outputs.shape} and labels {y.shape}; it must be '
           f'{y.shape[:1 + positions]}, one value for each label'
           + (', not their mean' if not values.shape else ''))
+    if key == 'loss' and not jnp.issubdtype(values.dtype, jnp.floating):
+      raise LabError(f'[train] loss = "{name}" returned {values.dtype}, which '
+                     'has no gradient; it must be floating-point numbers')
     return values.astype(jnp.float32)
 
   return each
@@ -94,6 +100,10 @@ def _own_score(objective: Objective, name: str, kind: str, y: np.ndarray,
   mask = objective.mask(y, lengths)
   values = [np.asarray(own(guess, jnp.asarray(y)))[
       ... if mask is None else np.asarray(mask)] for guess in guesses]
+  values = [value for value in values if np.isfinite(value).all()]
+  if not values:
+    raise LabError(f'[train] score = "{name}" is finite for no constant answer '
+                   'to the validation part; what is guessing worth then?')
   means = [float(value.mean()) for value in values]
   best = values[int(np.argmax(means))]
   return dataclasses.replace(

@@ -4,9 +4,11 @@ import contextlib
 import functools
 import hashlib
 import importlib
+import os
 import pathlib
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,7 +22,7 @@ def load(name: str) -> Callable[..., Any]:
     LabError: No such module or function, or a module that cannot be imported.
       What else a module raises is left for its author to see.
   """
-  if not re.fullmatch(r'\w+(\.\w+)*:\w+', name):
+  if not re.fullmatch(r'\w+(\.\w+)*(?<!\.py):\w+', name):
     raise LabError(f'{name!r} names no function; write "package.module:'
                    'function", such as "my_data:load" for load in my_data.py')
   module, _, function = name.partition(':')
@@ -56,3 +58,15 @@ def digest(name: str) -> str:
   if path is None or not pathlib.Path(path).exists():
     return ''
   return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()[:16]
+
+
+def place(error: BaseException) -> str:
+  """Where in the user's code something was raised: ' (file, line n)', or ''."""
+  ours = [str(pathlib.Path(__file__).parents[1]), str(
+      pathlib.Path(os.__file__).parent), 'site-packages', '<frozen']
+  frames = [frame for frame in traceback.extract_tb(error.__traceback__)
+            if not any(part in frame.filename for part in ours)]
+  if not frames:
+    return ''
+  last = frames[-1]
+  return f' ({pathlib.Path(last.filename).name}, line {last.lineno})'

@@ -1,5 +1,7 @@
 """Models as a user of the lab would write them."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from flax import linen as nn, nnx
 
@@ -100,3 +102,129 @@ def narrow(outputs):
 
 def hasty(outputs):
   return outputs + 'a mistake of my own'
+
+
+class Moded(nn.Module):
+  """Is told the mode, under one of its names, which has no default."""
+
+  outputs: int
+  dtype: Any = None
+
+  def head(self, x, train):
+    x = nn.Dropout(0.5)(x, deterministic=not train)
+    x = nn.BatchNorm(use_running_average=not train)(x)
+    return nn.Dense(self.outputs, dtype=self.dtype)(x)
+
+
+class Training(Moded):
+  @nn.compact
+  def __call__(self, x, training):
+    return self.head(x, training)
+
+
+class Deterministic(Moded):
+  @nn.compact
+  def __call__(self, x, *, deterministic):
+    return self.head(x, not deterministic)
+
+
+class NnxDeterministic(nnx.Module):
+  """Overrules the mode that NNX sets."""
+
+  def __init__(self, outputs, *, rngs):
+    self.drop = nnx.Dropout(0.5, rngs=rngs)
+    self.head = nnx.Linear(64, outputs, rngs=rngs)
+    self.calls = nnx.Variable(0)
+
+  def __call__(self, x, deterministic=True):
+    self.calls.set_value(self.calls.get_value() + 1)
+    return self.head(self.drop(x, deterministic=deterministic))
+
+
+class AlwaysDrops(nn.Module):
+  outputs: int
+
+  @nn.compact
+  def __call__(self, x):
+    return nn.Dense(self.outputs)(nn.Dropout(0.5, deterministic=False)(x))
+
+
+class AlwaysCounts(nn.Module):
+  outputs: int
+
+  @nn.compact
+  def __call__(self, x):
+    return nn.Dense(self.outputs)(nn.BatchNorm(use_running_average=False)(x))
+
+
+class Sows(nn.Module):
+  outputs: int
+
+  @nn.compact
+  def __call__(self, x):
+    self.sow('losses', 'size', x.mean())
+    return nn.Dense(self.outputs)(x)
+
+
+class Whole(nn.Module):
+  """Has a parameter without gradient."""
+
+  outputs: int
+
+  @nn.compact
+  def __call__(self, x):
+    self.param('order', lambda key: jnp.arange(3))
+    return nn.Dense(self.outputs)(x)
+
+
+class Answers(nn.Module):
+  """Returns classes, not scores."""
+
+  outputs: int
+
+  @nn.compact
+  def __call__(self, x):
+    return nn.Dense(self.outputs)(x).argmax(-1)
+
+
+class Conv(nn.Module):
+  """Takes flat examples for pictures."""
+
+  outputs: int
+
+  @nn.compact
+  def __call__(self, x):
+    return nn.Conv(self.outputs, (3, 3))(x)
+
+
+class Asks(nn.Module):
+  outputs: int
+
+  @nn.compact
+  def __call__(self, x, mask):
+    return nn.Dense(self.outputs)(x * mask)
+
+
+class PlainArray(nnx.Module):
+  def __init__(self, outputs, *, rngs):
+    self.head = nnx.Linear(64, outputs, rngs=rngs)
+    self.scale = jnp.ones(64)
+
+  def __call__(self, x):
+    return self.head(x * self.scale)
+
+
+class Hides(nnx.Module):
+  def __init__(self, outputs):
+    self.train = True
+
+  def __call__(self, x):
+    return x
+
+
+def linen_with_rngs(outputs, rngs):
+  return nn.Dense(outputs)
+
+
+def plain(outputs):
+  return nn.Dense(outputs)

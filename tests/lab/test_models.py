@@ -58,6 +58,38 @@ def test_a_table_for_models_of_other_things(table, words):
     problem.build(model, data.load(schema.Data(source='wine')))
 
 
+SMALLEST = {'cnn': ('cnn', 9, 4), 'flat': ('cnn', 1, 1),
+            'small': ('weight_norm_small', 4, 2)}
+
+
+@pytest.mark.parametrize('name', SMALLEST)
+def test_the_smallest_pictures(digits, name):
+  kind, depth, least = SMALLEST[name]
+  table = pydantic.TypeAdapter(schema.Model).validate_python(
+      {'kind': kind, 'depth': depth, 'width': 4})
+  x = np.random.default_rng(0).normal(size=(9, least, least, 1))
+
+  def made(x):
+    split = data.Split(x.astype(np.float32), np.zeros(9, np.int32))
+    return problem.build(table, digits._replace(train=split, image=None))
+
+  fits = made(x)
+  params, extra = fits.init(0)
+  assert np.isfinite(fits.outputs(params, extra, x)).all()
+  if least > 1:
+    with pytest.raises(LabError, match=f'too small; it needs {least} rows'):
+      made(x[:, 1:])
+  with pytest.raises(LabError, match='channels first; move them last with num'):
+    made(np.zeros((9, 3, 16, 16)))
+
+
+def test_a_method_that_calls_with_parameters_alone(digits):
+  made = problem.build(MODELS['resnet'], digits)
+  params, _ = jax.eval_shape(made.init, 0)
+  with pytest.raises(LabError, match='"resnet" has other variables than param'):
+    jax.eval_shape(made.context.apply_fn, params, digits.train.x[:1])
+
+
 def test_depth_and_width():
   made = problem.build(MODELS['mlp'], data.load(schema.Data()))
   params, _ = made.init(0)

@@ -2,8 +2,10 @@
 
 import io
 
+import jax
 import numpy as np
 import pytest
+from jax import numpy as jnp
 from sklearn import metrics
 
 from gradnorm_optax import lab
@@ -31,6 +33,28 @@ def broadcast(outputs, y):
 def closeness(outputs, y):
   """An own score of numbers."""
   return -abs(outputs[:, 0] - y)
+
+
+def wrong(outputs, y):
+  """Another mistake: whole numbers have no gradient."""
+  return (outputs[:, 0] > y).astype(int)
+
+
+def lacking(outputs, y):
+  return outputs.nothing
+
+
+def outside(outputs, y):
+  return np.asarray(outputs)[:, 0]
+
+
+def nowhere(outputs, y):
+  return outputs[:, 0] * np.nan
+
+
+def logarithm(outputs, y):
+  """No number where outputs are negative."""
+  return -abs(jnp.log1p(outputs[:, 0]) - y)
 
 
 def line():
@@ -159,6 +183,10 @@ def test_evaluation_of_numbers_in_parts(monkeypatch):
      r'\(\) for outputs \(210, 1\) and labels \(210,\); .* not their mean'),
     ({'loss': f'{HERE}:broadcast'},
      r'returned shape \(210, 210\) .* must be \(210,\)'),
+    ({'loss': f'{HERE}:wrong'}, 'returned int32, which has no gradient'),
+    ({'loss': f'{HERE}:lacking'}, r'raised AttributeError: .*nothing.* '
+     r'\(test_objective\.py, line \d+\)'),
+    ({'score': f'{HERE}:nowhere'}, 'is finite for no constant answer'),
     ({'loss': f'{HERE}:cubc'}, "has no 'cubc'.*'cubic'"),
     ({'loss': 'cross_entropy'}, 'needs classes; .* judged by R²'),
 ])
@@ -166,6 +194,18 @@ def test_losses_that_do_not_fit(options, words):
   with pytest.raises(LabError, match=words):
     found = data.load(LINE, schema.Train(**options))
     found.objective.losses(np.zeros((210, 1), np.float32), found.train.y)
+
+
+def test_a_loss_outside_of_jax():
+  found = data.load(LINE, schema.Train(loss=f'{HERE}:outside')).objective
+  with pytest.raises(LabError, match='compute with jax.numpy'):
+    jax.eval_shape(found.losses, jnp.zeros((5, 1)), jnp.zeros(5))
+
+
+def test_a_score_that_is_not_defined_everywhere():
+  found = data.load(LINE, schema.Train(score=f'{HERE}:logarithm')).objective
+  y = data.load(LINE).validation.y
+  assert found.chance == pytest.approx(-abs(y).mean(), rel=1e-5)
 
 
 def test_loss_of_numbers_for_classes():

@@ -157,8 +157,8 @@ def test_linen_streams_advance():
 
 def test_lengths_reach_a_model_that_takes_them():
   made = model('Told')
-  assert problem.told_lengths(made)
-  assert not problem.told_lengths(model('Net'))
+  assert problem.takes_lengths(made) == (True, False)
+  assert problem.takes_lengths(model('Net')) == (False, False)
   x = jax.random.normal(KEY, (3, 5, 2))
   variables = made.init(KEY, x)
   short = made.apply(variables, x, lengths=jnp.array([2, 5, 1]))
@@ -179,6 +179,18 @@ def test_what_is_missing_is_named():
     model('Net', wide=3)
   with pytest.raises(LabError, match='Uncalled has no __call__'):
     model('Uncalled')
+  with pytest.raises(LabError, match='Asks: its __call__ is given .* .mask.'):
+    model('Asks')
+  with pytest.raises(LabError, match='PlainArray.scale is a plain array'):
+    model('PlainArray')
+  with pytest.raises(LabError, match='Hides.train hides the method of nnx'):
+    model('Hides')
+  with pytest.raises(LabError, match='takes rngs, .* returned a flax.linen'):
+    model('linen_with_rngs')
+  with pytest.raises(LabError, match='options.rngs: the lab gives rngs'):
+    model('Net', rngs=3)
+  with pytest.raises(LabError, match="'own_models:nnx' is module, not a func"):
+    model('nnx')
 
 
 def build(name, dataset):
@@ -188,13 +200,17 @@ def build(name, dataset):
 
 @pytest.mark.parametrize('name, words', [
     ('Pair', r"\[models\] 'own_models:Pair' returned tuple from its call, not "
-     r'one array of outputs, \(B, 10\)'),
+     r'one array of floating-point outputs, \(B, 10\)'),
     ('narrow', r"\[models\] 'own_models:narrow' returns shape \(5, 9\) for "
      r'labels of shape \(5,\) and 10 classes; it must be \(5, 10\); its '
      r'function is given outputs = 10'),
     ('Weightless', r"'own_models:Weightless' has no parameters: there is "
      'nothing to train'),
-    ('NnxWeightless', r"'own_models:NnxWeightless' has no parameters")])
+    ('NnxWeightless', r"'own_models:NnxWeightless' has no parameters"),
+    ('Whole', "'own_models:Whole': the parameter 'order' is int32, which has"),
+    ('Answers', 'Answers. returned an array of int32 from its call, not one'),
+    ('Conv', r"'own_models:Conv', called with examples \(128, 64\), float32, "
+     r'raised ValueError: .* \(own_models\.py, line \d+\)')])
 def test_models_that_do_not_fit_are_named(digits, name, words):
   made = build(name, digits)
   few = jax.tree.map(lambda a: a[:5], digits.validation)
@@ -208,3 +224,55 @@ def test_what_a_models_function_raises_is_left_to_be_seen():
   with pytest.raises(TypeError, match='unsupported operand') as found:
     model('hasty')
   assert found.traceback[-1].name == 'hasty'
+
+
+@pytest.mark.parametrize('name, words', [
+    ('AlwaysDrops', 'AlwaysDrops draws random numbers in evaluation too .*; '
+     'take `train`'),
+    ('AlwaysCounts', 'AlwaysCounts changes its variables in evaluation too'),
+    ('Sows', "its variables 'losses' have other shapes after a step than bef")])
+def test_variables_that_cannot_be_carried(digits, name, words):
+  made = build(name, digits)
+  few = jax.tree.map(lambda a: a[:5], digits.validation)
+
+  def use():
+    variables = made.init(0)
+    made.evaluate(*variables, few)
+    return made.loss(*variables, *few)
+
+  with pytest.raises(LabError, match=words):
+    jax.eval_shape(use)
+
+
+@pytest.mark.parametrize('name', [
+    'Training', 'Deterministic', 'NnxDeterministic'])
+def test_the_mode_under_its_other_names(name):
+  made = model(name)
+  x = jax.random.normal(KEY, (4, 64))
+  variables = made.init(KEY, x)
+  mutable = [key for key in variables if key != 'params']
+  first, new = made.apply(variables, x, train=True, mutable=mutable)
+  again, _ = made.apply({**variables, **new}, x, train=True, mutable=mutable)
+  assert np.any(first != again)  # dropout is at work
+  np.testing.assert_array_equal(
+      made.apply(variables, x), made.apply(variables, x))
+
+
+def test_the_dtype_of_the_computation(digits):
+  table = schema.Own(kind='target', target='own_models:Training')
+  made = problem.build(table, digits, 'bfloat16')
+  assert made.module.module.dtype == jnp.bfloat16
+  assert problem.build(table, digits).module.module.dtype is None
+  with pytest.raises(LabError, match='dtype = "bfloat16": .*plain. takes no d'):
+    problem.build(schema.Own(
+        kind='target', target='own_models:plain'), digits, 'bfloat16')
+
+
+def test_a_model_that_needs_lengths_is_given_whole_ones(digits):
+  x = np.ones((9, 3, 2), np.float32)
+  same = digits._replace(train=data.Split(x, np.zeros(9, np.int32)))
+  made = build('Told', same)._replace(needs_lengths=True)
+  params, extra = made.init(0)
+  np.testing.assert_allclose(
+      made.outputs(params, extra, x),
+      made.outputs(params, extra, x, np.full(9, 3)))

@@ -4,6 +4,7 @@ import functools
 from typing import Any, NamedTuple
 
 from flax import linen as nn
+from jax import numpy as jnp
 
 from gradnorm_optax.lab import recurrent, schema
 from gradnorm_optax.lab.models import (
@@ -67,5 +68,6 @@ def build(model: Any, classes: int,
     return Built(kind(
         classes, model.norm, model.data_init, image, dtype, **options), {})
   if isinstance(model, schema.Own):
-    return Built(own.make(model, classes), {})
+    narrow = dtype if dtype != jnp.float32 else None
+    return Built(own.make(model, classes, narrow), {})
   raise TypeError(type(model))

@@ -1,14 +1,17 @@
 """The user's own model, made to look like the lab's."""
 
+import contextlib
 import functools
 import inspect
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
-from flax import linen as nn, nnx
+from flax import errors, linen as nn, nnx
 
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.errors import LabError
+from gradnorm_optax.lab.models import calls
 from gradnorm_optax.lab.models.own_nnx import FromNnx
 
 _STREAM = 'random'  # the collection that the streams' key lives in
@@ -17,77 +20,118 @@ _STREAM = 'random'  # the collection that the streams' key lives in
 class FromLinen(NamedTuple):
   """A Linen module, called with what its `__call__` takes.
 
-  A module that takes `train` may draw random numbers while it is trained
-  (dropout): its streams start from a key in the collection 'random', which
-  moves on at every step.
+  A module that takes `train`, or the same under another name of `calls.MODES`,
+  may draw random numbers while it is trained (dropout): its streams start from
+  a key in the collection 'random', which moves on at every step.
   """
 
   module: nn.Module
-  takes_train: bool
+  modes: tuple[str, ...]
 
   def init(self, key: jax.Array, x: jax.Array, train: bool = False,
            **options: Any) -> Any:
     """Draws the variables."""
-    if not self.takes_train:
-      return self.module.init(key, x, **options)
+    options |= calls.mode(self.modes, train)
+    variables = self.module.init(key, x, **options)
+    if not self.modes:
+      return variables
     start = jax.random.fold_in(key, 1)
-    variables = self.module.init(key, x, train=train, **options)
     return {**variables, _STREAM: {'key': jax.random.key_data(start)}}
 
   def apply(self, variables: Any, x: jax.Array, train: bool = False,
             mutable: Any = False, **options: Any) -> Any:
     """Calls the module."""
-    if not self.takes_train:
-      return self.module.apply(variables, x, mutable=mutable, **options)
+    options |= calls.mode(self.modes, train)
     variables = dict(variables)
     stream = variables.pop(_STREAM, None)
-    if not train or stream is None or mutable is False:
-      return self.module.apply(
-          variables, x, train=train, mutable=mutable, **options)
-    here, after = jax.random.split(jax.random.wrap_key_data(stream['key']))
-    outputs, new = self.module.apply(
-        variables, x, train=train, rngs=here,
-        mutable=[name for name in mutable if name != _STREAM], **options)
+    with self._explained():
+      if not train or stream is None or mutable is False:
+        return self.module.apply(variables, x, mutable=mutable, **options)
+      here, after = jax.random.split(jax.random.wrap_key_data(stream['key']))
+      outputs, new = self.module.apply(
+          variables, x, rngs=here,
+          mutable=[name for name in mutable if name != _STREAM], **options)
     return outputs, {**new, _STREAM: {'key': jax.random.key_data(after)}}
 
+  @contextlib.contextmanager
+  def _explained(self) -> Iterator[None]:
+    """Says what a module may do in training alone."""
+    try:
+      yield
+    except (errors.InvalidRngError, errors.ModifyScopeVariableError) as error:
+      does = 'draws random numbers' if isinstance(
+          error, errors.InvalidRngError) else 'changes its variables'
+      mend = f'let `{self.modes[0]}` decide' if self.modes else (
+          'take `train` in its __call__ and let that decide')
+      raise LabError(
+          f'[models] {type(self.module).__name__} {does} in evaluation too '
+          f'({str(error).partition(" (http")[0]}); {mend}') from error
 
-def make(model: schema.Own, outputs: int) -> Any:
+
+def make(model: schema.Own, outputs: int, dtype: Any = None) -> Any:
   """Calls the user's function and looks at what it returns.
 
   The function is called as `target(outputs=n, **options)` and returns a Linen
   module or an NNX one. If it takes `rngs`, it is called for every seed with
   `nnx.Rngs` of its own; an NNX model made without them starts every run from
   the same weights, trained ones for example.
+
+  Args:
+    model: The table that names the function.
+    outputs: What the model returns for each example.
+    dtype: Of the computation where it is not float32; the function must take it
+      then.
+
+  Raises:
+    LabError: A function or a module that cannot be called like this.
   """
   from gradnorm_optax.lab import targets
+  here = f'[models] {model.target!r}'
   given = targets.load(model.target)
-  function = functools.partial(given, outputs=outputs, **model.options)
+  if not callable(given):
+    raise LabError(f'{here} is {type(given).__name__}, not a function')
+  for name in ('outputs', 'rngs'):
+    if name in model.options:
+      raise LabError(f'{here}: options.{name}: the lab gives {name} itself; '
+                     'leave it out')
+  options = dict(model.options)
+  if dtype is not None and 'dtype' not in options:
+    options['dtype'] = dtype
+  function = functools.partial(given, outputs=outputs, **options)
   called: Any = getattr(given, '__init__') if isinstance(given, type) else given
   itself = (None,) if isinstance(given, type) else ()
   try:  # what it raises itself is for its author to see
     signature = inspect.signature(called)
+    if 'dtype' in options and 'dtype' not in model.options and (
+        'dtype' not in signature.parameters):
+      raise LabError(f'[train] dtype = "{dtype}": {here} takes no dtype; let '
+                     'its function take it and hand it to the layers')
     draws = {'rngs': None} if 'rngs' in signature.parameters else {}
-    signature.bind(*itself, outputs=outputs, **model.options, **draws)
+    signature.bind(*itself, outputs=outputs, **options, **draws)
   except TypeError as error:
-    raise LabError(f'[models] {model.target!r} is called with outputs= and '
-                   f'options {dict(model.options)}: {error}') from error
-  if draws:
-    return FromNnx(lambda rngs: _module(model, function(rngs=rngs)))
-  module = _module(model, function())
+    raise LabError(f'{here} is called with outputs= and options {options}: '
+                   f'{error}') from error
+  with targets.importing(here):
+    if draws:
+      return FromNnx(
+          lambda rngs: _module(here, function(rngs=rngs), nnx.Module))
+    module = _module(here, function())
   if isinstance(module, nnx.Module):
     return FromNnx(None, module)
-  return FromLinen(
-      module, 'train' in inspect.signature(module.__call__).parameters)
+  return FromLinen(module, calls.modes(module.__call__))
 
 
-def _module(model: schema.Own, made: Any) -> Any:
-  """Refuses what is no module."""
-  if isinstance(made, nn.Module | nnx.Module):
+def _module(here: str, made: Any, kind: Any = nn.Module | nnx.Module) -> Any:
+  """Refuses what is no module, or cannot be called as one."""
+  if isinstance(made, nn.Module) and not isinstance(made, kind):
+    raise LabError(f'{here} takes rngs, which are for NNX models, and returned '
+                   'a flax.linen.Module; leave rngs out')
+  if isinstance(made, kind):
     if not callable(made):
-      raise LabError(f'[models] {model.target!r}: {type(made).__name__} has no '
-                     '__call__')
+      raise LabError(f'{here}: {type(made).__name__} has no __call__')
+    calls.check(f'{here}: {type(made).__name__}', made.__call__)
     return made
   hint = ' (without the parentheses of a call?)' if isinstance(
       made, type) else ''
-  raise LabError(f'[models] {model.target!r} returned {type(made).__name__}'
-                 f'{hint}, neither a flax.linen.Module nor a flax.nnx.Module')
+  raise LabError(f'{here} returned {type(made).__name__}{hint}, neither a '
+                 'flax.linen.Module nor a flax.nnx.Module')

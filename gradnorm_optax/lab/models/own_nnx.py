@@ -1,15 +1,16 @@
 """The user's own NNX model, made to look like a Linen module."""
 
-import inspect
 import re
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 from jax import numpy as jnp
 
 from gradnorm_optax.lab.errors import LabError
+from gradnorm_optax.lab.models import calls
 
 Variables = dict[str, Any]  # {collection: nested dicts of arrays}
 
@@ -40,8 +41,9 @@ class FromNnx:
         lambda: draw(nnx.Rngs(0)))
     self._graph, state = nnx.split(self.module)
     self._flat: Any = list(nnx.to_flat_state(state))
-    called = inspect.signature(type(self.module).__call__).parameters
-    self._takes_train = 'train' in called
+    call: Any = self.module
+    self._modes = calls.modes(call.__call__)
+    _check_attributes(self.module)
 
   def init(self, key: jax.Array, x: jax.Array, train: bool = False,
            **options: Any) -> Variables:
@@ -76,9 +78,7 @@ class FromNnx:
       model.train()
     else:
       model.eval()
-    if self._takes_train:
-      options['train'] = train
-    outputs = model(x, **options)
+    outputs = model(x, **options, **calls.mode(self._modes, train))
     if mutable is False:
       return outputs
     state: Any = nnx.state(model)
@@ -117,9 +117,24 @@ def _nested(flat: Any) -> Variables:
   return result
 
 
+def _check_attributes(module: Any) -> None:
+  """Refuses attributes that NNX or the lab would lose."""
+  for name in ('train', 'eval'):
+    if not callable(getattr(module, name)):
+      raise LabError(f'[models] {type(module).__name__}.{name} hides the '
+                     'method of nnx.Module that sets the mode; rename it')
+  for _, node in nnx.iter_graph(module):
+    for name, value in getattr(node, '__dict__', {}).items():
+      if isinstance(value, jax.core.Tracer):
+        raise LabError(f'[models] {type(node).__name__}.{name} is a plain '
+                       'array, which NNX loses where a model is made under '
+                       'jit; hold it as nnx.Variable(array)')
+
+
 def _value(variable: Any) -> Any:
-  return variable.get_value() if isinstance(
+  value = variable.get_value() if isinstance(
       variable, nnx.Variable) else variable
+  return jnp.asarray(value) if isinstance(value, int | float) else value
 
 
 def _collection(variable: Any) -> str:
@@ -132,7 +147,8 @@ def _collection(variable: Any) -> str:
 
 
 def _is_key(variable: Any) -> bool:
-  return jnp.issubdtype(_value(variable).dtype, jax.dtypes.prng_key)
+  dtype = getattr(_value(variable), 'dtype', np.dtype(bool))
+  return jnp.issubdtype(dtype, jax.dtypes.prng_key)
 
 
 def _implementation(variable: Any) -> Any:
