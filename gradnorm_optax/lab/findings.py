@@ -10,8 +10,8 @@ import numpy as np
 from gradnorm_optax.lab import stats
 from gradnorm_optax.lab.objective import ACCURACY, Measure
 
-# Of intervals that span all values; see stats.mean_interval.
-FALSE_ALARMS = {2: '50%', 3: '25%', 4: '14%'}
+# Of intervals that span all values: how often these have one sign by chance.
+FALSE_ALARMS = {2: '50%', 3: '25%', 4: '12.5%'}
 
 # {model: {method: {training step: log10 norms through time}}}
 Profiles = dict[str, dict[str, dict[int, list[float | None]]]]

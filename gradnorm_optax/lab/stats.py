@@ -22,8 +22,8 @@ def mean_interval(values: Sequence[float], seed: int = 0) -> Interval:
   difference of the normal to Student's distribution: of equals, with 5 values,
   17% would differ "significantly". The percentiles are moved out by both
   factors (Hesterberg's expanded percentiles), which leaves 8% with 5 values and
-  6% with 10. Of 2, 3 or 4 values the interval is all that they span, and 50%,
-  25% or 14% remain.
+  6% with 10. Of 2, 3 or 4 values the interval is all that they span, which
+  leaves out zero where they have one sign: 50%, 25% or 12.5% remain.
 
   Args:
     values: One figure for each seed.

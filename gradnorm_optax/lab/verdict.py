@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from gradnorm_optax.lab import stats
-from gradnorm_optax.lab.findings import Row, Verdict
+from gradnorm_optax.lab.findings import FALSE_ALARMS, Row, Verdict
 from gradnorm_optax.lab.objective import ACCURACY, Measure
 
 
@@ -67,12 +67,23 @@ def judge(rows: Sequence[Row], named: str | None,
                           f'{_cost(best, rival)}. Against {told}, it is '
                           f'{_figures(gain, measure)}.')
     return said('gain', f'{best.method} beats {told}: '
-                        f'{_figures(gain, measure)}{cost}.')
+                        f'{_figures(gain, measure)}{cost}.{_caution(best)}')
   if gain.high < 0:
     return said('loss', f'{best.method} is worse than {told}: '
-                        f'{_figures(gain, measure)}{cost}.')
+                        f'{_figures(gain, measure)}{cost}.{_caution(best)}')
   return said('none', f'No difference between {best.method} and {told}: '
                       f'{_figures(gain, measure)}{cost}.')
+
+
+def _caution(row: Row) -> str:
+  """What weakens a difference, as sentences."""
+  seeds, found = len(row.runs), ''
+  if seeds in FALSE_ALARMS:
+    found += (f' Not sure: of equals, {FALSE_ALARMS[seeds]} would differ so '
+              f'with {seeds} seeds.')
+  if len(row.sensitivity) == 1:
+    found += ' Only one learning rate was tried.'
+  return found
 
 
 def _rival(rows: Sequence[Row], best: Row) -> Row | None:

@@ -39,6 +39,19 @@ def test_kinds(new, kind, words):
   assert (found.method, found.baseline) == ('new', 'old')
 
 
+def test_what_weakens_a_difference_is_said_with_it():
+  old, new = [0.4, 0.5, 0.6, 0.5, 0.4], [0.6, 0.7, 0.8, 0.7, 0.6]
+  rates = (summary.Point(0.1, 0.5, 0.4, 0.6, 0),)
+  few = verdict.judge([row('old', old[:3]), row('new', new[:3])], None)
+  assert few.text.endswith(
+      '. Not sure: of equals, 25% would differ so with 3 seeds.')
+  one = verdict.judge([row('old', old), row('new', new, sensitivity=rates)],
+                      None)
+  assert one.text.endswith('. Only one learning rate was tried.')
+  sure = verdict.judge([row('old', old), row('new', new)], None)
+  assert sure.text.endswith('points [+20.0, +20.0].')
+
+
 def test_a_gain_must_hold_against_every_baseline():
   """Tuning may nominate a baseline that is not the best on fresh seeds."""
   rows = [row('old', [0.4, 0.5, 0.6], tuned=0.9, rounds=(1.0, 1.0, 1.0)),
