@@ -22,3 +22,13 @@ def test_figures_of_the_page_exist():
     if line.startswith('!['):
       file = line[line.index('(') + 1:-1]
       assert (sgr_study.DOCS / file).read_text().startswith('<?xml')
+
+
+def test_table_of_held_runs():
+  found = json.loads((sgr_study.RESULTS / 'sgr_holding.json').read_text())
+  page = (sgr_study.DOCS / 'sgr.md').read_text()
+  for scale in (0.7, 1.5):
+    for rule in ('sgr', 'random'):
+      held = [str(row['held']) for row in found['rows']
+              if (row['scale'], row['rule']) == (scale, rule)]
+      assert len(held) == 4 and f'| {rule} | {" | ".join(held)} |' in page
