@@ -14,6 +14,7 @@ from gradnorm_optax import _weight_norm_math as math
 __all__ = ['WeightNorm']
 
 _NAME = 'linen.WeightNorm'
+_LENT = ' without length'  # ends the name of a v whose w is in its place
 Flat = dict[tuple[str, ...], Any]
 
 
@@ -102,8 +103,10 @@ class WeightNorm(nn.Module):
   def __call__(self, *args, **kwargs):
     """Calls the layer with g v/||v|| for its weights."""
     held = flatten(self.variables.get('params', {}))
-    started = any(math.find_g(path[-1], _beside(held, path)) for path in held)
-    adding = not started and self.is_mutable_collection('params')
+    started = len(_plain(held)) < len(held)
+    # A layer that is called twice may make more parameters in its second call.
+    adding = self.is_mutable_collection('params') and (
+        not started or self.is_initializing())
 
     def call(layer):  # with a name, for which `tabulate` asks
       return layer(*args, **kwargs)
@@ -112,16 +115,13 @@ class WeightNorm(nn.Module):
       return call(self.layer)
     return nn.map_variables(
         call, 'params',
-        trans_in_fn=(lambda tree: tree) if adding else self._weights,
+        trans_in_fn=self._lend_weights if adding else self._weights,
         trans_out_fn=self._add_g if adding else (lambda tree: tree),
         mutable=adding)(self.layer)
 
   def _weights(self, variables: Any) -> Any:
     flat = flatten(variables.get('params', {}))
-    taken = {path[:-1] + (found[0],) for path in flat
-             if (found := math.find_g(path[-1], _beside(flat, path)))}
-    plain = {path: leaf for path, leaf in flat.items() if path not in taken}
-    for path, axes in self._chosen(plain):
+    for path, axes in self._chosen(_plain(flat)):
       name = math.g_name(path[-1], self.log_scale)
       g = flat.pop(path[:-1] + (name,), None)
       if g is None:
@@ -129,14 +129,32 @@ class WeightNorm(nn.Module):
             f'{_NAME}: parameter {"/".join(path)!r} has no {name!r} beside it,'
             ' others have theirs. Initialize anew, or mend `where` and'
             ' `log_scale`.')
-      v = meta.unbox(plain[path])
-      w = math.weight(v, meta.unbox(g), axes, self.log_scale, self.dtype)
-      flat[path] = meta.replace_boxed(plain[path], w)
+      flat[path] = self._weight(flat[path], g, axes)
+    return {**variables, 'params': traverse_util.unflatten_dict(flat)}
+
+  def _weight(self, v: Any, g: Any, axes: Sequence[int]) -> Any:
+    return meta.replace_boxed(v, math.weight(
+        meta.unbox(v), meta.unbox(g), axes, self.log_scale, self.dtype))
+
+  def _lend_weights(self, variables: Any) -> Any:
+    """Puts w in where there is a g; v stays beside it until `_add_g`."""
+    flat = flatten(variables.get('params', {}))
+    plain = _plain(flat)
+    for path, axes in self._chosen(plain) if len(plain) < len(flat) else ():
+      g = flat.get(path[:-1] + (math.g_name(path[-1], self.log_scale),))
+      if g is not None:
+        flat[path[:-1] + (path[-1] + _LENT,)] = flat[path]
+        flat[path] = self._weight(flat[path], g, axes)
     return {**variables, 'params': traverse_util.unflatten_dict(flat)}
 
   def _add_g(self, variables: Any) -> Any:
     flat = flatten(variables.get('params', {}))
-    for path, axes in self._chosen(flat):
+    lent = {path[:-1] + (path[-1].removesuffix(_LENT),): flat.pop(path)
+            for path in list(flat) if path[-1].endswith(_LENT)}
+    flat.update(lent)
+    for path, axes in self._chosen(_plain(flat)):
+      if path in lent:
+        continue
       if math.find_g(path[-1], _beside(flat, path)):
         raise ValueError(
             f'{_NAME}: parameter {"/".join(path)!r} is weight-normalized'
@@ -173,6 +191,13 @@ class WeightNorm(nn.Module):
 def flatten(params: Any) -> Flat:
   """Returns {path: leaf} of nested dicts; boxed leaves stay boxed."""
   return traverse_util.flatten_dict(params)
+
+
+def _plain(flat: Flat) -> Flat:
+  """Returns the parameters without the g that stand beside others."""
+  lengths = {path[:-1] + (found[0],) for path in flat
+             if (found := math.find_g(path[-1], _beside(flat, path)))}
+  return {path: leaf for path, leaf in flat.items() if path not in lengths}
 
 
 def _beside(flat: Flat, path: tuple[str, ...]) -> set[str]:

@@ -64,6 +64,46 @@ class Held(nn.Module):
     return nn.Dense(2)(self.inner(x))
 
 
+class Heads(nn.Module):
+  """Makes parameters in every call that names a new head."""
+
+  @nn.compact
+  def __call__(self, x, head):
+    return nn.Dense(2, name=head)(jnp.tanh(nn.Dense(3, name='body')(x)))
+
+
+class Calls(nn.Module):
+  """Calls one module for two heads, and beside it a parameter of its own."""
+
+  base: nn.Module
+
+  def setup(self):
+    nn.share_scope(self, self.base)
+
+  @nn.compact
+  def __call__(self, x):
+    scale = self.param('scale', nn.initializers.ones, (2,))
+    return scale * (self.base(x, 'a') + 2 * self.base(x, 'b'))
+
+
+@pytest.mark.parametrize('options', [
+    {}, {'log_scale': True, 'where': ['*kernel', '*bias']}])
+def test_a_layer_may_make_parameters_in_a_later_call(options):
+  x = batch((5, 4))
+  plain = Calls(Heads()).init(jax.random.key(0), x)['params']
+  model = Calls(in_linen.WeightNorm(Heads(), **options))
+  got, variables = model.init_with_output(jax.random.key(0), x)
+  want = Calls(Heads()).apply({'params': plain}, x)
+  for out in (got, model.apply(variables, x)):
+    np.testing.assert_allclose(out, want, rtol=1e-5, atol=1e-6)
+  params = variables['params']
+  assert len(jax.tree.leaves(params)) == len(jax.tree.leaves(plain)) + (
+      6 if options else 3)
+  for name in ('body', 'a', 'b'):
+    np.testing.assert_array_equal(
+        params[name]['kernel'], plain[name]['kernel'])
+
+
 @pytest.mark.parametrize('held', [False, True])
 def test_linen_folds_to_the_dtype_that_the_layer_got(held):
   x = batch((4, 50))
