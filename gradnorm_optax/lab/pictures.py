@@ -20,21 +20,47 @@ def folder(config: schema.Data, path: pathlib.Path) -> Raw:
 
   Subfolders `train` and `test` that hold those are taken as such.
   """
+  files = [file.relative_to(path) for file in sorted(path.rglob('*'))
+           if file.is_file() and not file.name.startswith('.')]
+  if not any(_is_picture(file) for file in files):
+    raise LabError(f'{path}: no picture in this folder; a folder of tables is '
+                   'read with source = "hub"')
+  for file in files:
+    if file.stem == 'metadata':
+      raise LabError(f'{path}: {file} would be read in place of the names of '
+                     'the subfolders; move it elsewhere')
   with tempfile.TemporaryDirectory() as cache:
     found = _loaded(str(path), path='imagefolder', data_dir=str(path),
                     cache_dir=cache)
     parts, notes = _parts(str(path), found)
     if 'label' not in parts[0].column_names:
-      raise LabError(f'{path}: no subfolders to take the classes from; keep '
-                     'the pictures in one subfolder for each class')
+      raise _unsorted(path, files)
     raw = _pictures(str(path), parts, 'image', 'label', config)
   raw.notes.extend(notes)
-  others = sum(file.is_file() and not file.name.startswith('.')
-               for file in path.rglob('*')) - len(raw.x)
-  if others:
+  others = len(files) - sum(map(len, found.values()))
+  if others > 0:
     raw.notes.append(f'{counted(others, "file")} left out that '
                      f'{"is no picture" if others == 1 else "are no pictures"}')
   return raw
+
+
+def _is_picture(file: pathlib.Path) -> bool:
+  from PIL import Image
+  return file.suffix.lower() in Image.registered_extensions()
+
+
+def _unsorted(path: pathlib.Path, files: list[pathlib.Path]) -> LabError:
+  """Says why the loader found no classes in the names of the folders."""
+  pictures = [file for file in files if _is_picture(file)]
+  usual = collections.Counter(len(file.parts) for file in pictures)
+  for file in pictures:
+    if usual[len(file.parts)] < max(usual.values()):
+      return LabError(f'{path}: {file} does not lie as deep as the others; '
+                      'keep the pictures in one subfolder for each class')
+  names = sorted({str(file.parent) for file in pictures})
+  return LabError(f'{path}: all pictures lie in {", ".join(map(repr, names))}: '
+                  'keep those of each class in a subfolder, of two classes or '
+                  'more')
 
 
 def hub(config: schema.Data) -> Raw:
@@ -104,11 +130,17 @@ def _loaded(shown: str, **options: Any) -> Any:
   except LabError:
     raise
   except Exception as error:  # its errors share no class
-    cause = str(error.__cause__ or error).strip().splitlines()
+    cause = [line for told in (error, error.__cause__ or '')
+             for line in str(told).splitlines()
+             if line.strip() and not line.startswith('An error occurred')]
+    if cause and cause[0].startswith("Couldn't cast"):
+      cause = [f'its files cannot be joined, {cause[-1].strip()}']
+    far = '' if pathlib.Path(shown).exists() else (
+        ' (a name of the hub needs the network the first time)')
     raise LabError(
         f'[data] {shown}: cannot load this set: '
-        f'{cause[0] if cause else type(error).__name__} (a name of the hub '
-        'needs the network the first time)') from error
+        f'{cause[0].strip() if cause else type(error).__name__}{far}'
+        ) from error
 
 
 def _parts(name: str, found: Any) -> tuple[list[Any], list[str]]:

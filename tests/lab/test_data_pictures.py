@@ -82,10 +82,36 @@ def test_pictures_that_lose_something(animals):
     load(path)
 
 
-def test_pictures_without_classes(tmp_path):
-  draw(tmp_path / 'flat' / 'a.png', RNG.integers(256, size=(4, 4)))
-  with pytest.raises(LabError, match='one subfolder for each class'):
-    load(tmp_path / 'flat')
+@pytest.mark.parametrize('names, words', [
+    (['a.png', 'b.png'], r"all pictures lie in '\.': keep those of each class"),
+    (['cat/a.png'], "all pictures lie in 'cat': keep .* of two classes"),
+    (['cat/a.png', 'dog/b.png', 'c.png'], r'c\.png does not lie as deep'),
+    (['cat/a.png', 'dog/b.png', 'dog/old/c.png'], 'dog/old/c.png does not lie'),
+    (['cat/a.png', 'dog/b.png', 'metadata.csv'],
+     'metadata.csv would be read in place of the names of the subfolders'),
+    (['a.csv'], 'no picture in this folder; .* read with source = "hub"')])
+def test_pictures_without_classes(tmp_path, names, words):
+  for name in names:
+    path = tmp_path / name
+    if path.suffix == '.csv':
+      path.write_text('file_name,age\ncat/a.png,3\n')
+    else:
+      draw(path, RNG.integers(256, size=(4, 4)))
+  with pytest.raises(LabError, match=words):
+    load(tmp_path)
+
+
+def test_parts_of_a_folder(animals):
+  path, _ = animals
+  for name, number in (('train', 12), ('validation', 3), ('test', 4)):
+    for kind in ('cat', 'dog'):
+      for i in range(number):
+        draw(path.parent / 'parts' / name / kind / f'{i}.png',
+             RNG.integers(256, size=(4, 4)))
+  found = load(path.parent / 'parts', validation=0.25)
+  assert [len(part.y) for part in found[:3]] == [18, 6, 8]
+  assert "6 examples of its part 'validation' left out" in found.description
+  assert 'no picture' not in found.description
 
 
 def cifar(path):
@@ -142,6 +168,20 @@ def test_a_set_of_the_hub_that_is_a_table(tmp_path):
   assert '1 unlabeled row left out' in found.description
   with pytest.raises(LabError, match="no column 'knd'.*nearest .* 'kind'"):
     data.load(schema.Data(**keys, label='knd'))
+
+
+def test_tables_of_a_folder(tmp_path):
+  datasets.disable_progress_bars()
+  for name, text in (('train', 'a,kind\n' + '1,0\n2,1\n' * 20),
+                     ('test', 'a,kind\n1,0\n,1\n')):
+    (tmp_path / f'{name}.csv').write_text(text)
+  keys = {'source': 'hub', 'path': str(tmp_path), 'label': 'kind'}
+  with pytest.raises(LabError, match="row 2 of its part 'test', column 'a': m"):
+    data.load(schema.Data(**keys))
+  (tmp_path / 'test.csv').write_text('b,kind\n1,0\n')
+  with pytest.raises(LabError, match='because column names don.t match') as found:
+    data.load(schema.Data(**keys))
+  assert 'network' not in str(found.value)
 
 
 def test_a_hub_that_cannot_be_reached(monkeypatch):

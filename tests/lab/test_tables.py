@@ -217,3 +217,15 @@ def test_source_and_path_belong_together(tmp_path):
     config.load(path)
   with pytest.raises(LabError, match='nothing.csv does not exist'):
     data.load(table(tmp_path / 'nothing.csv'))
+
+
+@pytest.mark.parametrize('keys, words', [
+    ({'source': 'wine', 'ignore': ('alcohol',)},
+     'ignore has no meaning with source = "wine"; leave it out'),
+    ({'source': 'digits', 'symbols': True}, 'symbols has no meaning'),
+    ({'source': 'file', 'path': 'a.NPZ', 'categorical': ('town',)},
+     'categorical has no meaning with a path that ends in .npz'),
+    ({'source': 'file', 'path': 'a.csv', 'subset': 'small'}, 'subset has no')])
+def test_keys_that_would_change_nothing(keys, words):
+  with pytest.raises(ValueError, match=words):
+    schema.Data(**keys)

@@ -1,5 +1,6 @@
 """`[data]`: where the examples come from."""
 
+import pathlib
 from typing import Literal
 
 import pydantic
@@ -47,9 +48,20 @@ class Data(Table):
       raise complaint('path and source = "file" belong together')
     if (self.source == 'function') != (self.target is not None):
       raise complaint('target and source = "function" belong together')
-    npy = self.path is not None and self.path.endswith('.npy')
+    kind = '' if self.path is None else pathlib.Path(self.path).suffix.lower()
+    npy = kind == '.npy'
     if npy != (self.labels is not None):
       raise complaint('labels and a path that ends in .npy belong together')
+    named = self.source in ('function', 'hub') or kind in ('.csv', '.parquet')
+    given = self.source in ('file', 'function', 'hub')
+    for key, of_use in (
+        ('ignore', named), ('categorical', named), ('symbols', given),
+        ('resize', self.source in ('file', 'hub', 'cifar10')),
+        ('subset', self.source in ('hub', 'cifar10'))):
+      if getattr(self, key) and not of_use:
+        what = f'a path that ends in {kind}' if kind else (
+            f'source = "{self.source}"')
+        raise complaint(f'{key} has no meaning with {what}; leave it out')
     return self
 
   @pydantic.model_validator(mode='after')
