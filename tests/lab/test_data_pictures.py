@@ -179,7 +179,7 @@ def test_tables_of_a_folder(tmp_path):
   with pytest.raises(LabError, match="row 2 of its part 'test', column 'a': m"):
     data.load(schema.Data(**keys))
   (tmp_path / 'test.csv').write_text('b,kind\n1,0\n')
-  with pytest.raises(LabError, match='because column names don.t match') as found:
+  with pytest.raises(LabError, match='column names don.t match') as found:
     data.load(schema.Data(**keys))
   assert 'network' not in str(found.value)
 
