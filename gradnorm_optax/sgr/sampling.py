@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
-from jax import lax, numpy as jnp
+from jax import numpy as jnp
 
 from gradnorm_optax import _floats, _tree
 from gradnorm_optax.sgr import norms
@@ -133,8 +133,8 @@ def regularize_by_sampling(
     known &= jnp.isfinite(value)
     scores = jnp.where(known, scores, jnp.zeros_like(scores))
     chosen = select(scores, value, key, size=size, low=low, high=high)
-    new = [leaf if _tree.is_hole(leaf) else _mean(leaf[chosen.indices])
-           for leaf in leaves]
+    new = [leaf if _tree.is_hole(leaf)
+           else _mean(norms.rows(leaf, chosen.indices)) for leaf in leaves]
     inside = ((value >= jnp.asarray(low).astype(dtype))
               & (value <= jnp.asarray(high).astype(dtype)))
     return jax.tree.unflatten(treedef, new), _count(
@@ -193,9 +193,9 @@ def _scores(
   total, known = jnp.zeros((pool,), dtype), jnp.array(True)
   for leaf, slope in pairs:
     known &= jnp.isfinite(slope).all()
-    rows = leaf.reshape(pool, -1).astype(dtype) * by
-    total -= jnp.matmul(rows, slope.reshape(-1).astype(dtype) * by_slope,
-                        precision=lax.Precision.HIGHEST)
+    # No matrix product: axes may be cut over devices, whatever their number.
+    products = leaf.astype(dtype) * by * (slope.astype(dtype) * by_slope)[None]
+    total -= products.sum(axis=tuple(range(1, leaf.ndim)))
   return total, known
 
 

@@ -79,7 +79,8 @@ def contributions(
         f'{name}(probe={probe}): must be from 1 to the size of the pool'
         f' ({size}).')
   _check_batch(batch, size)
-  few = jax.tree.map(lambda x: x[:probe], batch)
+  few = batch if probe == size else jax.tree.map(
+      lambda x: norms.rows(x, slice(probe)), batch)
   value, gradient = long_term_gradient(
       per_example_loss, params, few, shape=(steps, probe, width),
       horizon=horizon, relative=relative)

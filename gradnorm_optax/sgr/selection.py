@@ -77,7 +77,7 @@ def select(
   # Examples are shuffled and those of equal rank taken as they come. Zeros lose
   # their sign: sorting would tell -0 from 0.
   order = jax.random.permutation(key, jnp.arange(len(s), dtype=jnp.int32))
-  ranked = s[order] * mode.astype(s.dtype)
+  ranked = norms.rows(s, order) * mode.astype(s.dtype)
   ranked = jnp.where(ranked == 0, jnp.zeros_like(ranked), ranked)
   return Selection(order[lax.top_k(ranked, size)[1]], mode)
 
