@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import hashlib
-import importlib
+import importlib.machinery
 import os
 import pathlib
 import re
@@ -13,6 +13,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from gradnorm_optax.lab.errors import LabError, nearest
+
+# The top modules that were imported here, and their files.
+_FILES: dict[str, str] = {}
 
 
 def load(name: str) -> Callable[..., Any]:
@@ -27,7 +30,7 @@ def load(name: str) -> Callable[..., Any]:
                    'function", such as "my_data:load" for load in my_data.py')
   module, _, function = name.partition(':')
   try:
-    found = importlib.import_module(module)
+    found = _imported(module)
   except (ImportError, SyntaxError) as error:
     raise LabError(f'{name!r}: cannot import {module!r} ({error})') from error
   except SystemExit as error:
@@ -41,6 +44,31 @@ def load(name: str) -> Callable[..., Any]:
   return getattr(found, function)
 
 
+def _imported(module: str) -> Any:
+  """Imports a module; one of its name beside another configuration makes way.
+
+  In a notebook two configurations may each have a `my_model.py`. What lies in
+  the other's folder goes with it: `my_model` may import from there.
+  """
+  top = module.partition('.')[0]
+  importlib.invalidate_caches()
+  spec = importlib.machinery.PathFinder.find_spec(top)
+  old, new = _FILES.get(top), spec and spec.origin
+  if old and new and old != new:
+    _digest.cache_clear()
+    for name, other in list(sys.modules.items()):
+      file = getattr(other, '__file__', None) or ''
+      beside = pathlib.Path(file).parent == pathlib.Path(old).parent
+      if name.partition('.')[0] == top or (beside and name != '__main__'):
+        del sys.modules[name]
+  ours = top not in sys.modules
+  found = importlib.import_module(module)
+  file = getattr(sys.modules[top], '__file__', None)
+  if ours and file and 'site-packages' not in file:
+    _FILES[top] = file
+  return found
+
+
 @contextlib.contextmanager
 def importing(what: str) -> Iterator[None]:
   """Says of a package that the user's code lacks whose code it is."""
@@ -50,13 +78,17 @@ def importing(what: str) -> Iterator[None]:
     raise LabError(f'{what}: {error}') from error
 
 
-@functools.cache
 def digest(name: str) -> str:
-  """A digest of the file that it stands in."""
+  """A digest of the file that it stands in, as it was when first asked for."""
   module = sys.modules.get(name.partition(':')[0])
   path = getattr(module, '__file__', None)
   if path is None or not pathlib.Path(path).exists():
     return ''
+  return _digest(path)
+
+
+@functools.cache
+def _digest(path: str) -> str:
   return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()[:16]
 
 

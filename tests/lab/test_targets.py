@@ -22,3 +22,18 @@ def test_modules_that_cannot_be_imported(tmp_path, monkeypatch, text, words):
   (tmp_path / 'own_broken.py').write_text(text)
   with pytest.raises(LabError, match=words):
     targets.load('own_broken:f')
+
+
+def test_a_module_beside_each_of_two_configurations(tmp_path, monkeypatch):
+  digests = set()
+  for name in ('first', 'second', 'first'):
+    folder = tmp_path / name
+    folder.mkdir(exist_ok=True)
+    (folder / 'own_twin.py').write_text('from own_helper import f\n')
+    (folder / 'own_helper.py').write_text(f'def f(): return {name!r}\n')
+    monkeypatch.syspath_prepend(folder)
+    function = targets.load('own_twin:f')
+    assert function() == name and targets.load('own_twin:f') is function
+    (folder / 'own_twin.py').write_text(f'# {name}\n')
+    digests.add(targets.digest('own_twin:f'))
+  assert len(digests) == 2
