@@ -69,6 +69,13 @@ def load(config: schema.Data, train: schema.Train | None = None) -> Dataset:
     config: Where the examples come from.
     train: Its `loss` and `score`; the usual ones of the labels if None. Its
       batches are checked against the training part.
+
+  Returns:
+    The three parts with their objective; `description` counts what was done.
+
+  Raises:
+    LabError: A mistake in the data or in how they are described; it names the
+      file or function, the row and the column.
   """
   found = SOURCES[config.source](config)
   told = '' if train is None else _batches(train, len(found.train.y))

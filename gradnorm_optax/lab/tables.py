@@ -132,16 +132,18 @@ def _column(config: schema.Data, name: str, column: Any,
             place: Callable[[int], str]) -> tuple[np.ndarray, list[str]]:
   """One column as numbers: as it is, or one entry for each category."""
   if column.name in config.categorical:
-    kinds = sorted(column.dropna().astype(str).unique())
+    known = column.notna().to_numpy()
+    kinds, codes = np.unique(
+        column[known].astype(str).to_numpy(object), return_inverse=True)
     if len(kinds) > MOST_KINDS:
       raise LabError(f'{name}: column {column.name!r} holds {len(kinds)} '
                      f'different names, more than {MOST_KINDS}; leave it out '
                      'with data.ignore')
-    if not kinds:  # nothing but missing cells, for which there is a rule
+    if not len(kinds):  # nothing but missing cells, for which there is a rule
       return np.full((len(column), 1), np.nan), [column.name]
-    text = column.astype(str).to_numpy()
-    hot = (text[:, None] == np.array(kinds)).astype(np.float64)
-    hot[column.isna().to_numpy()] = np.nan
+    hot = np.full((len(column), len(kinds)), np.nan)
+    hot[known] = 0
+    hot[known, codes] = 1
     return hot, [f'{column.name}={kind}' for kind in kinds]
   if column.dtype.kind in 'mM':  # NumPy would count its ticks, holes included
     raise LabError(f'{name}: column {column.name!r} holds times '

@@ -1,10 +1,10 @@
 """`[data]`: where the examples come from."""
 
 import pathlib
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import Field, PositiveInt
 
 from gradnorm_optax.lab.schema.base import Share, Table, complaint
 
@@ -17,7 +17,7 @@ class Data(Table):
       'long_dependency', 'file', 'function', 'hub', 'cifar10'] = 'digits'
   validation: Share = 0.15
   test: Share = 0.15
-  seed: NonNegativeInt = 0
+  seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
   length: PositiveInt = 64  # of an example of characters or long_dependency
   size: PositiveInt = 1200  # examples of characters
   task: str = 'temporal_order'  # of long_dependency

@@ -55,7 +55,7 @@ class Transformer(Table):
 
 
 class Own(Table):
-  """The user's model: `target(outputs=n, **options)` makes a Linen module."""
+  """The user's model: `target(outputs=n, **options)`, Linen or NNX."""
 
   kind: Literal['target']
   target: str
