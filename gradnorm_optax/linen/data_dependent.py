@@ -44,7 +44,8 @@ def data_dependent_init(
   (batch statistics) are not changed.
 
   Not for recurrent kernels, where one g serves all time steps, nor for layers
-  inside `nn.scan` or `nn.vmap`, where no single batch of t exists.
+  inside `nn.scan` or `nn.vmap`, where no single batch of t exists. A layer's
+  output has to be t: no activation inside.
 
   Args:
     module: A model with `WeightNorm` inside, or a `WeightNorm`.

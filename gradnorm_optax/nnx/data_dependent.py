@@ -5,7 +5,7 @@ import functools
 from typing import Any, NamedTuple
 
 import jax
-from flax import nnx
+from flax import errors, nnx
 from jax import numpy as jnp
 
 from gradnorm_optax import _weight_norm_init as start, _weight_norm_math as math
@@ -15,6 +15,7 @@ from gradnorm_optax.nnx.weight_norm import Weight, WeightNorm, weights
 __all__ = ['data_dependent_init']
 
 _NAME = 'data_dependent_init'
+_NONE = -1  # a deviation that was not measured
 
 
 class _Moment(nnx.Variable):
@@ -42,7 +43,7 @@ def data_dependent_init(
 
   Layers stacked by `nnx.vmap` or `nnx.scan` are initialized each by its own
   input. Not for recurrent kernels: one g serves all time steps there, and no
-  single batch of t exists.
+  single batch of t exists. A layer's output has to be t: no activation inside.
 
   Args:
     model: A model with `WeightNorm` inside, or a `WeightNorm`; set in place.
@@ -53,11 +54,12 @@ def data_dependent_init(
 
   Raises:
     ValueError: There is no weight-normalized layer, one is recurrent or is not
-      called, or is tied, or its output does not end in its units.
+      called, or is tied, or runs inside a scan or vmap that is not its own, or
+      its output does not end in its units.
 
   Examples:
     >>> import jax, gradnorm_optax.nnx as gnn
-    >>> from flax import nnx
+    >>> from flax import errors, nnx
     >>> model = gnn.WeightNorm(nnx.Linear(1, 1, rngs=nnx.Rngs(0)))
     >>> x = jax.numpy.array([[1.], [3.]])
     >>> gnn.data_dependent_init(model, x)
@@ -83,11 +85,22 @@ def data_dependent_init(
         node.axis_name = None  # the batch is whole here, on no mesh axis
         _become(node, _centering(type(node)))
     copy(*args, **kwargs)
-    for layer, old in zip(layers, before, strict=True):
-      _start(layer, *old)
-    return nnx.state(copy, nnx.Param)
+    lost = {layer.path: _start(layer, *old)
+            for layer, old in zip(layers, before, strict=True)}
+    return nnx.state(copy, nnx.Param), lost
 
-  nnx.update(model, jax.jit(run)(params, rest, arrays))
+  state, lost = jax.jit(run)(params, rest, arrays)
+  for path, one in lost.items():
+    if not isinstance(one, jax.core.Tracer) and one:
+      raise ValueError(_inside(path))
+  nnx.update(model, state)
+
+
+def _inside(path: str) -> str:
+  return (
+      f'{_NAME}: the layer of {path!r} runs inside a scan or vmap that it is no'
+      ' part of, where one t stands for several, or one g serves all steps.'
+      ' Leave it out by `where=`.')
 
 
 class _Layer(NamedTuple):
@@ -152,24 +165,32 @@ def _neutralize(layer: _Layer) -> tuple[Any, Any]:
     bias.set_value(jnp.zeros_like(bias[...]))
   full = math.accumulator(old[0].dtype)
   owner.first_mean = _Moment(jnp.zeros(mean, full))
-  owner.first_deviation = _Moment(jnp.zeros(old[0].shape, full))
+  owner.first_deviation = _Moment(jnp.full(old[0].shape, _NONE, full))
   owner.was_called = False
   kind: Any = type(owner)
   _become(owner, _measuring(kind, layer.path, bias is not None))
   return old
 
 
-def _start(layer: _Layer, old_g: Any, old_bias: Any) -> None:
+def _start(layer: _Layer, old_g: Any, old_bias: Any) -> jax.Array:
+  """Sets g and b; returns whether what was measured is lost.
+
+  `nnx.scan` forgets what its body writes into a layer that all steps share.
+  """
   owner: Any = layer.weight.owner
   if not owner.was_called:
     raise ValueError(
         f'{_NAME}: the model did not call the layer of {layer.path!r} on this'
         ' batch. Leave it out by `where=`.')
-  g, bias = start.start(owner.first_mean[...], owner.first_deviation[...])
+  deviation = owner.first_deviation[...]
+  lost = deviation == _NONE
+  g, bias = start.start(
+      owner.first_mean[...], jnp.where(lost, jnp.nan, deviation))
   g = jnp.log(g) if layer.log_scale else g
   layer.weight.g.set_value(g.astype(old_g.dtype))
   if layer.bias is not None:
     layer.bias.set_value(bias.astype(old_bias.dtype))
+  return jnp.any(lost)
 
 
 def _become(node: nnx.Module, kind: type) -> None:
@@ -188,7 +209,10 @@ def _measuring(kind: type, path: str, has_bias: bool) -> type:
         bias = self.first_mean.shape if has_bias else None
         mean, deviation = start.moments(
             t, self.first_deviation.shape, bias, path)
-        self.first_mean.set_value(mean.astype(self.first_mean.dtype))
+        try:
+          self.first_mean.set_value(mean.astype(self.first_mean.dtype))
+        except errors.TraceContextError:
+          raise ValueError(_inside(path)) from None
         self.first_deviation.set_value(
             deviation.astype(self.first_deviation.dtype))
         self.was_called = True

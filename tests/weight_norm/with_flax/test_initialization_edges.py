@@ -138,3 +138,24 @@ def test_units_that_share_a_length_have_one_deviation(side):
   t = np.asarray(twin.apply(twin.params, x), np.float64)
   np.testing.assert_allclose(t.mean(0), 0, atol=1e-5)
   np.testing.assert_allclose((t ** 2).mean((0, 1)), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize('how', ['nnx.scan', 'lax.scan'])
+def test_a_layer_that_steps_share_is_refused_in_nnx(how):
+  class Walk(nnx.Module):
+    def __init__(self):
+      self.layer = in_nnx.WeightNorm(nnx.Linear(4, 4, rngs=nnx.Rngs(0)))
+
+    def __call__(self, x):
+      if how == 'lax.scan':
+        return jax.lax.scan(
+            lambda h, _: (self.layer(h), None), x, length=3)[0]
+      return nnx.scan(
+          lambda layer, h: layer(h), in_axes=(None, nnx.Carry),
+          out_axes=nnx.Carry, length=3)(self.layer, x)
+
+  x, model = batch((8, 4)), Walk()
+  before = model(x)
+  with pytest.raises(ValueError, match="'layer/layer/kernel' runs inside a"):
+    in_nnx.data_dependent_init(model, x)
+  np.testing.assert_array_equal(model(x), before)
