@@ -1,5 +1,6 @@
 """The pictures of a comparison."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -57,13 +58,14 @@ def through_time(
   axes = picture.subplots(
       rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
   moments = sorted({step for moment in profiles.values() for step in moment})
-  colour = colormaps['viridis'](np.linspace(0.0, 0.85, len(moments)))
+  # Without the ends, which a dark or a white page would swallow.
+  colour = colormaps['viridis'](np.linspace(0.3, 0.85, len(moments)))
   for axis, (method, kept) in zip(axes, profiles.items(), strict=False):
     for step, norms in kept.items():
       shown = np.array(norms, np.float64)  # None becomes NaN: a gap
       axis.plot(np.arange(1, len(shown) + 1), shown, linewidth=1.3,
                 color=colour[moments.index(step)])
-    axis.set_title(method, fontsize=9)
+    axis.set_title(textwrap.fill(method, 26), fontsize=9)
     axis.tick_params(labelsize=8)
     axis.spines[['top', 'right']].set_visible(False)
   for axis in axes[len(profiles):]:

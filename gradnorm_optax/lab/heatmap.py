@@ -1,6 +1,7 @@
 """Per-block norms by batch as colours."""
 
 import math
+import textwrap
 
 import numpy as np
 from matplotlib import colors
@@ -36,7 +37,7 @@ def draw(looks: list[Look]) -> Canvas:
     image = axis.imshow(shown.T, aspect='auto', norm=scale, cmap='viridis',
                         interpolation='nearest',
                         extent=(0.5, batches + 0.5, len(blocks) - 0.5, -0.5))
-    axis.set_title(title, fontsize=8)
+    axis.set_title(textwrap.fill(title, 20), fontsize=8)
     axis.set_xticks(sorted({1, (batches + 1) // 2, batches}))
     axis.tick_params(labelsize=7)
     axis.set_facecolor('0.85')  # zero or not finite

@@ -76,6 +76,11 @@ def test_holds_tables_figures_and_their_words(page, finished):
   for row in finished[1].summary.rows:
     assert all(row.method in label for label in labels)
     assert ACCURACY.show(row.score.mean) in ''.join(read.text)
+  # A picture's own figures: at every rate, not only at the one that was chosen.
+  _, sensitivity, _ = labels
+  for row in finished[1].summary.rows:
+    for point in row.sensitivity:
+      assert f'{ACCURACY.figure(point.score)} at {point.rate:g}' in sensitivity
   assert 'prefers-color-scheme: dark' in page and '@media print' in page
   assert report.INK not in page and 'currentColor' in page
   assert f'gradnorm compare {finished[1].folder}/config.toml --out' in page

@@ -27,9 +27,15 @@ def told(name: str, found: Summary, looks: Sequence[Look],
     return '; '.join(
         f'{method}, after step {max(moments)}: {ends(moments[max(moments)])}'
         for method, moments in profiles[model].items())
+  measure = found.measure
+  if kind == 'sensitivity':
+    return '; '.join(
+        f'{row.model}, {row.method}: ' + ', '.join(
+            f'{measure.figure(point.score)} at {point.rate:g}'
+            for point in row.sensitivity) for row in found.rows)
   return '; '.join(
       f'{row.model}, {row.method}: '
-      + (f'{found.measure.name} {found.measure.figure(row.score.mean)}'
+      + (f'{measure.name} {measure.figure(row.score.mean)}'
          if row.trains else 'does not train') for row in found.rows)
 
 
