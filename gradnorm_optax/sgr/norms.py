@@ -106,6 +106,11 @@ def long_term_log_norm(
     -29.301
     >>> print(f'{gn.sgr.long_term_log_norm(d, 1, relative=True):.3f}')
     -29.000
+
+  References:
+    Chernodub, Nowicki, `Sampling-based Gradient Regularization for Capturing
+    Long-Term Dependencies in Recurrent Neural Networks
+    <https://arxiv.org/abs/1606.07767>`_, 2016
   """
   if jnp.ndim(deltas) != 3:
     raise ValueError(

@@ -65,6 +65,9 @@ def regularize_by_sampling(
   does no harm. Under `optax.inject_hyperparams`, `size` belongs in
   `static_args`.
 
+  Departs from the paper in naming the thresholds, whose values it does not
+  give, and in taking whole per-example gradients, where it composes batches.
+
   Args:
     size: Number of examples to average, m.
     low: Lower end of the safe range of Q.

@@ -130,6 +130,11 @@ def long_term_gradient(
     ...     loss, jnp.array(10.), jnp.ones(2), shape=(1, 2, 1), horizon=0)
     >>> print(f'{Q:.3f} {grad:.4f}')
     1.000 0.0434
+
+  References:
+    Chernodub, Nowicki, `Sampling-based Gradient Regularization for Capturing
+    Long-Term Dependencies in Recurrent Neural Networks
+    <https://arxiv.org/abs/1606.07767>`_, 2016
   """
   name = 'long_term_gradient'
   shape = norms.check_shape(name, shape)
