@@ -219,8 +219,9 @@ def _classes(raw: Raw, positions: bool) -> Labels:
     mend = ('; set data.predict = "number" if it is a number'
             if given.dtype.kind in 'fiu' and len(names) > 20 else '')
     raise LabError(
-        f'{raw.name}: class {few!s} has {counted(counts.min(), "example")}: '
-        f'too few for training, validation and test{mend}')
+        f'{raw.name}: class {str(few)!r} has '
+        f'{counted(counts.min(), "example")}: too few for training, validation '
+        f'and test{mend}')
   shares = 100 * counts / counts.sum()
   uneven = '' if counts.max() < 3 * counts.min() else (
       f', {counts.max() / counts.min():.0f} times as common')

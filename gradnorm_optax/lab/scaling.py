@@ -4,7 +4,7 @@ import numpy as np
 
 from gradnorm_optax.lab import schema, sequences
 from gradnorm_optax.lab.errors import LabError
-from gradnorm_optax.lab.raw import Raw
+from gradnorm_optax.lab.raw import Raw, counted
 
 
 def numbers(raw: Raw, train: np.ndarray, config: schema.Data) -> np.ndarray:
@@ -43,7 +43,10 @@ def numbers(raw: Raw, train: np.ndarray, config: schema.Data) -> np.ndarray:
         strategy='median' if config.missing == 'median' else 'mean',
         keep_empty_features=True).fit(known)
     flat, known = imputer.transform(flat), imputer.transform(known)
-  scaled = StandardScaler().fit(known).transform(flat)
+  scaler = StandardScaler().fit(known)
+  scaled = scaler.transform(flat)
+  if not channels and raw.image is None:
+    _note_constant(raw, scaled, np.asarray(scaler.var_) == 0)
   if raw.lengths is not None:
     scaled[~valid.ravel()] = 0.0
   scaled = scaled.reshape(x.shape)
@@ -51,10 +54,22 @@ def numbers(raw: Raw, train: np.ndarray, config: schema.Data) -> np.ndarray:
   return scaled.astype(np.float32)
 
 
+def _note_constant(raw: Raw, scaled: np.ndarray, constant: np.ndarray) -> None:
+  """Tells of entries whose scale the training part does not know."""
+  found = np.flatnonzero(constant)
+  found = found[np.ptp(scaled[:, found], axis=0) > 0]
+  if len(found):
+    names = [str(raw.columns[i] if raw.columns else i) for i in found[:3]]
+    if len(found) > 3:
+      names.append('...')
+    raw.notes.append(f'{counted(len(found), "input")} of one value in the '
+                     f'training part alone ({", ".join(names)})')
+
+
 def _check_size(raw: Raw, values: np.ndarray, most: float) -> None:
   """Refuses what would come out as infinite, and take its column with it."""
-  large = np.abs(values).reshape(len(values), -1) > most
-  if large.any():
+  if max(np.fmax.reduce(values, None), -np.fmin.reduce(values, None)) > most:
+    large = np.abs(values).reshape(len(values), -1) > most
     row, entry = (int(i) for i in np.argwhere(large)[0])
     value = raw.x.reshape(len(values), -1)[row, entry]
     raise LabError(

@@ -133,6 +133,18 @@ def test_a_missing_name_is_one_cell(tmp_path):
           'as common') in found.description
 
 
+def test_a_name_that_the_training_part_has_not_is_told(tmp_path):
+  path = tmp_path / 'names.csv'
+  kinds = np.arange(60) % 2
+  late = data.divide(kinds, table(path))[2][0]
+  path.write_text('who,size,kind\n' + ''.join(
+      f'{"z" if i == late else "xy"[i % 3 == 0]},{i},{"ab"[kinds[i]]}\n'
+      for i in range(60)))
+  found = data.load(table(path, categorical=('who',)))
+  assert '1 input of one value in the training part alone (who=z)' in (
+      found.description)
+
+
 def test_numbers_that_are_classes_keep_their_names(tmp_path):
   path = tmp_path / 'numbers.csv'
   path.write_text('a,kind\n' + ''.join(
