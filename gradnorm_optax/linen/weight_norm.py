@@ -155,7 +155,8 @@ class WeightNorm(nn.Module):
     for path, axes in self._chosen(_plain(flat)):
       if path in lent:
         continue
-      if math.find_g(path[-1], _beside(flat, path)):
+      if any(path[:-1] + (math.g_name(path[-1], log_scale),) in flat
+             for log_scale in (False, True)):
         raise ValueError(
             f'{_NAME}: parameter {"/".join(path)!r} is weight-normalized'
             ' already. Leave it out of `where`.')
@@ -195,13 +196,12 @@ def flatten(params: Any) -> Flat:
 
 def _plain(flat: Flat) -> Flat:
   """Returns the parameters without the g that stand beside others."""
+  beside: dict[tuple[str, ...], set[str]] = {}
+  for path in flat:
+    beside.setdefault(path[:-1], set()).add(path[-1])
   lengths = {path[:-1] + (found[0],) for path in flat
-             if (found := math.find_g(path[-1], _beside(flat, path)))}
+             if (found := math.find_g(path[-1], beside[path[:-1]]))}
   return {path: leaf for path, leaf in flat.items() if path not in lengths}
-
-
-def _beside(flat: Flat, path: tuple[str, ...]) -> set[str]:
-  return {other[-1] for other in flat if other[:-1] == path[:-1]}
 
 
 def _box_like(boxed: Any, g: Any, axes: Sequence[int]) -> Any:
