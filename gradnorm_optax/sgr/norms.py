@@ -97,7 +97,8 @@ def long_term_log_norm(
 
   Raises:
     TypeError: The horizon is no integer.
-    ValueError: `deltas` has not three axes, or the horizon is out of range.
+    ValueError: `deltas` is no real array of three axes, or the horizon is out
+      of range.
 
   Examples:
     >>> import gradnorm_optax as gn, jax.numpy as jnp
@@ -112,10 +113,11 @@ def long_term_log_norm(
     Long-Term Dependencies in Recurrent Neural Networks
     <https://arxiv.org/abs/1606.07767>`_, 2016
   """
-  if jnp.ndim(deltas) != 3:
+  deltas = jnp.asarray(deltas)
+  if deltas.ndim != 3 or not jnp.issubdtype(deltas.dtype, jnp.floating):
     raise ValueError(
-        'long_term_log_norm: deltas must be (T, B, H), time first, got shape'
-        f' {jnp.shape(deltas)}.')
+        'long_term_log_norm: deltas must be (T, B, H), time first, real'
+        f' floating-point, not {deltas.dtype} of shape {deltas.shape}.')
   horizon = check_horizon('long_term_log_norm', horizon, len(deltas))
   back = lax.dynamic_index_in_dim(
       deltas, len(deltas) - 1 - horizon, keepdims=False)
@@ -237,7 +239,13 @@ def _uses(traced: Any, variable: Any) -> bool:
 
 def check_losses(losses: Any, shape: tuple[int, ...]) -> None:
   """Raises `ValueError` unless there is one loss for each example."""
-  if jnp.shape(losses) != (shape[1],):
+  if not hasattr(losses, 'dtype'):
     raise ValueError(
-        'per_example_loss must return one loss for each example, shape'
-        f' ({shape[1]},) for perturb {shape}; got {jnp.shape(losses)}.')
+        'per_example_loss must return the losses alone, one array of shape'
+        f' ({shape[1]},), not a {type(losses).__name__}.')
+  if losses.shape != (shape[1],) or (
+      not jnp.issubdtype(losses.dtype, jnp.floating)):
+    raise ValueError(
+        'per_example_loss must return one loss for each example, real'
+        f' floating-point of shape ({shape[1]},) for perturb {shape}; got'
+        f' {losses.dtype} of shape {losses.shape}.')

@@ -50,7 +50,8 @@ def regularize_by_sampling(
   like the parameters. Under `optax.masked` and `optax.partition` each part
   would choose for itself by a part of the scores. Wrong under
   `optax.MultiSteps` and `optax.apply_every`, which add up its input over steps
-  whose examples are not the same; put them behind it, around the rest.
+  whose examples are not the same, and under `optax.apply_if_finite`, which
+  expects outputs shaped like inputs; put them behind it, around the rest.
 
   It needs pool x parameters of memory. Where that is too much, use
   `gn.sgr.contributions` and `gn.sgr.select`, and take the gradient of the

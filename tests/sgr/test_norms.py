@@ -68,6 +68,8 @@ def test_bad_arguments_are_named():
   p, batch = srn.cast(p, 'float32'), srn.cast((u, t), 'float32')
   with pytest.raises(ValueError, match='time first'):
     sgr.long_term_log_norm(jnp.zeros((3, 2)), 1)
+  with pytest.raises(ValueError, match='real floating-point, not int32 of'):
+    sgr.long_term_log_norm(jnp.zeros((3, 2, 2), jnp.int32), 1)
   with pytest.raises(ValueError, match=r'horizon=8.*0 .*7'):
     sgr.long_term_log_norm(jnp.zeros((8, 2, 2)), 8)
   with pytest.raises(TypeError, match=r'horizon=1.5\): must be an integer'):
@@ -78,6 +80,10 @@ def test_bad_arguments_are_named():
     sgr.deltas(loss, p, batch, (8, 6))
   with pytest.raises(ValueError, match='one loss for each example'):
     sgr.deltas(lambda p, b, e: loss(p, b, e).mean(), p, batch, (8, 6, 5))
+  with pytest.raises(ValueError, match='losses alone.* not a tuple'):
+    sgr.deltas(lambda *a: (loss(*a), 0), p, batch, (8, 6, 5))
+  with pytest.raises(ValueError, match='real floating.*got complex64 of'):
+    sgr.deltas(lambda *a: loss(*a).astype('complex64'), p, batch, (8, 6, 5))
   for wrap in (lambda f: f, jax.jit):
     forgot = wrap(lambda p, b, e: loss(p, b, jnp.zeros((8, 6, 5))))
     for call in (lambda f: sgr.deltas(f, p, batch, (8, 6, 5)),
