@@ -113,13 +113,17 @@ class Objective:
     Returns:
       Shape (B,), or (B, T) with `positions`.
     """
-    return masked(self.each(outputs, y), self.mask(y, lengths))
+    mask = self.mask(y, lengths)
+    outputs, y = _filled(mask, outputs, y)
+    return masked(self.each(outputs, y), mask)
 
   def scores(self, outputs: ArrayLike, y: ArrayLike,
              lengths: ArrayLike | None = None,
              spread: Any = None) -> jax.Array:
     """Computes the quality of every label, 0 where it is padding."""
-    return masked(self.quality(outputs, y, spread), self.mask(y, lengths))
+    mask = self.mask(y, lengths)
+    outputs, y = _filled(mask, outputs, y)
+    return masked(self.quality(outputs, y, spread), mask)
 
   def mask(self, y: Any, lengths: Any) -> jax.Array | None:
     """Marks the labels that are no padding; None where all of them are."""
@@ -138,6 +142,19 @@ class Objective:
 def masked(values: jax.Array, mask: jax.Array | None) -> jax.Array:
   """Zeroes what is padding, whatever stands there."""
   return values if mask is None else jnp.where(mask, values, 0)
+
+
+def _filled(mask: jax.Array | None, *arrays: Any) -> Any:
+  """Repeats the first step where there is padding.
+
+  A loss may be infinite at what stands there, a logarithm of 0 for example, and
+  its gradient then NaN even behind `masked`.
+  """
+  if mask is None:
+    return arrays
+  return tuple(
+      jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - 2)), a, a[:, :1])
+      if a.shape[:2] == mask.shape else a for a in arrays)
 
 
 def classes(width: int, y: np.ndarray, lengths: np.ndarray | None = None,

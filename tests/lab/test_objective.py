@@ -1,5 +1,6 @@
 """Losses, qualities and what guessing gives, against NumPy and scikit-learn."""
 
+import dataclasses
 import io
 
 import jax
@@ -99,6 +100,19 @@ def test_masked_positions_are_a_plain_mean_over_the_others():
     assert not np.asarray(got)[~inside].any()
   y[~inside], out[~inside] = 99, np.nan  # whatever stands there
   assert np.isfinite(found.losses(out, y, lengths)).all()
+
+
+def test_a_loss_that_padding_would_spoil():
+  """The gradient of log(y) at a padded 0 would be infinity times 0."""
+  y = np.array([[1., 2, 3], [4, 0, 0]], np.float32)
+  lengths = np.array([3, 1], np.int32)
+  found = dataclasses.replace(
+      objective.numbers(y, lengths, positions=True),
+      each=lambda out, y: (out[..., 0] - jnp.log(y)) ** 2)
+  out = np.ones((2, 3, 1), np.float32)
+  gradient = jax.grad(lambda out: found.losses(out, y, lengths).sum())(out)
+  want = np.where(y > 0, 2 * (1 - np.log(np.maximum(y, 1))), 0)
+  np.testing.assert_allclose(gradient[..., 0], want, rtol=1e-6)
 
 
 @pytest.mark.parametrize('shape, positions', [
