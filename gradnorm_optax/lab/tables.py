@@ -46,7 +46,7 @@ def _file(config: schema.Data, path: pathlib.Path) -> Raw:
 
 def table(config: schema.Data, name: str, frame: Any,
           place: Callable[[int], str], y: Any = None) -> Raw:
-  """One labelled row for each example.
+  """Makes one labelled example of each row.
 
   Args:
     config: Which columns are what.
@@ -82,6 +82,10 @@ def table(config: schema.Data, name: str, frame: Any,
   listed = [column for column in inputs if _lists(frame[column])]
   if listed:
     return _listed(config, name, frame, list(inputs), listed, y, place)
+  if config.symbols:
+    raise LabError(f'{name}: data.symbols is for sequences, and '
+                   f'{inputs[0]!r} holds single values; name such columns in '
+                   'data.categorical')
   parts = []
   for column in inputs:
     part, new = _column(config, name, frame[column], place)

@@ -41,6 +41,7 @@ def table(path, **keys):
     ({'unlabeled': 'error'}, r"row 11, column 'kind': no label \(1 such"),
     ({'categorical': ()}, r"row 2, column 'city': 'Oslo' is no number; name"),
     ({'missing': 'error'}, r"row \d+, column '(age|income)': missing .*set"),
+    ({'symbols': True}, "symbols is for sequences, and 'age' holds single val"),
     ({'label': 'kinds'}, r"no column 'kinds'; the nearest .* is 'kind'"),
     ({'ignore': ('unitt',)}, r"no column 'unitt'.*'unit'"),
     ({'predict': 'number'}, r"row \d+, column 'kind': the label '[abc]' is no "
@@ -237,7 +238,8 @@ def test_source_and_path_belong_together(tmp_path):
     ({'source': 'digits', 'symbols': True}, 'symbols has no meaning'),
     ({'source': 'file', 'path': 'a.NPZ', 'categorical': ('town',)},
      'categorical has no meaning with a path that ends in .npz'),
-    ({'source': 'file', 'path': 'a.csv', 'subset': 'small'}, 'subset has no')])
+    ({'source': 'file', 'path': 'a.csv', 'subset': 'small'}, 'subset has no'),
+    ({'source': 'file', 'path': 'a.csv', 'resize': (4, 4)}, 'resize has no')])
 def test_keys_that_would_change_nothing(keys, words):
   with pytest.raises(ValueError, match=words):
     schema.Data(**keys)

@@ -56,7 +56,8 @@ class Data(Table):
     given = self.source in ('file', 'function', 'hub')
     for key, of_use in (
         ('ignore', named), ('categorical', named), ('symbols', given),
-        ('resize', self.source in ('file', 'hub', 'cifar10')),
+        ('resize', self.source in ('file', 'hub', 'cifar10') and kind not in (
+            '.csv', '.parquet', '.npz', '.npy')),
         ('subset', self.source in ('hub', 'cifar10'))):
       if getattr(self, key) and not of_use:
         what = f'a path that ends in {kind}' if kind else (
