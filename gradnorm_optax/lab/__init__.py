@@ -16,9 +16,12 @@ or a nested dictionary, and return results with `.table()` and `.plot()`:
 100
 """
 
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from gradnorm_optax.lab.errors import LabError
 
 if TYPE_CHECKING:
   from gradnorm_optax.lab.comparison import Comparison
@@ -28,7 +31,11 @@ if TYPE_CHECKING:
 
 
 def load(config: Any, overrides: Sequence[str] = ()) -> 'Config':
-  """Reads a configuration: a path, a nested dictionary, or a `Config`."""
+  """Reads a configuration: a path, a nested dictionary, or a `Config`.
+
+  Raises:
+    LabError: An unknown key, a value out of range, or another type.
+  """
   from gradnorm_optax.lab import config as lib, schema
   if isinstance(config, schema.Config):
     config = config.model_dump(exclude_none=True)
@@ -36,6 +43,8 @@ def load(config: Any, overrides: Sequence[str] = ()) -> 'Config':
     return lib.parse(
         lib.overridden({'name': 'comparison', **config}, overrides),
         overrides=overrides)
+  if not isinstance(config, str | os.PathLike):
+    raise LabError(f'a configuration is a path or a dictionary, not {config!r}')
   return lib.load(config, overrides)
 
 
@@ -53,6 +62,9 @@ def compare(config: Any, overrides: Sequence[str] = (), *,
 
   Returns:
     The comparison, with `.table()`, `.plot()` and `.summary`.
+
+  Raises:
+    LabError: A mistake in what was given, named in one line.
   """
   from gradnorm_optax.lab import comparison
   return comparison.run(
@@ -65,7 +77,12 @@ def train(config: Any, overrides: Sequence[str] = (), *,
   """Trains one model with one method: `gradnorm train`.
 
   Takes what `compare` takes; returns figures and final parameters, with
-  `.table()` and `.plot()`.
+  `.table()` and `.plot()`. A signal, as of a notebook's stop button, saves and
+  returns; the same call goes on from there.
+
+  Raises:
+    LabError: A mistake in what was given, named in one line.
+    diagnosis.Diverged: The first step and block that were not finite.
   """
   from gradnorm_optax.lab import training
   return training.run(load(config, overrides), out, fresh=fresh, quiet=quiet)
@@ -76,9 +93,12 @@ def inspect(config: Any, overrides: Sequence[str] = (), *,
             batches: int = 10) -> 'Inspection':
   """Looks at every block's gradient norm: `gradnorm inspect`.
 
-  Takes what `compare` takes, or the folder of a `train` run; returns the norms
-  before and after each method over the first `batches`, with `.table()` and
-  `.plot()`.
+  Takes what `compare` takes, or the folder of a `train` run, or one of the
+  `checkpoints/STEP` in it; returns the norms before and after each method over
+  the first `batches`, with `.table()` and `.plot()`.
+
+  Raises:
+    LabError: A mistake in what was given, named in one line.
   """
   from gradnorm_optax.lab import inspection
   if isinstance(config, str | pathlib.Path):

@@ -1,6 +1,7 @@
 """Reads a configuration: TOML file, overrides, one clear error."""
 
 import copy
+import os
 import pathlib
 import re
 import sys
@@ -17,7 +18,7 @@ from gradnorm_optax.lab.errors import LabError, nearest
 MODULES = 'modules.txt'  # of a run folder: where its own modules were found
 
 
-def load(path: str | pathlib.Path,
+def load(path: str | os.PathLike[str],
          overrides: Sequence[str] = ()) -> schema.Config:
   """Reads a configuration file.
 

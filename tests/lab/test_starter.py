@@ -60,4 +60,6 @@ def test_from_python(tiny, tmp_path):
       assert picture._repr_png_().startswith(b'\x89PNG')
   with pytest.raises(LabError, match="'stepz'; the nearest.*'steps'"):
     lab.load(raw, ['train.stepz=3'])
+  with pytest.raises(LabError, match='a path or a dictionary, not 5'):
+    lab.compare(5)
   assert lab.load(lab.load(raw)) == lab.load(raw)
