@@ -99,7 +99,7 @@ def npz(config: schema.Data, path: pathlib.Path) -> Raw:
 
 def npy(config: schema.Data, path: pathlib.Path) -> Raw:
   """Reads a pair of .npy files."""
-  labels = pathlib.Path(config.labels or '')
+  labels = pathlib.Path(config.labels or '').expanduser()
   if not labels.exists():
     raise LabError(f'[data] labels: {labels} does not exist')
   read = []

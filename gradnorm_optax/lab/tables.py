@@ -17,7 +17,7 @@ def read(config: schema.Data) -> Raw:
   """Reads what `[data]` names: a table, arrays or the user's function."""
   if config.target is not None:
     return arrays.called(config, config.target)
-  path = pathlib.Path(config.path or '')
+  path = pathlib.Path(config.path or '').expanduser()
   if not path.exists():
     here = '' if path.is_absolute() else f' in {pathlib.Path.cwd()}'
     raise LabError(f'[data] path: {path} does not exist{here}')

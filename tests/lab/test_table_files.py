@@ -114,6 +114,12 @@ def test_a_column_whose_kind_shows_late(write, rows):
     load(path)
 
 
+def test_a_table_at_home(write, tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  write('a,outcome\n' + '1,0\n2,1\n' * 20)
+  assert load('~/table.csv').train.x.shape == (28, 1)
+
+
 def test_row_numbers_may_be_left_out(write):
   path = write(',b,outcome\n' + ROWS, 'TABLE.CSV')
   assert load(path, ignore=('Unnamed: 0',)).train.x.shape == (28, 1)
