@@ -56,6 +56,13 @@ def _framed(config: schema.Data, name: str, frame: Any, y: Any,
   if called in frame and called not in config.ignore:
     raise LabError(f'{name}: the inputs hold the label\'s column {called!r} '
                    'too; drop it, or name it in data.ignore')
+  index = getattr(y, 'index', frame.index)
+  if callable(index):  # of a list
+    index = frame.index
+  if not index.equals(frame.index) and (
+      index.sort_values().equals(frame.index.sort_values())):
+    raise LabError(f'{name}: the labels have the index of the inputs in another'
+                   ' order; give labels.loc[inputs.index]')
   y = _array(name, 'labels', _listed(name, 'labels', y))
   if len(frame) != len(y):
     raise LabError(f'{name}: {len(frame)} inputs, but {len(y)} labels')

@@ -160,8 +160,8 @@ def test_arrays_of_other_packages():
   from scipy import sparse
   want = call((X, Y)).test.x
   frame = pandas.DataFrame(X, columns=['first', 'second'])
-  np.testing.assert_array_equal(
-      call((frame, pandas.Series(Y, index=Y))).test.x, want)
+  for labels in (pandas.Series(Y, index=Y), Y, list(Y)):
+    np.testing.assert_array_equal(call((frame, labels)).test.x, want)
   with pytest.raises(LabError, match=r'csr_array; give their \.toarray\(\)'):
     call((sparse.csr_array(X), Y))
 
@@ -179,6 +179,8 @@ def test_a_table_with_its_labels():
     call((frame.assign(y=Y), Y))
   with pytest.raises(LabError, match="hold the label's column 'kind' too"):
     call((frame.assign(kind=Y), pandas.Series(Y, name='kind')))
+  with pytest.raises(LabError, match=r'give labels\.loc\[inputs\.index\]'):
+    call((frame[['size']], pandas.Series(Y)[::-1]))
   for key in ('ignore', 'categorical'):
     with pytest.raises(LabError, match=f'{key} names columns, and .* ndarray'):
       call((X, Y), **{key: ('town',)})
