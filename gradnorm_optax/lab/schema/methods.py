@@ -30,7 +30,7 @@ class Sampling(Table):
   rule: Literal['sgr', 'random'] = 'sgr'
   size: PositiveInt = 20
   horizon: Share = 0.9
-  low: float = -1.0
+  low: float = -2.5  # a narrow range acts at every step and does not learn
   high: float = 1.0
   relative: bool = True
 
