@@ -59,8 +59,8 @@ def _framed(config: schema.Data, name: str, frame: Any, y: Any,
   index = getattr(y, 'index', frame.index)
   if callable(index):  # of a list
     index = frame.index
-  if not index.equals(frame.index) and (
-      index.sort_values().equals(frame.index.sort_values())):
+  if (not index.equals(frame.index) and len(index) == len(frame.index)
+      and index.is_unique and index.isin(frame.index).all()):
     raise LabError(f'{name}: the labels have the index of the inputs in another'
                    ' order; give labels.loc[inputs.index]')
   y = _array(name, 'labels', _listed(name, 'labels', y))
