@@ -168,8 +168,9 @@ def main(args: list[str] | None = None) -> int:
     code = result if isinstance(result, int) else 0
   except (Exception, signals.Stopped) as error:
     text, code = _told(error, came)
-    if text:  # empty where help was shown
-      print(f'gradnorm: {text}', file=sys.stderr)
+    if text:  # empty, or the help, where no command was given
+      print(text if text.startswith('Usage:') else f'gradnorm: {text}',
+            file=sys.stderr)
   if came and args is None:
     # All is unwound; threads that XLA still compiles in would crash the end.
     sys.stdout.flush()

@@ -57,12 +57,11 @@ def diagnose(problem: Problem, built: methods.Built, runner: Any,
   for _ in range(steps):
     after, figures = one(state)
     sizes, moves = look(state, after)
-    bad = _first_bad(sizes)
+    bad = _bad(sizes)
     if bad or not jnp.isfinite(figures.loss):
-      where = f'block {bad}' if bad else 'the loss'
       return Diverged(
-          f'step {int(after.step)}: {where} is not finite any more (loss '
-          f'{float(figures.loss):.3g}, gradient norm '
+          f'step {int(after.step)}: {bad or "the loss is"} not finite any more '
+          f'(loss {float(figures.loss):.3g}, gradient norm '
           f'{float(figures.gradient):.3g}){last}. Lower the learning rate, '
           'set clip, normalize, or run.non_finite = "skip"')
     name, size = max(_flat(moves), key=lambda item: item[1])
@@ -93,7 +92,17 @@ def _flat(norms: dict[str, Any]) -> list[tuple[str, float]]:
   return found
 
 
-def _first_bad(norms: dict[str, Any]) -> str | None:
-  """The first block whose norm is not finite."""
-  return next((name for name, value in _flat(norms)
-               if not math.isfinite(value)), None)
+def _bad(norms: dict[str, Any]) -> str:
+  """Names the first block whose norm is not finite; '' if there is none.
+
+  >>> _bad({'a': 1.0, 'b': math.inf, 'c': math.nan}), _bad({'a': 1.0})
+  ('block b, with 1 more, is', '')
+  """
+  blocks = _flat(norms)
+  bad = [name for name, value in blocks if not math.isfinite(value)]
+  if not bad:
+    return ''
+  # A loss that is no number spoils all at once: the first is then no culprit.
+  others = ('' if len(bad) == 1 else ', as all others,'
+            if len(bad) == len(blocks) else f', with {len(bad) - 1} more,')
+  return f'block {bad[0]}{others} is'

@@ -41,6 +41,11 @@ def test_missing_later_package():
   assert 'pip install "gradnorm_optax[lab]"' in done.stderr
 
 
+def test_no_command_shows_the_help(gradnorm):
+  code, out, err = gradnorm()
+  assert code == 2 and (out + err).startswith('Usage: ')
+
+
 def test_unknown_command(gradnorm):
   code, _, err = gradnorm('compre')
   assert code == 2 and 'compare' in err and err.count('\n') == 1

@@ -139,7 +139,7 @@ def test_a_rate_that_explodes_is_diagnosed(file, gradnorm, tmp_path):
       'train', file, '--out', tmp_path, '--set', 'run.method=adam', '--set',
       'run.learning_rate=1e37', '--set', 'train.schedule=constant')
   assert code == 3 and err.count('\n') == 1
-  assert 'step 2: block layer01 is not finite any more' in err
+  assert 'step 2: block layer01, as all others, is not finite any more' in err
   assert 'the step before moved layer01 most' in err
   assert 'Lower the learning rate' in err
 
