@@ -73,7 +73,7 @@ def source_digest() -> str:
   shown = {'cli.py', 'table.py', 'figures.py', 'stats.py', 'results.py',
            'comparison.py', 'summary.py', 'provenance.py', 'verdict.py',
            'artifacts.py', 'progress.py', 'findings.py', 'heatmap.py',
-           'runner.py', 'starter.py'}
+           'runner.py', 'signals.py', 'starter.py'}
   for path in sorted(root.rglob('*.py')):
     inside = path.relative_to(root).as_posix()
     if inside.startswith('lab/') and (
