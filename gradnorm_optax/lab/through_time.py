@@ -34,8 +34,9 @@ def shape(problem: Problem, x: Any) -> tuple[int, int, int]:
         'these are of unequal length; cut them to one length')
   if not has_time(problem):
     raise LabError(
-        'sampling and pascanu need a recurrent model (kind = "recurrent"), '
-        'whose gradient through time can be looked at')
+        'sampling and pascanu need a recurrent model, whose gradient through '
+        'time can be looked at: kind = "recurrent", or your own whose __call__ '
+        'takes `perturb` and which has `perturb_shape(steps, batch)`')
   image: Any = getattr(problem.module, 'image', None)
   flat = image is not None and jnp.issubdtype(x.dtype, jnp.floating)
   return problem.module.perturb_shape(

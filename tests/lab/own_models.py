@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn, nnx
 
@@ -228,3 +229,42 @@ def linen_with_rngs(outputs, rngs):
 
 def plain(outputs):
   return nn.Dense(outputs)
+
+
+class Simple(nn.Module):
+  """A simple recurrent net of symbols whose pre-activations can be moved."""
+
+  outputs: int
+
+  @nn.nowrap
+  def perturb_shape(self, steps, batch):
+    return steps, batch, 6
+
+  @nn.compact
+  def __call__(self, x, perturb=None):
+    a = jnp.swapaxes(nn.Dense(6)(jax.nn.one_hot(x, 6)), 0, 1)
+    kernel = self.param('kernel', nn.initializers.orthogonal(), (6, 6))
+    a = a if perturb is None else a + perturb
+    z, _ = jax.lax.scan(
+        lambda z, a: (jnp.tanh(a + z @ kernel), None), jnp.zeros_like(a[0]), a)
+    return nn.Dense(self.outputs)(z)[:, None]
+
+
+class NnxSimple(nnx.Module):
+  """The same for NNX."""
+
+  def __init__(self, outputs, *, rngs):
+    self.into = nnx.Linear(6, 6, rngs=rngs)
+    self.kernel = nnx.Param(
+        nnx.initializers.orthogonal()(rngs.params(), (6, 6)))
+    self.head = nnx.Linear(6, outputs, rngs=rngs)
+
+  def perturb_shape(self, steps, batch):
+    return steps, batch, 6
+
+  def __call__(self, x, perturb=None):
+    a = jnp.swapaxes(self.into(jax.nn.one_hot(x, 6)), 0, 1)
+    a = a if perturb is None else a + perturb
+    z, _ = jax.lax.scan(lambda z, a: (
+        jnp.tanh(a + z @ self.kernel[...]), None), jnp.zeros_like(a[0]), a)
+    return self.head(z)[:, None]

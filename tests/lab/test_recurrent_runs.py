@@ -108,6 +108,17 @@ def ragged():
       np.arange(60) % 3)
 
 
+@pytest.mark.parametrize('name', ['Simple', 'NnxSimple'])
+def test_an_own_net_that_takes_perturb(name):
+  """Its examples are chosen, and its gradient followed through time."""
+  trainer = training.Trainer(lab.load({**CONFIG, 'models': {'mine': {
+      'kind': 'target', 'target': f'own_models:{name}'}}}))
+  state, figures = trainer.one(trainer.start())
+  assert np.isfinite(figures.choice.q) and figures.choice.kept.shape == (4,)
+  norms = trainer.profile(state)
+  assert len(norms) == 20 and norms[0] < norms[-1]
+
+
 def test_unequal_lengths_cannot_be_sampled(tmp_path):
   config = {**CONFIG, 'data': {
       'source': 'function', 'target': f'{__name__}:ragged'}}

@@ -28,6 +28,11 @@ class FromLinen(NamedTuple):
   module: nn.Module
   modes: tuple[str, ...]
 
+  @property
+  def perturb_shape(self) -> Any:
+    """The module's, if it lets its gradient through time be looked at."""
+    return self.module.perturb_shape  # type: ignore[attr-defined]
+
   def init(self, key: jax.Array, x: jax.Array, train: bool = False,
            **options: Any) -> Any:
     """Draws the variables."""

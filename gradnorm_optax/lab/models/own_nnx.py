@@ -45,6 +45,11 @@ class FromNnx:
     self._modes = calls.modes(call.__call__)
     _check_attributes(self.module)
 
+  @property
+  def perturb_shape(self) -> Any:
+    """The model's, if it lets its gradient through time be looked at."""
+    return self.module.perturb_shape
+
   def init(self, key: jax.Array, x: jax.Array, train: bool = False,
            **options: Any) -> Variables:
     """Draws the variables; the examples are not needed."""
