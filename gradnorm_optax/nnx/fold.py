@@ -21,8 +21,8 @@ def fold(model: Any) -> Any:
     tree, with equal outputs.
 
   Raises:
-    ValueError: There is nothing to fold, or a weight is tied to a layer outside
-      its `WeightNorm`.
+    ValueError: There is nothing to fold, or a weight is used outside its
+      `WeightNorm` too.
 
   Examples:
     >>> import gradnorm_optax.nnx as gnn
@@ -41,12 +41,14 @@ def fold(model: Any) -> Any:
   places = collections.Counter(
       id(value) for node in nodes if isinstance(node, nnx.Module)
       for value in vars(node).values())
+  outside = _outside(model, wrappers)
   for wrapper in wrappers:
     for weight in weights(wrapper):
-      if places[id(weight.v)] > len(weight.holders):
+      if id(weight.v) in outside or (
+          places[id(weight.v)] > len(weight.holders)):
         raise ValueError(
-            f'fold: {weight.path!r} is tied to a layer outside its WeightNorm,'
-            ' which would get w too. Put both into one WeightNorm.')
+            f'fold: {weight.path!r} is used outside its WeightNorm too, where'
+            ' it would become w. Put both uses into one WeightNorm.')
       w = formed(wrapper, weight)
       weight.v.set_value(w.astype(weight.v[...].dtype))
       delattr(weight.owner, weight.g_name)
@@ -57,6 +59,17 @@ def fold(model: Any) -> Any:
         if bare is not value:
           setattr(node, name, bare)
   return _unwrap(model)
+
+
+def _outside(model: Any, wrappers: list[WeightNorm]) -> set[int]:
+  """Returns ids of what can be reached without entering a wrapper."""
+  layers = [wrapper.layer for wrapper in wrappers]
+  for wrapper in wrappers:
+    vars(wrapper)['layer'] = None
+  found = {id(node) for _, node in nnx.iter_graph(model)}
+  for wrapper, layer in zip(wrappers, layers, strict=True):
+    vars(wrapper)['layer'] = layer
+  return found
 
 
 def _unwrap(node: Any) -> Any:

@@ -91,12 +91,13 @@ def test_a_kernel_held_twice_is_replaced_in_both_places():
     in_nnx.data_dependent_init(model, x)
 
 
-def test_fold_refuses_a_weight_with_two_lengths():
-  pair = Tied()
-  model = nnx.Sequential(
-      in_nnx.WeightNorm(pair.a), jnp.tanh, in_nnx.WeightNorm(pair.b))
-  with pytest.raises(ValueError, match="'kernel' is tied to a layer outside"):
-    in_nnx.fold(model)
+def test_fold_refuses_weights_that_are_used_outside_too():
+  pair, alone = Tied(), nnx.Linear(4, 4, rngs=nnx.Rngs(0))
+  for model in (
+      nnx.Sequential(in_nnx.WeightNorm(pair.a), in_nnx.WeightNorm(pair.b)),
+      nnx.Sequential(alone, in_nnx.WeightNorm(alone))):
+    with pytest.raises(ValueError, match="'kernel' is used outside its"):
+      in_nnx.fold(model)
 
 
 def test_a_g_of_another_shape_is_named():
