@@ -4,9 +4,10 @@ import os
 import pathlib
 import shlex
 import sys
+import traceback
 from typing import Annotated, Any
 
-from gradnorm_optax.lab import signals
+from gradnorm_optax.lab import signals, targets
 from gradnorm_optax.lab.errors import LabError
 
 try:
@@ -171,8 +172,9 @@ def main(args: list[str] | None = None) -> int:
     if text:  # empty, or the help, where no command was given
       print(text if text.startswith('Usage:') else f'gradnorm: {text}',
             file=sys.stderr)
-  if came and args is None:
-    # All is unwound; threads that XLA still compiles in would crash the end.
+  if code and args is None:
+    # All is unwound; threads in which XLA still compiles would crash the end,
+    # and those in which orbax writes print their own errors.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -187,8 +189,8 @@ def _told(error: BaseException, came: list[int]) -> tuple[str, int]:
   if came:
     return ('interrupted; what was finished is kept, the same command goes on '
             'from there', 128 + came[0])
-  if isinstance(error, ModuleNotFoundError) and not (
-      error.name or '').startswith('gradnorm_optax'):
+  if isinstance(error, ModuleNotFoundError) and targets.installed(
+      traceback.extract_tb(error.__traceback__)[-1].filename):
     return f'{error}: {INSTALL}', 2
   if hasattr(error, 'format_message'):
     return error.format_message(), 2

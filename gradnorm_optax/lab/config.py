@@ -51,10 +51,12 @@ def load(path: str | os.PathLike[str],
     raise LabError(f'{path}: not valid TOML: {error}') from error
   raw = overridden(raw, overrides)
   kept = path.with_name(MODULES)
-  for folder in (*(kept.read_text().splitlines() if kept.exists() else ()),
-                 str(path.parent.resolve()), str(pathlib.Path.cwd())):
-    if folder not in sys.path:
-      sys.path.insert(0, folder)
+  places = (*(kept.read_text().splitlines() if kept.exists() else ()),
+            str(path.parent.resolve()), str(pathlib.Path.cwd()))
+  # To the front, and in this order: other configurations have been here, and
+  # the current folder may hold modules of the same names.
+  sys.path[:] = [*dict.fromkeys(places), *(
+      folder for folder in sys.path if folder not in places)]
   raw.setdefault('name', _name(path))
   return parse(raw, str(path), overrides)
 

@@ -59,11 +59,16 @@ def diagnose(problem: Problem, built: methods.Built, runner: Any,
     sizes, moves = look(state, after)
     bad = _bad(sizes)
     if bad or not jnp.isfinite(figures.loss):
+      # The figures are those of the parameters before the step.
+      if not state.step and not jnp.isfinite(figures.loss):
+        mend = 'No step was taken before: look at the data and the loss'
+      else:
+        mend = ('Lower the learning rate, set clip, normalize, or '
+                'run.non_finite = "skip"')
       return Diverged(
           f'step {int(after.step)}: {bad or "the loss is"} not finite any more '
           f'(loss {float(figures.loss):.3g}, gradient norm '
-          f'{float(figures.gradient):.3g}){last}. Lower the learning rate, '
-          'set clip, normalize, or run.non_finite = "skip"')
+          f'{float(figures.gradient):.3g}){last}. {mend}')
     name, size = max(_flat(moves), key=lambda item: item[1])
     last = f'; the step before moved {name} most, by {size:.3g}'
     state = after

@@ -106,7 +106,10 @@ def _panels(found: Summary, plot: Any, label: str) -> Canvas:
     if plot is _sensitivity:
       rates = sorted({point.rate for row in found.rows if row.model == model
                       for point in row.sensitivity})
-      axis.set_xticks(rates, [f'{rate:g}' for rate in rates])
+      # No more names than fit side by side.
+      every = -(-len(rates) // 6)
+      axis.set_xticks(rates, [
+          '' if i % every else f'{rate:g}' for i, rate in enumerate(rates)])
       axis.minorticks_off()
     axis.spines[['top', 'right']].set_visible(False)
   for axis in axes[::columns]:

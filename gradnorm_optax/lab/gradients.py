@@ -65,6 +65,9 @@ def _plain(problem: Problem, params: Any, extra: Any, batch: Split,
     return (loss + share * more, extra, jax.tree.map(
         lambda t, g: t + (share * g).astype(t.dtype), total, gradient)), None
 
-  start = jnp.float32(0), extra, optax.tree.zeros_like(params)
-  (loss, extra, total), _ = lax.scan(part, start, (pieces, held / held.sum()))
-  return loss, extra, total
+  # At least float32: many small parts vanish in a narrow sum.
+  empty = jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.promote_types(
+      p.dtype, jnp.float32)), params)
+  (loss, extra, total), _ = lax.scan(
+      part, (jnp.float32(0), extra, empty), (pieces, held / held.sum()))
+  return loss, extra, optax.tree.cast_like(total, params)

@@ -20,7 +20,8 @@ def render(found: Summary) -> Page:
   head = text.Text(f'{found.title}\n', style='bold')
   head.append(
       f'{found.data}; {found.steps} steps; learning rate chosen on '
-      f'{found.tune_seeds} seeds, results on {found.seeds} fresh ones; '
+      f'{found.tune_seeds} seed{"s" if found.tune_seeds > 1 else ""}, results '
+      f'on {found.seeds} fresh {"ones" if found.seeds > 1 else "one"}; '
       f'guessing gives {found.measure.figure(found.chance)}',
       style='not bold dim')
   parts: list[console.RenderableType] = [head]

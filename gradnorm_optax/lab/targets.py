@@ -1,9 +1,11 @@
 """The user's own code, named `package.module:function`."""
 
+import ast
 import contextlib
 import functools
 import hashlib
 import importlib.machinery
+import importlib.util
 import os
 import pathlib
 import re
@@ -79,12 +81,41 @@ def importing(what: str) -> Iterator[None]:
 
 
 def digest(name: str) -> str:
-  """A digest of the file that it stands in, as it was when first asked for."""
-  module = sys.modules.get(name.partition(':')[0])
-  path = getattr(module, '__file__', None)
-  if path is None or not pathlib.Path(path).exists():
-    return ''
-  return _digest(path)
+  """A digest of the file that it stands in and of the user's that this imports.
+
+  Files count as they were when first asked for; packages that are installed do
+  not count.
+  """
+  found: dict[str, str] = {}
+  waiting = [name.partition(':')[0]] if ':' in name else []
+  while waiting:
+    module = waiting.pop()
+    path = getattr(sys.modules.get(module), '__file__', None) or ''
+    if path in found or not path.endswith('.py') or installed(path):
+      continue
+    found[path] = _digest(path)
+    waiting += _imports(path, getattr(
+        sys.modules[module], '__package__', None) or '')
+  return '-'.join(sorted(found.values()))
+
+
+def _imports(path: str, package: str) -> list[str]:
+  """The modules that a file may import, and the packages that they lie in."""
+  try:
+    tree = ast.parse(pathlib.Path(path).read_bytes())
+  except SyntaxError:  # it is being edited; what was imported was whole
+    return []
+  found = []
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Import):
+      found += [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+      base = node.module or ''
+      if node.level:
+        base = importlib.util.resolve_name('.' * node.level + base, package)
+      found += [base, *(f'{base}.{alias.name}' for alias in node.names)]
+  return [name.rsplit('.', up)[0] for name in found
+          for up in range(name.count('.') + 1)]
 
 
 @functools.cache
@@ -92,12 +123,17 @@ def _digest(path: str) -> str:
   return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()[:16]
 
 
+def installed(path: str) -> bool:
+  """Whether a file is of this package, of another one or of Python itself."""
+  return any(part in path for part in (
+      str(pathlib.Path(__file__).parents[1]),
+      str(pathlib.Path(os.__file__).parent), 'site-packages', '<frozen'))
+
+
 def place(error: BaseException) -> str:
   """Where in the user's code something was raised: ' (file, line n)', or ''."""
-  ours = [str(pathlib.Path(__file__).parents[1]), str(
-      pathlib.Path(os.__file__).parent), 'site-packages', '<frozen']
   frames = [frame for frame in traceback.extract_tb(error.__traceback__)
-            if not any(part in frame.filename for part in ours)]
+            if not installed(frame.filename)]
   if not frames:
     return ''
   last = frames[-1]

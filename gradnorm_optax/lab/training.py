@@ -71,9 +71,16 @@ class Trained:
     return shown
 
   def plot(self) -> dict[str, Any]:
-    """The figures: {name: matplotlib figure}."""
+    """The figures: {name: matplotlib figure}; `through_time` of recurrent ones.
+    """
     from gradnorm_optax.lab import figures
-    return {'training': figures.training(self.rows)}
+    found = {'training': figures.training(self.rows)}
+    if self.profiles:
+      places = np.linspace(0, len(self.profiles) - 1, 4).round().astype(int)
+      kept = [self.profiles[place] for place in np.unique(places)]
+      found['through_time'] = figures.through_time(
+          {'gradient': {row['step']: row['log_norms'] for row in kept}})
+    return found
 
 
 class Trainer:

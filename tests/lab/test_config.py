@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import sys
 
 import pytest
 
@@ -104,6 +105,20 @@ def test_encodings_and_names_of_files(gradnorm, tmp_path, tiny_text):
   path.write_bytes('title = "caf\xe9"\n'.encode('latin-1'))
   code, _, err = gradnorm('compare', path)
   assert code == 2 and 'not UTF-8 text' in err and err.count('\n') == 1
+
+
+def test_modules_beside_a_configuration_come_first(
+    tmp_path, monkeypatch, tiny_text):
+  for name in ('here', 'there'):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / 'config.toml').write_text(tiny_text)
+  monkeypatch.setattr(sys, 'path', list(sys.path))
+  monkeypatch.chdir(tmp_path / 'here')
+  for name in ('there', 'here', 'there'):
+    config.load(tmp_path / name / 'config.toml')
+    assert sys.path[0] == str((tmp_path / name).resolve())
+  assert sys.path.count(sys.path[0]) == 1
+  assert sys.path[1] == str((tmp_path / 'here').resolve())
 
 
 def test_overrides_and_resolved_config(tiny, tmp_path):

@@ -1,5 +1,7 @@
 """The user's code by its name: found, or one clear line."""
 
+import sys
+
 import pytest
 
 from gradnorm_optax.lab import targets
@@ -22,6 +24,28 @@ def test_modules_that_cannot_be_imported(tmp_path, monkeypatch, text, words):
   (tmp_path / 'own_broken.py').write_text(text)
   with pytest.raises(LabError, match=words):
     targets.load('own_broken:f')
+
+
+def test_a_digest_holds_what_the_file_imports(tmp_path, monkeypatch):
+  monkeypatch.syspath_prepend(tmp_path)
+  package = tmp_path / 'own_package'
+  package.mkdir()
+  (package / '__init__.py').write_text('')
+  (package / 'net.py').write_text(
+      'import json\nfrom . import layers\ndef f(): return layers.width\n')
+  (tmp_path / 'own_other.py').write_text('')
+
+  def found(width):
+    (package / 'layers.py').write_text(f'import own_other\nwidth = {width}\n')
+    for name in [name for name in sys.modules if name.startswith('own_')]:
+      del sys.modules[name]
+    targets._digest.cache_clear()
+    assert targets.load('own_package.net:f')() == width
+    return targets.digest('own_package.net:f')
+
+  first, second = found(1), found(23)
+  assert first != second and first == found(1)
+  assert len(first.split('-')) == 4  # the package, two of its files, own_other
 
 
 def test_a_module_beside_each_of_two_configurations(tmp_path, monkeypatch):

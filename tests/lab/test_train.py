@@ -9,11 +9,12 @@ import sys
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from benchmarks import kills
-from gradnorm_optax.lab import board as board_lib, config, training
+from gradnorm_optax.lab import board as board_lib, config, gradients, training
 from gradnorm_optax.lab.checkpoints import Checkpoints
 from gradnorm_optax.lab.errors import LabError
 
@@ -231,10 +232,12 @@ def test_a_disk_that_fills_up_is_one_line(file, tmp_path, command, what):
       'import resource, sys\n'
       'resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n'
       'from gradnorm_optax.lab import cli\n'
-      f'cli.main([{command!r}, {str(file)!r}, "--out", {str(tmp_path)!r}, '
+      f'sys.argv[1:] = [{command!r}, {str(file)!r}, "--out", '
+      f'{str(tmp_path)!r}, '
       '"--set", "compare.seeds=1", "--set", "compare.tune_seeds=1", "--set", '
       '"compare.learning_rates=[0.01]", "--set", "compare.timing_rounds=2", '
-      '"--set", "compare.look=0"])')
+      '"--set", "compare.look=0"]\n'
+      'cli.main()')
   done = subprocess.run([sys.executable, '-c', limited], capture_output=True,
                         text=True, timeout=120)
   assert done.returncode == 2, done.stderr
@@ -253,6 +256,22 @@ def test_accumulated_parts_give_the_whole_batch_gradient(file, tmp_path):
   assert one.rows[0]['loss'] == pytest.approx(four.rows[0]['loss'], rel=1e-4)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4),
                one.params, four.params)
+
+
+def test_accumulated_parts_of_narrow_parameters_do_not_vanish(file):
+  trainer = training.Trainer(config.load(file))
+  made, state = trainer.problem, trainer.start()
+  narrow = jax.tree.map(lambda p: p.astype(jnp.bfloat16),
+                        trainer.built.unwrap(state.params))
+  batch = jax.tree.map(lambda a: a[:256], trainer.dataset.train)
+  whole, parts = (jax.jit(lambda p, n=n: gradients.take(
+      made, trainer.built, p, {}, batch, n, None)[2])(narrow) for n in (1, 256))
+
+  def error(a, b):
+    assert a.dtype == b.dtype == jnp.bfloat16
+    a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
+    return abs(a - b).max() / abs(a).max()
+  assert max(jax.tree.leaves(jax.tree.map(error, whole, parts))) < 0.03
 
 
 def test_bfloat16_computes_and_keeps_float32_parameters(file, tmp_path):
