@@ -1,7 +1,9 @@
 """One strict environment for every test.
 
-Eight virtual devices, a compilation cache shared by the workers, warnings as
-errors (pyproject.toml), and strict dtype and rank promotion: our own code never
+Eight virtual devices, a compilation cache shared by the workers, machine code
+that XLA does not polish (compiling is what the tests wait for; `.ci/run` runs
+them on the newest Python with its own level, 3), warnings as errors
+(pyproject.toml), and strict dtype and rank promotion: our own code never
 relies on implicit promotion. Code that does (Flax, optax's own optimizers) is
 called inside `jax.numpy_dtype_promotion("standard")`; a folder of tests that is
 about such code lifts the rule in a conftest of its own.
@@ -11,10 +13,11 @@ import os
 import pathlib
 import tempfile
 
+_FLAGS = os.environ.get('XLA_FLAGS', '')
+if '--xla_backend_optimization_level' not in _FLAGS:
+  _FLAGS += ' --xla_backend_optimization_level=0'
 os.environ['XLA_FLAGS'] = (
-    os.environ.get('XLA_FLAGS', '')
-    + ' --xla_force_host_platform_device_count=8'
-)
+    f'{_FLAGS} --xla_force_host_platform_device_count=8')
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 
 import jax

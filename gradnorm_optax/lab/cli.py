@@ -161,6 +161,7 @@ def _one_thread_per_trial() -> None:
 def main(args: list[str] | None = None) -> int:
   """Runs the command; a user's mistake is one line and exit code 2."""
   came: list[int] = []
+  told = ''
   try:
     if typer is None:
       raise LabError(INSTALL)
@@ -168,15 +169,19 @@ def main(args: list[str] | None = None) -> int:
       result = _app()(args=args, standalone_mode=False)
     code = result if isinstance(result, int) else 0
   except (Exception, signals.Stopped) as error:
-    text, code = _told(error, came)
-    if text:  # empty, or the help, where no command was given
-      print(text if text.startswith('Usage:') else f'gradnorm: {text}',
-            file=sys.stderr)
+    told, code = _told(error, came)
+    if told and not told.startswith('Usage:'):  # the help is no message
+      told = f'gradnorm: {told}'
+  console = sys.stderr
   if code and args is None:
-    # All is unwound; threads in which XLA still compiles would crash the end,
-    # and those in which orbax writes print their own errors.
+    # Threads of orbax that were still writing print their own errors.
+    sys.stderr = open(os.devnull, 'w')
+  if told:
+    console.write(f'{told}\n')
+  if code and args is None:
+    # All is unwound; threads in which XLA still compiles would crash the end.
     sys.stdout.flush()
-    sys.stderr.flush()
+    console.flush()
     os._exit(code)
   sys.exit(code)
 

@@ -75,14 +75,14 @@ def test_gradient_is_that_of_the_kept_examples(trained):
   loss = through_time.per_example_loss(problem)
   choice = jax.tree.map(lambda a: a[0], figures.choice)
   with jax.numpy_dtype_promotion('standard'):
-    s, q = sgr.contributions(
-        loss, state.params, pool, shape=through_time.shape(problem, pool.x),
-        horizon=round(0.9 * 19), probe=4, relative=True)
+    s, q = jax.jit(lambda params: sgr.contributions(
+        loss, params, pool, shape=through_time.shape(problem, pool.x),
+        horizon=round(0.9 * 19), probe=4, relative=True))(state.params)
     assert choice.q == pytest.approx(float(q), abs=1e-4)
     assert set(choice.kept) == set(np.argsort(np.asarray(s))[-4:])
     kept = jax.tree.map(lambda a: a[choice.kept], pool)
-    gradient = jax.grad(lambda w: loss(w, kept, jnp.zeros(
-        through_time.shape(problem, kept.x))).mean())(state.params)
+    gradient = jax.jit(jax.grad(lambda w: loss(w, kept, jnp.zeros(
+        through_time.shape(problem, kept.x))).mean()))(state.params)
     norm = np.sqrt(sum(float((g ** 2).sum()) for g in jax.tree.leaves(
         gradient)))
   assert figures.gradient[0] == pytest.approx(norm, rel=1e-4)
