@@ -13,11 +13,11 @@ import os
 import pathlib
 import tempfile
 
-_FLAGS = os.environ.get('XLA_FLAGS', '')
-if '--xla_backend_optimization_level' not in _FLAGS:
-  _FLAGS += ' --xla_backend_optimization_level=0'
-os.environ['XLA_FLAGS'] = (
-    f'{_FLAGS} --xla_force_host_platform_device_count=8')
+os.environ['XLA_FLAGS'] = (  # of two values of a flag the later one holds
+    '--xla_backend_optimization_level=0 '
+    + os.environ.get('XLA_FLAGS', '')
+    + ' --xla_force_host_platform_device_count=8'
+)
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 
 import jax

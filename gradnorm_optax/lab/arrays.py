@@ -1,72 +1,15 @@
-"""The user's arrays, from files or from a function of theirs."""
+"""The user's arrays: read from files, checked, padded."""
 
 import contextlib
-import inspect
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from gradnorm_optax.lab import schema, sequences, targets
+from gradnorm_optax.lab import schema, sequences
 from gradnorm_optax.lab.errors import LabError, nearest
 from gradnorm_optax.lab.raw import Raw
-
-MEND = '(inputs, labels) or (inputs, labels, lengths)'
-
-
-def called(config: schema.Data, name: str) -> Raw:
-  """Calls the user's function; what it raises stays as it is."""
-  function = targets.load(name)
-  if not callable(function):
-    raise LabError(f'[data] target: {name!r} is {_kind(function)}, not a '
-                   f'function that returns {MEND}')
-  try:
-    inspect.signature(function).bind()
-  except TypeError as error:
-    raise LabError(f'[data] target: {name!r} is called without arguments: '
-                   f'{error}; give them defaults') from error
-  except ValueError:  # a signature that cannot be looked at
-    pass
-  with targets.importing(f'[data] target: {name!r}'):
-    given = function()
-  if not isinstance(given, tuple) or len(given) not in (2, 3):
-    raise LabError(f'[data] target: {name!r} must return {MEND}, not '
-                   + (f'{len(given)} values' if isinstance(given, tuple)
-                      else _kind(given)))
-  if hasattr(given[0], 'iloc') and hasattr(given[0], 'columns'):
-    return _framed(config, name, *given)
-  for key in ('ignore', 'categorical'):
-    if getattr(config, key):
-      raise LabError(f'[data] {key} names columns, and {name!r} returned '
-                     f'inputs without names, {_kind(given[0])}; return a '
-                     f'pandas table, or leave {key} out')
-  return _arrays(config, name, *given)
-
-
-def _framed(config: schema.Data, name: str, frame: Any, y: Any,
-            lengths: Any = None) -> Raw:
-  """Reads inputs that are a pandas table, whose columns have names."""
-  from gradnorm_optax.lab import tables
-  if lengths is not None:
-    raise LabError(f'{name}: a table has no lengths; give sequences as a list '
-                   'of arrays')
-  frame = frame.rename(columns=str)
-  called = str(getattr(y, 'name', None) or config.label)
-  if called in frame and called not in config.ignore:
-    raise LabError(f'{name}: the inputs hold the label\'s column {called!r} '
-                   'too; drop it, or name it in data.ignore')
-  index = getattr(y, 'index', frame.index)
-  if callable(index):  # of a list
-    index = frame.index
-  if (not index.equals(frame.index) and len(index) == len(frame.index)
-      and index.is_unique and index.isin(frame.index).all()):
-    raise LabError(f'{name}: the labels have the index of the inputs in another'
-                   ' order; give labels.loc[inputs.index]')
-  y = _array(name, 'labels', _listed(name, 'labels', y))
-  if len(frame) != len(y):
-    raise LabError(f'{name}: {len(frame)} inputs, but {len(y)} labels')
-  return tables.table(config, name, frame, lambda row: f'{name}: row {row}', y)
 
 
 @contextlib.contextmanager
@@ -101,7 +44,7 @@ def npz(config: schema.Data, path: pathlib.Path) -> Raw:
         raise LabError(f'{path}: no array {name!r}{nearest(name, archive)}')
     lengths = archive['lengths'] if 'lengths' in archive else None
     x, y = archive[config.inputs], archive[config.label]
-  return _arrays(config, str(path), x, y, lengths)
+  return checked(config, str(path), x, y, lengths)
 
 
 def npy(config: schema.Data, path: pathlib.Path) -> Raw:
@@ -115,10 +58,10 @@ def npy(config: schema.Data, path: pathlib.Path) -> Raw:
       if not isinstance(found, np.ndarray):
         raise LabError(f'{file}: an archive, not one array; call it .npz')
       read.append(found)
-  return _arrays(config, str(path), *read)
+  return checked(config, str(path), *read)
 
 
-def _listed(name: str, which: str, values: Any) -> Any:
+def listed(name: str, which: str, values: Any) -> Any:
   """The values as an array or a list; refuses what has no examples."""
   if not isinstance(values, np.ndarray | list | tuple) and hasattr(
       values, '__array__'):
@@ -137,12 +80,12 @@ def _listed(name: str, which: str, values: Any) -> Any:
           else isinstance(values, list | tuple)):
     raise LabError(
         f'{name}: the {which} must be an array or a list with one entry for '
-        f'each example, not {_kind(values)}'
+        f'each example, not {kind(values)}'
         + (f'; give their {mend}' if mend else ''))
   return values
 
 
-def _kind(value: Any) -> str:
+def kind(value: Any) -> str:
   """What a value is, for a message."""
   if value is None:
     return 'None'
@@ -151,7 +94,7 @@ def _kind(value: Any) -> str:
   return type(value).__name__
 
 
-def _array(name: str, which: str, values: Any) -> np.ndarray:
+def array(name: str, which: str, values: Any) -> np.ndarray:
   """The values as one array, also where it was an array of arrays."""
   if isinstance(values, np.ndarray) and values.dtype == object and np.ndim(
       values[0]) and len({np.shape(one) for one in values}) == 1:
@@ -163,21 +106,21 @@ def _array(name: str, which: str, values: Any) -> np.ndarray:
                    f'{str(error).splitlines()[0]}') from error
 
 
-def _arrays(config: schema.Data, name: str, x: Any, y: Any,
+def checked(config: schema.Data, name: str, x: Any, y: Any,
             lengths: Any = None) -> Raw:
   """Checks arrays or lists of sequences: one label for each example."""
   def where(example: int, entry: int | None) -> str:
     place = '' if entry is None else f', entry {entry}'
     return f'{name}: example {example}{place}'
 
-  x, y = _listed(name, 'inputs', x), _listed(name, 'labels', y)
+  x, y = listed(name, 'inputs', x), listed(name, 'labels', y)
   if len(x) != len(y):
     raise LabError(f'{name}: {len(x)} inputs, but {len(y)} labels')
   if not len(x):
     raise LabError(f'{name}: no examples')
   if lengths is None and sequences.ragged(x):
     return padded(config, name, x, y, where)
-  x, y = _array(name, 'inputs', x), _array(name, 'labels', y)
+  x, y = array(name, 'inputs', x), array(name, 'labels', y)
   if x.dtype == object:
     x = _numbers(x, where)
   elif x.dtype.name == 'bfloat16':
@@ -187,7 +130,7 @@ def _arrays(config: schema.Data, name: str, x: Any, y: Any,
   if not x.size:
     raise LabError(f'{name}: inputs of shape {x.shape} hold nothing')
   if lengths is not None:
-    lengths = _array(name, 'lengths', lengths)
+    lengths = array(name, 'lengths', lengths)
     return _masked(config, name, x, y, lengths, where)
   if x.ndim == 1:
     x = x[:, None]
@@ -258,7 +201,7 @@ def padded(config: schema.Data, name: str, x: Any, y: Any,
     if (held != lengths).any():
       i = int(np.flatnonzero(held != lengths)[0])
       raise LabError(f'{labelled(i)}: {lengths[i]} steps, but {held[i]} labels')
-  raw = _masked(config, name, x, _array(name, 'labels', y), lengths, where)
+  raw = _masked(config, name, x, array(name, 'labels', y), lengths, where)
   raw.notes[:0] = notes
   return raw
 

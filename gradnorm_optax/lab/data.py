@@ -10,12 +10,12 @@ from gradnorm_optax.lab import (
   characters,
   labels,
   objective as objective_lib,
+  own_data,
   own_objective,
   pictures,
   scaling,
   schema,
   sequences,
-  tables,
 )
 from gradnorm_optax.lab.errors import LabError
 from gradnorm_optax.lab.raw import Raw, counted
@@ -112,7 +112,7 @@ def _bundled(config: schema.Data) -> Dataset:
 
 def _own(config: schema.Data) -> Dataset:
   """The user's table or arrays."""
-  return finish(tables.read(config), config)
+  return finish(own_data.read(config), config)
 
 
 def _hub(config: schema.Data) -> Dataset:

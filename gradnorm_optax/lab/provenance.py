@@ -9,6 +9,8 @@ import subprocess
 from importlib import metadata
 from typing import Any
 
+from gradnorm_optax.lab import schema, targets
+
 PACKAGES = ('gradnorm_optax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy',
             'scipy', 'scikit-learn')
 
@@ -62,6 +64,14 @@ def data_digest(arrays: Any) -> str:
     digest.update(repr((array.shape, array.dtype)).encode())
     digest.update(array.tobytes())
   return digest.hexdigest()[:16]
+
+
+def own_code(config: schema.Config, model: str, method: str) -> list[str]:
+  """Digests of the user's code for one model, one method and the loss."""
+  names = (config.methods[method].alone.optimizer,
+           getattr(config.models[model], 'target', ''), config.train.loss,
+           config.train.score or '')
+  return [targets.digest(name) for name in names if ':' in name]
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""The folder of a run: one configuration, one set of data."""
+"""The folder of a run: one configuration, one set of data, one code."""
 
 import os
 import pathlib
@@ -8,7 +8,7 @@ from gradnorm_optax.lab import config as config_lib, results, schema
 from gradnorm_optax.lab.errors import LabError
 from gradnorm_optax.lab.journal import FILES, METRICS
 
-CONFIG, DATA = 'config.toml', 'data.digest'
+CONFIG, DATA, CODE = 'config.toml', 'data.digest', 'code.digest'
 # What only that command writes.
 MARKS = {'gradnorm train': (METRICS, 'checkpoints', DATA),
          'gradnorm compare': (results.TRIALS,)}
@@ -38,29 +38,35 @@ def look(folder: pathlib.Path, config: schema.Config, fresh: bool) -> None:
     _same(folder / CONFIG, _text(config), 'a run of another configuration')
 
 
-def prepare(folder: pathlib.Path, config: schema.Config, digest: str,
-            fresh: bool) -> None:
+def prepare(folder: pathlib.Path, config: schema.Config, data: str,
+            code: list[str], fresh: bool) -> None:
   """Says in the folder what it is made of, emptying it first if `fresh`.
 
   Args:
     folder: The run's, after `look`.
     config: Its configuration.
-    digest: Of its data.
+    data: The digest of its data.
+    code: The digests of the user's own model, optimizer and loss.
     fresh: Whether to forget what is finished there.
 
   Raises:
-    LabError: The folder holds a run on other data.
+    LabError: The folder holds a run on other data or of other code.
   """
   if fresh:
-    for name in (*FILES, CONFIG, DATA, 'results.json'):
+    for name in (*FILES, CONFIG, DATA, CODE, 'results.json'):
       (folder / name).unlink(missing_ok=True)
     for name in ('checkpoints', 'tensorboard'):
       if (folder / name).is_dir():  # renamed first: half of one is no run
         (folder / name).rename(folder / f'{name}.{os.getpid()}.deleted')
   for old in folder.glob('*.deleted'):
     shutil.rmtree(old, ignore_errors=True)
-  _same(folder / DATA, digest, 'a run on other data')
-  results.write(folder / DATA, digest)  # first: its mark
+  text = '\n'.join(code)
+  _same(folder / DATA, data, 'a run on other data')
+  _same(folder / CODE, text, 'a run of other code of yours',
+        ', or delete that file to go on with the new code')
+  results.write(folder / DATA, data)  # first: its mark
+  if code:
+    results.write(folder / CODE, text)
   results.write(folder / CONFIG, _text(config))
   keep_modules(folder, config)
 
@@ -78,8 +84,8 @@ def _text(config: schema.Config) -> str:
       update={'compare': schema.Compare()}))
 
 
-def _same(path: pathlib.Path, text: str, other: str) -> None:
+def _same(path: pathlib.Path, text: str, other: str, mend: str = '') -> None:
   """Refuses a folder that is made of something else."""
   if path.exists() and path.read_bytes() != text.encode():
     raise LabError(f'{path.parent}: holds {other} ({path.name} differs); use '
-                   '--fresh or another --out')
+                   f'--fresh or another --out{mend}')

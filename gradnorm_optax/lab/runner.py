@@ -19,7 +19,6 @@ from gradnorm_optax.lab import (
     provenance,
     results,
     schema,
-    targets,
 )
 from gradnorm_optax.lab.findings import Look, Profiles, Run
 
@@ -67,9 +66,7 @@ class Runner:
     """The fingerprint of a trial."""
     table = self.config.methods[method].alone.model_dump()
     shape = self.config.models[model].model_dump()
-    own = [targets.digest(name) for name in (
-        table['optimizer'], shape.get('target', ''), self.config.train.loss,
-        self.config.train.score or '') if ':' in name]
+    own = provenance.own_code(self.config, model, method)
     return results.fingerprint(
         phase=phase, data=self.digest, own=own, model=shape, method=table,
         train=self.config.train.model_dump(), rate=rate, seed=seed,

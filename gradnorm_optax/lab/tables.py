@@ -1,4 +1,4 @@
-"""The user's own examples: found, and a table of them read."""
+"""Tables: one labelled example in each row."""
 
 import pathlib
 from collections.abc import Callable
@@ -13,27 +13,7 @@ from gradnorm_optax.lab.raw import Raw
 MOST_KINDS = 1000  # of a categorical column: each becomes an input
 
 
-def read(config: schema.Data) -> Raw:
-  """Reads what `[data]` names: a table, arrays or the user's function."""
-  if config.target is not None:
-    return arrays.called(config, config.target)
-  path = pathlib.Path(config.path or '').expanduser()
-  if not path.exists():
-    here = '' if path.is_absolute() else f' in {pathlib.Path.cwd()}'
-    raise LabError(f'[data] path: {path} does not exist{here}')
-  if path.is_dir():
-    from gradnorm_optax.lab import pictures
-    return pictures.folder(config, path)
-  readers: dict[str, Callable[[schema.Data, pathlib.Path], Raw]] = {
-      '.npz': arrays.npz, '.npy': arrays.npy, '.csv': _file, '.parquet': _file}
-  kind = path.suffix.lower()
-  if kind not in readers:
-    raise LabError(f'[data] path: {path}: unknown kind of file'
-                   f'{nearest(kind, readers)}')
-  return readers[kind](config, path)
-
-
-def _file(config: schema.Data, path: pathlib.Path) -> Raw:
+def file(config: schema.Data, path: pathlib.Path) -> Raw:
   """Reads a CSV or Parquet file; a CSV's first row holds the names."""
   def line(row: int) -> str:
     return f'{path}: row {loaders.line(path, row)}'

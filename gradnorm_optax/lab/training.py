@@ -92,6 +92,7 @@ class Trainer:
     model = _named(config.models, run.model, 'run.model')
     name = _named(config.methods, run.method, 'run.method')
     method = config.methods[name]
+    self.names = model, name
     self.dataset = data.load(config.data, config.train)
     self.problem = problem_lib.build(
         config.models[model], self.dataset, config.train.dtype)
@@ -204,8 +205,9 @@ def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,
   run_folder.look(folder, config, fresh)
   trainer = Trainer(config)  # before anything is written or deleted
   state = trainer.start()
-  run_folder.prepare(folder, config, provenance.data_digest(
-      trainer.dataset[:3]), fresh)
+  run_folder.prepare(
+      folder, config, provenance.data_digest(trainer.dataset[:3]),
+      provenance.own_code(config, *trainer.names), fresh)
   checkpoints = Checkpoints(folder / 'checkpoints', config.run.keep)
   latest = checkpoints.latest()
   if latest is not None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gradnorm_optax import lab
-from gradnorm_optax.lab import config, training
+from gradnorm_optax.lab import config, targets, training
 
 
 @pytest.fixture(scope='module')
@@ -108,3 +108,13 @@ def test_a_run_knows_where_its_own_modules_are(
   code, out, err = gradnorm('inspect', 'runs/mine-train/checkpoints/20',
                             '--batches', '1')
   assert code == 0 and 'step / params' in out, err
+  # And of what code it is: a changed model does not go on by mistake.
+  again = 'train', 'mine/config.toml', '--set', 'train.steps=40'
+  with pathlib.Path('mine/my_model_there.py').open('a') as file:
+    file.write('# a change\n')
+  targets._digest.cache_clear()
+  code, _, err = gradnorm(*again)
+  assert code == 2 and 'other code of yours (code.digest differs)' in err
+  pathlib.Path('runs/mine-train/code.digest').unlink()
+  code, _, err = gradnorm(*again)
+  assert code == 0, err

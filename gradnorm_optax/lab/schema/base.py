@@ -29,4 +29,9 @@ class Table(pydantic.BaseModel):
     for key in values if isinstance(values, dict) else ():
       if key not in cls.model_fields:
         raise complaint(f'unknown key {key!r}{nearest(key, cls.model_fields)}')
+      held = values[key] if isinstance(values[key], list) else [values[key]]
+      kind = str(cls.model_fields[key].annotation)
+      if any(isinstance(one, bool) for one in held) and (
+          'int' in kind or 'float' in kind):  # pydantic would read 1 and 0
+        raise complaint(f'{key} takes numbers, not true or false')
     return values
