@@ -67,7 +67,8 @@ def judge(rows: Sequence[Row], named: str | None,
                           f'{_cost(best, rival)}. Against {told}, it is '
                           f'{_figures(gain, measure)}.')
     return said('gain', f'{best.method} beats {told}: '
-                        f'{_figures(gain, measure)}{cost}.{_caution(best)}')
+                        f'{_figures(gain, measure)}{cost}.{_caution(best)}'
+                        f'{"" if named else _unsearched(rows)}')
   if gain.high < 0:
     return said('loss', f'{best.method} is worse than {told}: '
                         f'{_figures(gain, measure)}{cost}.{_caution(best)}')
@@ -84,6 +85,13 @@ def _caution(row: Row) -> str:
   if len(row.sensitivity) == 1:
     found += ' Only one learning rate was tried.'
   return found
+
+
+def _unsearched(rows: Sequence[Row]) -> str:
+  """Names the baselines that a wider grid might have favoured."""
+  return ''.join(f' The best rate of {row.method} lies on the edge of its grid;'
+                 ' it may do better beyond.'
+                 for row in rows if row.plain and row.edge and row.trains)
 
 
 def _rival(rows: Sequence[Row], best: Row) -> Row | None:

@@ -67,6 +67,17 @@ def test_a_gain_must_hold_against_every_baseline():
   assert verdict.judge(rows, 'old').kind == 'gain'
 
 
+def test_a_baseline_that_was_not_searched_wide_enough_is_named():
+  rows = [row('old', [0.4, 0.5, 0.6, 0.5, 0.4]),
+          row('older', [0.3, 0.3, 0.3, 0.3, 0.3], edge=True),
+          row('new', [0.6, 0.7, 0.8, 0.7, 0.6])]
+  found = verdict.judge(rows, None)
+  assert found.kind == 'gain' and found.text.endswith(
+      '[+20.0, +20.0]. The best rate of older lies on the edge of its grid; it '
+      'may do better beyond.')
+  assert 'edge' not in verdict.judge(rows, 'old').text
+
+
 def test_nominated_by_tuning_not_by_the_result():
   rows = [row('old', [0.1, 0.2]), row('older', [0.8, 0.9], tuned=0.0),
           row('new', [0.4, 0.5]), row('newer', [0.9, 0.9], tuned=0.0)]
