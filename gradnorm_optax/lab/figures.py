@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps, lines, rc_context
+from matplotlib import colormaps, layout_engine, lines, rc_context
 
 from gradnorm_optax.lab import heatmap
 from gradnorm_optax.lab.canvas import Canvas
@@ -87,7 +87,8 @@ def _panels(found: Summary, plot: Any, label: str) -> Canvas:
   rows = -(-len(models) // columns)
   picture = Canvas(
       figsize=(1.8 + 3.0 * columns + (columns == 1), 3.4 * rows),
-      layout='constrained')
+      # The last number below one panel must not touch the first of the next.
+      layout=layout_engine.ConstrainedLayoutEngine(w_pad=0.12))
   axes = picture.subplots(rows, columns, sharey=True, squeeze=False).ravel()
   for axis in axes[len(models):]:
     axis.set_visible(False)
