@@ -22,6 +22,15 @@ def names(axis_name: AxisName) -> tuple[Any, ...]:
       axis_name,)
 
 
+def bound(axis_name: AxisName) -> bool:
+  """Tells whether the mesh axes are there, as inside `shard_map`."""
+  try:
+    size(names(axis_name))
+  except NameError:
+    return False
+  return True
+
+
 def _varying(array: Any) -> frozenset[Any]:
   return frozenset(jax.typeof(array).manual_axis_type.varying)
 

@@ -23,7 +23,9 @@ _ZERO_UNIT = 2.0**-10  # first g of a zero unit under log_scale, relative
 
 def accumulator(dtype: Any) -> Any:
   """Returns the dtype in which norms of such weights are computed."""
-  return jnp.float64 if dtype == jnp.float64 else jnp.float32
+  # What NumPy calls float64 is float32 to JAX where x64 is off.
+  double = jax.dtypes.canonicalize_dtype(dtype) == jnp.float64
+  return jnp.float64 if double else jnp.float32
 
 
 def norm(v: jax.Array, axes: Sequence[int]) -> jax.Array:

@@ -23,6 +23,40 @@ def wide(leaf: Any, spec: LeafSpec) -> jax.Array:
   return jnp.asarray(leaf).astype(math.accumulator(spec.dtype))
 
 
+def unit_sums(
+    parts: list[jax.Array], specs: list[LeafSpec], leaves: list[Any],
+    axis_name: _shards.AxisName,
+) -> list[jax.Array]:
+  """Returns the sums over each unit, all of them in one collective.
+
+  Args:
+    parts: Arrays shaped like the leaves, or several such lists in a row.
+    specs: Of the leaves.
+    leaves: The local arrays of the parameters.
+    axis_name: Mesh axes over which leaves are cut, or None.
+  """
+  times = len(parts) // max(len(specs), 1)
+  specs, leaves = specs * times, leaves * times
+  sums = [jnp.sum(part, spec.reduced, keepdims=True)
+          for part, spec in zip(parts, specs, strict=True)]
+  if axis_name is None:
+    return sums
+  over = [_shards.crossing(spec, leaf, spec.reduced, axis_name)
+          for spec, leaf in zip(specs, leaves, strict=True)]
+  for dtype in {part.dtype for part in sums}:
+    own = [n for n, part in enumerate(sums) if part.dtype == dtype]
+    totals = _shards.psum(
+        [sums[n] for n in own], [over[n] for n in own], axis_name)
+    for n, total in zip(own, totals, strict=True):
+      sums[n] = total
+  return sums
+
+
+def _roundoff(dtype: Any) -> float:
+  """Returns the unit roundoff of a dtype as JAX computes with it."""
+  return float(jnp.finfo(jax.dtypes.canonicalize_dtype(dtype)).eps) / 2
+
+
 class _Point(NamedTuple):
   """Where one matched leaf stands."""
 
@@ -48,33 +82,17 @@ class Step:
         (n, at[path]) for n, path in enumerate(self.paths)
         if not _tree.is_hole(self.updates[n]) and specs[at[path]] is not None]
     self.specs = [specs[i] for _, i in self.slots]
+    for n, _ in self.slots:
+      self.updates[n] = jnp.asarray(self.updates[n])
     self.all_specs, self.axis_name = specs, axis_name
     self._resynchronize()
 
-  def _sums(self, parts: list[jax.Array]) -> list[jax.Array]:
-    """Sums over units; all leaves in one collective where they are cut."""
-    slots = list(zip(self.specs, self.slots, strict=True))
-    slots *= len(parts) // max(len(slots), 1)
-    sums = [jnp.sum(part, spec.reduced, keepdims=True)
-            for part, (spec, _) in zip(parts, slots, strict=True)]
-    if self.axis_name is None:
-      return sums
-    over = [
-        _shards.crossing(spec, self.params[i], spec.reduced, self.axis_name)
-        for spec, (_, i) in slots]
-    for dtype in {part.dtype for part in sums}:
-      own = [n for n, part in enumerate(sums) if part.dtype == dtype]
-      totals = _shards.psum(
-          [sums[n] for n in own], [over[n] for n in own], self.axis_name)
-      for n, total in zip(own, totals, strict=True):
-        sums[n] = total
-    return sums
-
   def _dots(self, *pairs: tuple[list[Any], list[Any]]) -> list[Any]:
     """Returns for each pair of lists the inner products by unit."""
-    flat = self._sums([
-        a * b for first, second in pairs
-        for a, b in zip(first, second, strict=True)])
+    flat = unit_sums(
+        [a * b for first, second in pairs
+         for a, b in zip(first, second, strict=True)],
+        self.specs, [self.params[i] for _, i in self.slots], self.axis_name)
     count = len(self.slots)
     return [flat[n * count:][:count] for n in range(len(pairs))]
 
@@ -91,7 +109,7 @@ class Step:
     far, = self._dots((gaps, gaps))
     self.points = []
     for k, spec in enumerate(self.specs):
-      unit = float(jnp.finfo(spec.dtype).eps) / 2
+      unit = _roundoff(spec.dtype)
       bound = self.size[self.slots[k][1]] * (_ROUNDOFFS * unit)
       edited, length = ~(root(far[k]) <= bound), root(pp[k])
       self.points.append(_Point(
@@ -155,7 +173,7 @@ class Step:
 
   def _rounding(self, updates: list[Any]) -> list[Any]:
     """Returns the ||w|| of which a rounding is that of the update, or None."""
-    finer = [jnp.finfo(self.updates[n].dtype).eps / jnp.finfo(spec.dtype).eps
+    finer = [_roundoff(self.updates[n].dtype) / _roundoff(spec.dtype)
              for (n, _), spec in zip(self.slots, self.specs, strict=True)]
     if not any(ratio > 1 for ratio in finer):
       return [None] * len(finer)

@@ -7,10 +7,11 @@ import jax
 import optax
 from jax import numpy as jnp
 
-from gradnorm_optax import _tree, _weight_norm_math as math
+from gradnorm_optax import _shards, _tree, _weight_norm_math as math
 from gradnorm_optax._apply import check_transformation
+from gradnorm_optax._floats import root
 from gradnorm_optax._layout import LeafSpec
-from gradnorm_optax._weight_norm_step import Step, wide
+from gradnorm_optax._weight_norm_step import Step, unit_sums, wide
 
 __all__ = ['WeightNormalizedState', 'weight_normalized']
 
@@ -114,15 +115,21 @@ def weight_normalized(
     specs = math.select(globs, found, params, _NAME).specs
     v, g = list(leaves), list(leaves)
     position, lengths = list(leaves), list(leaves)
-    for n, (leaf, spec) in enumerate(zip(leaves, specs, strict=True)):
-      if _tree.is_hole(leaf):
-        continue
-      if spec is None:
+    matched = [n for n, spec in enumerate(specs)
+               if spec is not None and not _tree.is_hole(leaves[n])]
+    for n, leaf in enumerate(leaves):
+      if not _tree.is_hole(leaf):
         v[n] = g[n] = jnp.zeros(1, jnp.float32)
-        position[n], lengths[n] = leaf, jnp.zeros(0, jnp.float32)
-      else:
-        v[n] = position[n] = wide(leaf, spec)
-        g[n] = lengths[n] = math.norm(v[n], spec.reduced)
+        lengths[n] = jnp.zeros(0, jnp.float32)
+    for n in matched:
+      v[n] = position[n] = wide(leaves[n], specs[n])
+    # Parameters are whole where `init` is called outside of `shard_map`.
+    squares = unit_sums(
+        [jnp.square(v[n]) for n in matched], [specs[n] for n in matched],
+        [leaves[n] for n in matched],
+        axis_name if _shards.bound(axis_name) else None)
+    for n, total in zip(matched, squares, strict=True):
+      g[n] = lengths[n] = root(total)
     # `inner` may keep what it is given, and state and parameters may be donated
     # together: so no two of these share an array.
     v, g, size, position, lengths = (

@@ -278,6 +278,42 @@ def test_sharded_leaves_give_the_step_of_whole_ones(axis):
       a, b, rtol=1e-6, atol=1e-6), got, want)
 
 
+@pytest.mark.parametrize('vma', [True, False])
+def test_a_start_inside_shard_map_is_that_of_whole_leaves(vma):
+  """With an inner optimizer that keeps what it is given at the start."""
+  params = {'kernel': tree()['dense']['kernel'][:4]}
+  grads = jax.tree.map(jnp.cos, params)
+
+  def trained(axis_name, params, grads):
+    tx = weight_normalized(
+        optax.contrib.schedule_free_sgd(0.1), axis_name=axis_name)
+    state = tx.init(params)
+    for _ in range(2):
+      params, state = step(tx, grads, state, params)
+    return params, state.g['kernel']
+
+  cut = {'kernel': P('x')}
+  run = jax.shard_map(
+      functools.partial(trained, 'x'), mesh=Mesh(jax.devices()[:2], 'x'),
+      in_specs=(cut, cut), out_specs=(cut, P()), check_vma=vma)
+  with jax.numpy_dtype_promotion('standard'):
+    got, want = jax.jit(run)(params, grads), trained(None, params, grads)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(
+      a, b, rtol=1e-5, atol=1e-6), got, want)
+
+
+@pytest.mark.parametrize('kernel', [
+    np.full((3, 2), 1.5), np.full((3, 2), 1.5, np.float32), 1.5])
+def test_leaves_that_are_no_jax_arrays(kernel):
+  want = step(weight_normalized(SGD), {'kernel': jnp.asarray(kernel)},
+              weight_normalized(SGD).init({'kernel': jnp.asarray(kernel)}),
+              {'kernel': jnp.asarray(kernel)})
+  tx = weight_normalized(SGD)
+  params = {'kernel': kernel}
+  got = step(tx, params, tx.init(params), params)
+  jax.tree.map(np.testing.assert_array_equal, got, want)
+
+
 @pytest.mark.parametrize('make, params, error, words', [
     (lambda: weight_normalized(SGD, where='*kernle'), None, ValueError,
      "weight_normalized: where='\\*kernle' matches no path.*conv/kernel"),
