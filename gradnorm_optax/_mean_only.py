@@ -29,10 +29,11 @@ def batch_mean(
   """Returns the mean over all but the feature axes, at least float32."""
   x = x.astype(accumulator(x.dtype))
   over = tuple(a for a in range(x.ndim) if a not in axes)
-  if mask is None:
+  if mask is None and x.size:
     mean = jnp.mean(x, over)
     return mean if axis_name is None else lax.pmean(mean, axis_name)
-  mask = jnp.broadcast_to(mask, x.shape)
+  # Nothing counts in an empty batch either: the mean is then 0, not NaN.
+  mask = jnp.broadcast_to(x == x if mask is None else mask, x.shape)
   total = jnp.sum(jnp.where(mask, x, 0), over)
   count = jnp.sum(mask.astype(x.dtype), over)
   if axis_name is not None:

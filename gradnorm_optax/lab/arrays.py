@@ -96,11 +96,12 @@ def kind(value: Any) -> str:
 
 def array(name: str, which: str, values: Any) -> np.ndarray:
   """The values as one array, also where it was an array of arrays."""
-  if isinstance(values, np.ndarray) and values.dtype == object and np.ndim(
-      values[0]) and len({np.shape(one) for one in values}) == 1:
+  if isinstance(values, np.ndarray) and values.dtype == object and len(
+      values) and np.ndim(values[0]) and len(
+          {np.shape(one) for one in values}) == 1:
     values = list(values)
   try:
-    return np.asarray(values)
+    return sequences.known(np.asarray(values))
   except ValueError as error:
     raise LabError(f'{name}: the {which} are no array: '
                    f'{str(error).splitlines()[0]}') from error
@@ -118,13 +119,14 @@ def checked(config: schema.Data, name: str, x: Any, y: Any,
     raise LabError(f'{name}: {len(x)} inputs, but {len(y)} labels')
   if not len(x):
     raise LabError(f'{name}: no examples')
-  if lengths is None and sequences.ragged(x):
+  if sequences.ragged(x):
+    if lengths is not None:
+      raise LabError(f'{name}: inputs of unequal length, and lengths too; '
+                     'leave the lengths out, they are those of the inputs')
     return padded(config, name, x, y, where)
   x, y = array(name, 'inputs', x), array(name, 'labels', y)
   if x.dtype == object:
     x = _numbers(x, where)
-  elif x.dtype.name == 'bfloat16':
-    x = x.astype(np.float32)
   if x.dtype.kind not in 'fiub':
     raise LabError(f'{name}: inputs have dtype {x.dtype}, not numbers')
   if not x.size:

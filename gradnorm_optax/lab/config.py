@@ -127,7 +127,7 @@ def _assign(raw: dict[str, Any], item: str) -> None:
   """Writes one `--set a.b=value` into the raw tables."""
   key, equals, text = item.partition('=')
   parts = _parts(key)
-  if not equals or not all(parts):
+  if not equals or not parts or not all(parts):
     raise LabError(f'--set {item}: write it as section.key=value, '
                    'for example --set train.steps=500')
   table = raw
@@ -145,7 +145,7 @@ def _parts(key: str) -> list[str]:
   except tomllib.TOMLDecodeError:
     return key.strip().split('.')
   parts = []
-  while isinstance(found, dict):
+  while isinstance(found, dict) and len(found) == 1:
     (name, found), = found.items()
     parts.append(name)
   return parts

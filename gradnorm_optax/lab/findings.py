@@ -68,8 +68,6 @@ class Point:
 
   rate: float
   score: float
-  lowest: float
-  highest: float
   diverged: int
 
 

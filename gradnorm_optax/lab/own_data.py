@@ -17,9 +17,14 @@ def read(config: schema.Data) -> Raw:
   if config.target is not None:
     return _called(config, config.target)
   path = pathlib.Path(config.path or '').expanduser()
-  if not path.exists():
+  try:
+    path.stat()
+  except OSError as error:
     here = '' if path.is_absolute() else f' in {pathlib.Path.cwd()}'
-    raise LabError(f'[data] path: {path} does not exist{here}')
+    raise LabError(
+        f'[data] path: {path} does not exist{here}' if isinstance(
+            error, FileNotFoundError)
+        else f'[data] path: {path}: {error.strerror}') from error
   if path.is_dir():
     return pictures.folder(config, path)
   readers: dict[str, Callable[[schema.Data, pathlib.Path], Raw]] = {

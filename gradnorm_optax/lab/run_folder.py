@@ -53,7 +53,8 @@ def prepare(folder: pathlib.Path, config: schema.Config, data: str,
     LabError: The folder holds a run on other data or of other code.
   """
   if fresh:
-    for name in (*FILES, CONFIG, DATA, CODE, 'results.json'):
+    for name in (*FILES, CONFIG, DATA, CODE, config_lib.MODULES,
+                 'results.json'):
       (folder / name).unlink(missing_ok=True)
     for name in ('checkpoints', 'tensorboard'):
       if (folder / name).is_dir():  # renamed first: half of one is no run

@@ -38,8 +38,14 @@ def padded(sequences: Sequence[Any], place: Callable[[int], str]
   >>> x.tolist(), lengths.tolist()
   ([[1, 2, 3], [4, 0, 0]], [3, 1])
   """
-  arrays = [np.asarray(one) for one in sequences]
+  arrays = [known(np.asarray(one)) for one in sequences]
   for i, one in enumerate(arrays):
+    if one.dtype == object:  # None is a missing cell
+      try:
+        arrays[i] = one = one.astype(np.float64)
+      except (TypeError, ValueError) as error:
+        raise LabError(f'{place(i)}: not a sequence of numbers: {error}'
+                       ) from error
     if one.dtype.kind not in 'fiub' or one.ndim not in (1, 2) or not len(one):
       raise LabError(
           f'{place(i)}: not a sequence of numbers, shape (T,) or (T, '
@@ -55,6 +61,15 @@ def padded(sequences: Sequence[Any], place: Callable[[int], str]
   for i, one in enumerate(arrays):
     x[i, :len(one)] = one
   return x, lengths
+
+
+def known(array: np.ndarray) -> np.ndarray:
+  """The array; float32 where its numbers are bfloat16 or smaller ones.
+
+  NumPy itself does not know them as numbers.
+  """
+  small = array.dtype.kind == 'V' and 'float' in array.dtype.name
+  return array.astype(np.float32) if small else array
 
 
 def coded(sequences: Sequence[Any], place: Callable[[int], str]

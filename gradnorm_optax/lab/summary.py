@@ -68,6 +68,5 @@ def _row(runner: Runner, model: str, method: str, clock: Clock) -> Row:
 
 def _point(rate: float, runs: list[Run]) -> Point:
   """Summarizes the tuning runs at one rate."""
-  scores = [run.score for run in runs]
-  return Point(rate, float(np.mean(scores)), min(scores), max(scores),
+  return Point(rate, float(np.mean([run.score for run in runs])),
                sum(run.diverged for run in runs))

@@ -55,6 +55,7 @@ MISTAKES = {
     'compare.learning_rates=[0.1': r'--set .*: not valid TOML: .*quotes',
     'methods.new.clip=1': r'\[methods.new\] optimizer: field required',
     '"methods.x=1': r'unknown key',
+    '#a=1': r'--set #a=1: write it as section.key=value',
 }
 
 # Found when the data are read.
@@ -62,6 +63,7 @@ LATER = {
     'data={source="long_dependency", task="temporal"}': (
         r"unknown task 'temporal'.*'temporal_order'"),
     'data={source="file", path="no.csv"}': r'no.csv does not exist in /',
+    f'data={{source="file", path="{"x" * 300}.csv"}}': r'File name too long',
     'train.loss=huber': r'needs numbers; .*data.predict = "number"',
     'train.loss=no.such:loss': r"cannot import 'no.such'",
 }

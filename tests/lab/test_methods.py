@@ -107,6 +107,10 @@ def test_methods_command(gradnorm):
   assert code == 0
   for name in (*parts.OPTIMIZERS, *parts.NORMALIZERS, *parts.WRAPPERS):
     assert name in out
+  # Every key of a method, but for those that say where it is run.
+  for name in set(schema.Method.model_fields) - {
+      'learning_rates', 'models', 'lookahead_alpha'}:
+    assert name in out
 
 
 @pytest.mark.parametrize('table, steps, rates', [

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+from jax import numpy as jnp
 
 from gradnorm_optax.lab import data, own_data, schema
 from gradnorm_optax.lab.errors import LabError
@@ -217,6 +218,40 @@ def test_whole_numbers_of_pictures_are_standardized_alike():
   np.testing.assert_allclose(
       few.test.x, call((pictures * 1., Y)).test.x, atol=1e-5)
   assert 'pictures of 4x5x3' in few.description and few.symbols is None
+
+
+def test_bfloat16_is_a_number():
+  """NumPy alone does not know it as one."""
+  small = X.astype(jnp.bfloat16)
+  found = call((small, small[:, 0]), predict='number')
+  wide = call((small.astype(float), X[:, 0]), predict='number')
+  np.testing.assert_allclose(found.test.x, wide.test.x, rtol=1e-5)
+  np.testing.assert_allclose(found.test.y, wide.test.y, rtol=1e-5)
+  gone = small[:, 0].copy()
+  gone[3] = np.nan
+  with pytest.raises(LabError, match='example 3: no label'):
+    call((small, gone), predict='number')
+  ragged = [np.ones(1 + i % 3, jnp.bfloat16) for i in range(40)]
+  assert call((ragged, Y)).train.x.shape[1:] == (3, 1)
+
+
+@pytest.mark.parametrize('odd, words', [
+    ([1., None], r'example 4, entry 1: missing .*data.missing'),
+    ([1., {}], r'example 4: not a sequence of numbers: .*dict'),
+])
+def test_cells_of_sequences(odd, words):
+  ragged = [[1.] * (1 + i % 3) for i in range(40)]
+  ragged[4] = odd
+  with pytest.raises(LabError, match=words):
+    call((ragged, Y))
+
+
+def test_lengths_beside_sequences_of_their_own():
+  ragged = [[1.] * (1 + i % 3) for i in range(40)]
+  with pytest.raises(LabError, match='leave the lengths out'):
+    call((ragged, Y, np.ones(40, int)))
+  with pytest.raises(LabError, match='lengths must be 40 integers'):
+    call((X, Y, np.array([], object)))
 
 
 def test_classes_without_a_training_example_are_told():

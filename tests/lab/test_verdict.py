@@ -41,7 +41,7 @@ def test_kinds(new, kind, words):
 
 def test_what_weakens_a_difference_is_said_with_it():
   old, new = [0.4, 0.5, 0.6, 0.5, 0.4], [0.6, 0.7, 0.8, 0.7, 0.6]
-  rates = (summary.Point(0.1, 0.5, 0.4, 0.6, 0),)
+  rates = (summary.Point(0.1, 0.5, 0),)
   few = verdict.judge([row('old', old[:3]), row('new', new[:3])], None)
   assert few.text.endswith(
       '. Not sure: of equals, 25% would differ so with 3 seeds.')
