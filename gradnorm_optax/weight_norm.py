@@ -115,17 +115,17 @@ def weight_normalized(
     specs = math.select(globs, found, params, _NAME).specs
     v, g = list(leaves), list(leaves)
     position, lengths = list(leaves), list(leaves)
-    matched = [n for n, spec in enumerate(specs)
-               if spec is not None and not _tree.is_hole(leaves[n])]
+    matched = {n: spec for n, spec in enumerate(specs)
+               if spec is not None and not _tree.is_hole(leaves[n])}
     for n, leaf in enumerate(leaves):
       if not _tree.is_hole(leaf):
         v[n] = g[n] = jnp.zeros(1, jnp.float32)
         lengths[n] = jnp.zeros(0, jnp.float32)
-    for n in matched:
-      v[n] = position[n] = wide(leaves[n], specs[n])
+    for n, spec in matched.items():
+      v[n] = position[n] = wide(leaves[n], spec)
     # Parameters are whole where `init` is called outside of `shard_map`.
     squares = unit_sums(
-        [jnp.square(v[n]) for n in matched], [specs[n] for n in matched],
+        [jnp.square(v[n]) for n in matched], list(matched.values()),
         [leaves[n] for n in matched],
         axis_name if _shards.bound(axis_name) else None)
     for n, total in zip(matched, squares, strict=True):

@@ -20,6 +20,9 @@ Path = tuple[str, ...]
 def fold(module: nn.Module, variables: Any) -> tuple[nn.Module, Any]:
   """Replaces g and v by w = g v/||v||.
 
+  g is known by its name: a parameter `X_g` (`X_log_g`) beside an `X`, of size 1
+  or of X's size along every axis. Give parameters of your own other names.
+
   Args:
     module: A `WeightNorm`, or a module with some inside.
     variables: Its variables, with the collection 'params'.
@@ -124,11 +127,14 @@ def _unwrap(node: Any) -> Any:
     changed = {name: new[name] for name in fields
                if new[name] is not old[name]}
     return node.clone(**changed) if changed else node
-  if isinstance(node, (list, tuple)) and not hasattr(node, '_fields'):
+  if isinstance(node, (list, tuple)):
     parts = [_unwrap(value) for value in node]
-    same = all(a is b for a, b in zip(parts, node, strict=True))
-    return node if same else type(node)(parts)
-  if isinstance(node, dict):
+    if all(a is b for a, b in zip(parts, node, strict=True)):
+      return node
+    named = hasattr(node, '_fields')
+    return type(node)(*parts) if named else type(node)(parts)
+  if isinstance(node, (dict, FrozenDict)):
     items = {key: _unwrap(value) for key, value in node.items()}
-    return node if all(items[k] is node[k] for k in node) else items
+    same = all(items[key] is node[key] for key in node)
+    return node if same else type(node)(items)
   return node

@@ -66,6 +66,10 @@ class PathNorm(nn.Module):
     path_kwargs: Keyword arguments of the module's call when its path norm is
       taken, such as `{'use_running_average': True}`.
 
+  Raises:
+    TypeError: `p` is no number, or a parameter not real floating-point.
+    ValueError: `p` is below 1 or not finite.
+
   Examples:
     >>> import jax, jax.numpy as jnp
     >>> import flax.linen as nn
@@ -74,6 +78,11 @@ class PathNorm(nn.Module):
     >>> variables = net.init(jax.random.key(0), jnp.ones((5, 3)))
     >>> sorted(variables['params'])
     ['module', 'scale']
+
+  References:
+    Neyshabur, Salakhutdinov, Srebro, `Path-SGD: Path-Normalized
+    Optimization in Deep Neural Networks <https://arxiv.org/abs/1506.02617>`_,
+    2015
   """
 
   module: nn.Module

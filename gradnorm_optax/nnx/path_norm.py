@@ -65,6 +65,10 @@ class PathNorm(nnx.Module):
     module: The network.
     scale: A trainable scalar, `nnx.Param`.
 
+  Raises:
+    TypeError: `p` is no number, or a parameter not real floating-point.
+    ValueError: `p` is below 1 or not finite.
+
   Examples:
     >>> import jax.numpy as jnp
     >>> from flax import nnx
@@ -73,6 +77,11 @@ class PathNorm(nnx.Module):
     >>> net = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
     >>> bool(jnp.allclose(PathNorm(net, x)(x), net(x)))
     True
+
+  References:
+    Neyshabur, Salakhutdinov, Srebro, `Path-SGD: Path-Normalized
+    Optimization in Deep Neural Networks <https://arxiv.org/abs/1506.02617>`_,
+    2015
   """
 
   def __init__(

@@ -273,9 +273,13 @@ def test_sharded_leaves_give_the_step_of_whole_ones(axis):
   run = jax.shard_map(
       lambda g, s, p: step(tx, g, s, p), mesh=Mesh(jax.devices(), 'x'),
       in_specs=(specs, state_specs, specs), out_specs=(specs, state_specs))
-  got = jax.jit(run)(grads, state, params)[0]
+  program = jax.jit(run).lower(grads, state, params).compile()
+  got = program(grads, state, params)[0]
   jax.tree.map(lambda a, b: np.testing.assert_allclose(
       a, b, rtol=1e-6, atol=1e-6), got, want)
+  # One for each stage, as docs/blocks.md says; none where units stay whole.
+  count = program.as_text().count(' all-reduce(')
+  assert count == (4 if axis == 0 else 0)
 
 
 @pytest.mark.parametrize('vma', [True, False])

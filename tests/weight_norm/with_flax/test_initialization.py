@@ -236,6 +236,10 @@ def test_mean_only_batch_norm_is_the_papers(axis):
       atol=0.06)
   with pytest.raises(ValueError, match='use_running_average'):
     in_nnx.MeanOnlyBatchNorm(n, None)(x)
+  # A batch without examples says nothing of the mean, and spoils nothing.
+  before = np.asarray(twin.mean[...])
+  assert twin(x[:0]).shape == x[:0].shape
+  np.testing.assert_allclose(twin.mean[...], 0.9 * before, rtol=1e-6)
 
 
 def test_mean_only_batch_norm_over_split_batches():

@@ -1,9 +1,12 @@
 """What Linen does with a module beside calling it: tables, lifting, folding."""
 
+from typing import Any, NamedTuple
+
 import jax
 import numpy as np
 import pytest
 from flax import linen as nn
+from flax.core import FrozenDict
 from jax import numpy as jnp
 from twins import batch
 
@@ -122,3 +125,35 @@ def test_linen_folds_to_the_dtype_that_the_layer_got(held):
       plain.apply(folded, x), model.apply(variables, x), rtol=1e-6, atol=1e-6)
   assert {leaf.dtype for leaf in jax.tree.leaves(folded)} == {
       jnp.dtype('float32')}
+
+
+class Two(NamedTuple):
+  a: nn.Module
+  b: nn.Module
+
+
+class Contained(nn.Module):
+  """Layers in a container of its choice."""
+
+  parts: Any
+
+  @nn.compact
+  def __call__(self, x):
+    values = getattr(self.parts, 'values', None)
+    for part in values() if values else self.parts:
+      x = part(x)
+    return x
+
+
+@pytest.mark.parametrize('contain', [
+    tuple, list, lambda two: dict(zip('ab', two, strict=True)),
+    lambda two: FrozenDict(zip('ab', two, strict=True)), lambda two: Two(*two)])
+def test_fold_takes_wrappers_out_of_every_container(contain):
+  x = batch((4, 5))
+  model = Contained(contain([in_linen.WeightNorm(nn.Dense(n)) for n in (3, 2)]))
+  variables = model.init(jax.random.key(0), x)
+  plain, folded = in_linen.fold(model, variables)
+  assert 'WeightNorm' not in repr(plain)
+  assert type(plain.parts) is type(model.parts)
+  np.testing.assert_allclose(
+      plain.apply(folded, x), model.apply(variables, x), rtol=1e-6, atol=1e-6)
