@@ -60,6 +60,36 @@ def scoring(name: str, dense: bool = False) -> dict[str, Program]:
           'contributions, probe 20': _program(scores, params, pool)}
 
 
+def parts(name: str) -> dict[str, Program]:
+  """What a step of SGR that acts is made of; pool 100, 20 of it."""
+  task, model, loss, params = _net(name)
+  pool = task.sample(jax.random.key(1), 100)
+  few = jax.tree.map(lambda a: a[:20], pool)
+  shape = model.perturb_shape(LENGTH, 20)
+  still = jnp.zeros(model.perturb_shape(LENGTH, 100))
+  along = jax.tree.map(jnp.ones_like, params)
+
+  def mean(examples):
+    return jax.grad(lambda w: loss(w, examples).mean())
+
+  def seen(params):  # the first 20, and their deltas by the way
+    return jax.grad(lambda w, e: loss(w, few, e).sum(), (0, 1))(
+        params, jnp.zeros(shape))
+
+  def forward(params, along):
+    return jax.jvp(
+        lambda w: loss(w, pool, still), (params,), (along,))[1]
+
+  return {
+      'gradient of the pool of 100': _program(mean(pool), params),
+      'gradient and deltas of 20': _program(seen, params),
+      'gradient of Q on 20': _program(
+          lambda w: sgr.long_term_gradient(
+              loss, w, few, shape=shape, horizon=90), params),
+      'forward-mode pass of 100': _program(forward, params, along),
+      'gradient of 20': _program(mean(few), params)}
+
+
 def steps(name: str) -> dict[str, Program]:
   """Whole training steps of the lab with momentum, pool 100.
 
@@ -139,6 +169,7 @@ def main(arguments: list[str] | None = None) -> None:
       'temporal order as one-hot numbers, pool of 400': lambda: scoring(
           'temporal_order', dense=True),
       'adding, pool of 400': lambda: scoring('adding'),
+      'temporal order, parts of a step': lambda: parts('temporal_order'),
       'temporal order, training step': lambda: steps('temporal_order'),
       'adding, training step': lambda: steps('adding')}
   print(f'T = {LENGTH}, {WIDTH} tanh units')
