@@ -6,20 +6,27 @@
         --take runs/adding_100
 
 `--take` copies the results of a finished comparison; without it the page is
-written again from those that are kept here.
+written again from those that are kept here. Intervals and verdicts are computed
+from the kept runs by the rules that the lab has now, not by those it had then.
 """
 
 import argparse
 import json
 import pathlib
 import shutil
+import types
 from typing import Any
+
+from scipy import stats as scipy_stats
+
+from gradnorm_optax.lab import stats, verdict
 
 HERE = pathlib.Path(__file__).parent
 RESULTS = HERE / 'results'
 DOCS = HERE.parent / 'docs'
 STUDIES = ('temporal_order_100', 'temporal_order_100_mild',
            'adding_100')
+BASELINE = 'random'
 FIGURES = ('curves', 'sensitivity', 'through_time')
 
 HEAD = '''# Does sampling learn more? The first study
@@ -32,8 +39,8 @@ train on 20 of them: the first 20 ("random"), those that the paper's rule
 selects where the long-term norm leaves the range of -2.5 to 1 ("sgr"), or the
 first 20 with Pascanu's regularizer. The rates were searched alike, on seeds of
 their own; the figures are of fresh seeds, the same start and the same pools for
-all. Intervals are bootstrap 95% intervals. Configurations were committed before
-the runs.
+all. Intervals are bootstrap 95% intervals, expanded for small samples
+(`gradnorm_optax.lab.stats`). Configurations were committed before the runs.
 '''
 
 VARIANTS = '''## What was tried before
@@ -68,18 +75,51 @@ setting of the study above and prove nothing by themselves.
 
 def page() -> str:
   """Writes the page."""
-  parts = [HEAD]
-  for name in STUDIES:
-    path = RESULTS / f'sgr_{name}.json'
-    if path.exists():
-      parts.append(_study(name, json.loads(path.read_text())))
+  found = {name: json.loads((RESULTS / f'sgr_{name}.json').read_text())
+           for name in STUDIES}
   variants = json.loads((RESULTS / 'sgr_variants.json').read_text())['rows']
-  return '\n'.join([*parts, VARIANTS, _variants(variants)])
+  return '\n'.join([
+      HEAD, *(_study(name, one) for name, one in found.items()),
+      _together([found[name] for name in STUDIES[:2]]), VARIANTS,
+      _variants(variants)])
+
+
+def _judge(rows: list[dict[str, Any]]) -> str:
+  """Computes a study's intervals from its runs, and returns the verdict."""
+  held = [types.SimpleNamespace(**{
+      'rounds': (), **row,
+      'runs': [types.SimpleNamespace(**run) for run in row['runs']]})
+          for row in rows]
+  base: Any = next(row for row in held if row.method == BASELINE)
+  for row, one in zip(rows, held, strict=True):
+    judged: Any = one
+    row['score'] = stats.mean_interval([run.score for run in judged.runs])
+    row['difference'] = None if one is base else verdict.paired(judged, base)
+  judged_rows: Any = held
+  return verdict.judge(judged_rows, BASELINE).text
+
+
+def _together(studies: list[dict[str, Any]]) -> str:
+  """Which starts were learned, over the studies of one task."""
+  pairs = []
+  for found in studies:
+    rows = {row['method']: _learned(row, found)
+            for row in found['summary']['rows']}
+    pairs += [(won, rows[BASELINE][seed])
+              for seed, won in rows['sgr'].items()]
+  ours = sum(a and not b for a, b in pairs)
+  theirs = sum(b and not a for a, b in pairs)
+  chance = scipy_stats.binomtest(ours, ours + theirs).pvalue
+  return (f'## Both starts of temporal order\n\nOf {len(pairs)} paired starts, '
+          f'random selection learned from {sum(b for _, b in pairs)} and SGR '
+          f'from {sum(a for a, _ in pairs)} (two-sided sign test of the '
+          f'{ours + theirs} in which they differ: p = {chance:.2g}).\n')
 
 
 def _study(name: str, found: dict[str, Any]) -> str:
   """A study's table, its verdict and its pictures."""
   summary, config = found['summary'], found['config']
+  said = _judge(summary['rows'])
   model = next(iter(config['models'].values()))
   rows = ['| method | rate | right % [95%] | over random [95%] | test % | '
           'seeds that learn | acted % | step, times bare |',
@@ -89,10 +129,10 @@ def _study(name: str, found: dict[str, Any]) -> str:
     rows.append('| ' + ' | '.join([
         row['method'], f'{row["rate"]:g}' + (' (edge)' if (
             row['edge'] and row['trains']) else ''),
-        f'{_percent(row["score"]["mean"])} {_bounds(row["score"])}',
-        '-' if gain is None else f'{100 * gain["mean"]:+.1f} {_bounds(gain)}',
+        f'{_percent(row["score"].mean)} {_bounds(row["score"])}',
+        '-' if gain is None else f'{100 * gain.mean:+.1f} {_bounds(gain)}',
         _percent(row['test']['mean']),
-        f'{_learn(row, found)} of {row["seeds"]}',
+        f'{sum(_learned(row, found).values())} of {row["seeds"]}',
         '-' if row['acted'] is None else f'{100 * row["acted"]:.1f}',
         '1' if not row['overhead'] else f'{row["overhead"][1]:.2f}']) + ' |')
   lines = [
@@ -104,7 +144,7 @@ def _study(name: str, found: dict[str, Any]) -> str:
       f'Guessing gives {_percent(summary["chance"])}%.', '', *rows, '',
       '"Learn": better than guessing by three standard errors. A step is timed '
       'at the start of training, where sampling acts most.', '',
-      *[verdict['text'] for verdict in summary['verdicts']], '']
+      said, '']
   for figure in FIGURES:
     if (DOCS / 'figures' / f'sgr_{name}_{figure}.svg').exists():
       label = figure.replace("_", " ")
@@ -113,12 +153,12 @@ def _study(name: str, found: dict[str, Any]) -> str:
   return '\n'.join(lines)
 
 
-def _learn(row: dict[str, Any], found: dict[str, Any]) -> int:
-  """How many fresh seeds ended better than guessing."""
+def _learned(row: dict[str, Any], found: dict[str, Any]) -> dict[int, bool]:
+  """Whether each fresh seed ended better than guessing."""
   chance = found['summary']['chance']
   count = found['config']['data']['sizes'][1]
   margin = 3 * (chance * (1 - chance) / count) ** 0.5
-  return sum(run['score'] > chance + margin for run in row['runs'])
+  return {run['seed']: run['score'] > chance + margin for run in row['runs']}
 
 
 def _variants(rows: list[dict[str, Any]]) -> str:
@@ -138,10 +178,8 @@ def _percent(value: float) -> str:
   return f'{100 * value:.1f}'
 
 
-def _bounds(interval: dict[str, Any]) -> str:
-  if interval['low'] is None:
-    return ''
-  return f'[{_percent(interval["low"])}, {_percent(interval["high"])}]'
+def _bounds(interval: stats.Interval) -> str:
+  return f'[{_percent(interval.low)}, {_percent(interval.high)}]'
 
 
 def take(folder: pathlib.Path) -> None:

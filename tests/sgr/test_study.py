@@ -2,6 +2,8 @@
 
 import json
 
+import numpy as np
+
 from benchmarks import sgr_study
 
 
@@ -14,7 +16,21 @@ def test_page_is_written_from_the_results():
     assert summary['seeds'] == 10
     for row in summary['rows']:
       assert f'| {row["method"]} | {row["rate"]:g}' in page
-      assert f'{100 * row["score"]["mean"]:.1f} [' in page
+      scores = [run['score'] for run in row['runs']]
+      assert f'{100 * np.mean(scores):.1f} [' in page
+
+
+def test_the_readme_says_what_the_page_says():
+  readme = (sgr_study.DOCS.parent / 'README.md').read_text()
+  for name in sgr_study.STUDIES[:2]:
+    rows = json.loads((sgr_study.RESULTS / f'sgr_{name}.json').read_text())[
+        'summary']['rows']
+    sgr_study._judge(rows)
+    for row in rows:
+      if row['difference'] is not None:
+        mean, low, high = (100 * value for value in row['difference'])
+        assert f'{mean:+.1f} [{low:+.1f}, {high:+.1f}]' in (
+            readme.replace(' points', ''))
 
 
 def test_figures_of_the_page_exist():
