@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import re
 from collections.abc import Sequence
 
 from matplotlib import rc_context
@@ -33,9 +32,8 @@ def save(folder: pathlib.Path, config: schema.Config, found: Summary,
   run_folder.keep_modules(folder, config)
   with rc_context({'svg.fonttype': 'none', 'svg.hashsalt': 'gradnorm'}):
     for name, figure in figures.draw(found, looks, profiles).items():
-      file = re.sub(r'[^\w.-]', '_', name)
       for suffix in ('svg', 'png'):
         results.write(
-            folder / f'{file}.{suffix}', canvas.image(figure, suffix))
+            folder / canvas.file(name, suffix), canvas.image(figure, suffix))
     results.write(folder / 'report.html', report.build(
         config, found, looks, profiles, command))

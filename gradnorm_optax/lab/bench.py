@@ -1,5 +1,6 @@
 """One model's compiled programs, and how trials are placed on devices."""
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -45,6 +46,7 @@ class Bench:
     """Places the data; `batch` trials share a call where it exceeds 1."""
     self.problem = problem_lib.build(model, dataset, train.dtype)
     self.train, self.batch = train, batch
+    self._of = model, dataset
     self._programs: dict[str, Program] = {}
     devices = jax.devices()
     spread = batch > 1 and batch % len(devices) == 0
@@ -59,6 +61,11 @@ class Bench:
     self._test: Callable[..., Any] = jax.jit(
         jax.vmap(self.problem.evaluate, (0, 0, None)) if batch > 1
         else self.problem.evaluate)
+
+  @functools.cached_property
+  def alone(self) -> 'Bench':
+    """The same with one trial in a call, whose steps can be timed."""
+    return self if self.batch == 1 else Bench(*self._of, self.train, 1)
 
   def program(self, method: schema.Method) -> Program:
     """The program of a method; equal tables share one."""
@@ -107,14 +114,11 @@ class Bench:
             for i in range(len(rates))]
 
   def time(self, method: schema.Method, rate: float) -> float:
-    """Seconds of one training step: `eval_every` of them, no evaluation."""
-    params, extra, seed = self._start([0])
-    rates: Any = jnp.float32(rate)
-    if self.batch > 1:
-      rates = jax.device_put(
-          jnp.full(self.batch, rate, jnp.float32), self._split)
+    """Seconds of one step of one trial: `eval_every` steps, no evaluation."""
+    assert self.batch == 1, 'time `alone`'
     *_, seconds = self.program(method).run(
-        self._data, params, extra, rates, seed, chunks=1, measured=False)
+        self._data, *self._start([0])[:2], jnp.float32(rate),
+        self._start([0])[2], chunks=1, measured=False)
     return seconds / self.train.eval_every
 
 
@@ -128,7 +132,7 @@ def _outcome(history: Any, scores: Any, index: int, seconds: float,
   finite = np.isfinite(figures['train_loss']) & np.isfinite(figures['loss'])
   diverged = not finite.all()
   count = len(finite) if not diverged else int(finite.argmin())
-  short = {name: [round(float(v), 6) for v in values[:count]]
+  short = {name: [float(f'{v:.7g}') for v in values[:count]]
            for name, values in figures.items()}
   test = None
   if scores is not None:

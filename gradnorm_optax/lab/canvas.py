@@ -1,6 +1,7 @@
 """Figures that a notebook shows, whether or not pyplot was imported."""
 
 import io
+import re
 from typing import Any
 
 from matplotlib import figure
@@ -13,8 +14,14 @@ class Canvas(figure.Figure):
     return image(self, 'png')
 
 
+def file(name: str, kind: str) -> str:
+  """The name of a figure's file, whatever its model is called."""
+  plain = re.sub(r'[^\w.-]', '_', name)
+  return f'{plain}.{kind}'
+
+
 def image(picture: figure.Figure, kind: str, **options: Any) -> bytes:
   """The file of a figure, `svg` or `png`."""
-  file = io.BytesIO()
-  picture.savefig(file, format=kind, **{'dpi': 150, **options})
-  return file.getvalue()
+  buffer = io.BytesIO()
+  picture.savefig(buffer, format=kind, **{'dpi': 150, **options})
+  return buffer.getvalue()

@@ -147,7 +147,7 @@ def _methods(lib: Any) -> Any:
 def _console() -> Any:
   """A console that is wide enough for the table where no terminal says."""
   from rich import console
-  screen = console.Console(highlight=False)
+  screen = console.Console(highlight=False, markup=False)  # names hold brackets
   if not screen.is_terminal and 'COLUMNS' not in os.environ:
     screen.width = 120
   return screen

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 import gradnorm_optax as gn
@@ -76,12 +77,21 @@ def diagnose(problem: Problem, built: methods.Built, runner: Any,
                   'not when its steps were taken again')
 
 
-def check_skips(state: trial.State, most: int) -> None:
-  """Raises `Diverged` where too many steps in a row had to be skipped."""
-  count = int(optax.tree.get(state.opt_state, 'notfinite_count'))
-  if count >= most:
+def check_skips(before: trial.State, figures: trial.Figures,
+                most: int) -> None:
+  """Raises `Diverged` where too many steps in a row had to be skipped.
+
+  Args:
+    before: The state before the steps.
+    figures: Theirs, stacked.
+    most: `run.max_skips`.
+  """
+  over = np.flatnonzero(np.asarray(figures.skipped) >= most)
+  if len(over):
+    count = int(figures.skipped[over[0]])
     raise Diverged(
-        f'step {int(state.step)}: the last {count} gradients were not finite '
+        f'step {int(before.step) + over[0] + 1}: the last {count} '
+        f'gradient{"s were" if count > 1 else " was"} not finite '
         f'and were skipped (run.max_skips = {most}). Lower the learning rate, '
         'set clip or normalize')
 

@@ -3,6 +3,7 @@ draw."""
 
 import dataclasses
 import math
+import shlex
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -133,8 +134,8 @@ class Verdict:
   Attributes:
     model: Its name.
     kind: "gain" where the interval of the paired difference lies above zero,
-      for every baseline; "loss" where it lies below, "none" else, "void" where
-      no statement is allowed.
+      for every baseline unless one was named; "loss" where it lies below,
+      "none" else, "void" where no statement is allowed.
     text: One sentence.
     method: The method that tuning nominated; None if there is none.
     baseline: The baseline that tuning nominated; None if there is none.
@@ -194,7 +195,8 @@ class Summary:
     values = {'model': row.model, 'method': row.method,
               'learning_rate': f'{row.rate:g}', 'seed': run.seed}
     return 'gradnorm train CONFIG ' + ' '.join(
-        f'--set run.{key}={value}' for key, value in values.items())
+        '--set ' + shlex.quote(f'run.{key}={value}')
+        for key, value in values.items())
 
 
 @dataclasses.dataclass(frozen=True)

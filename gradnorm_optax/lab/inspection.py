@@ -179,15 +179,17 @@ def _columns(norms: dict[str, Any]) -> np.ndarray:
 
 def _table(look: Look) -> Any:
   """The norms of one method on one model."""
-  from rich import table
+  from rich import table, text
   shown = table.Table(box=None, pad_edge=False)
   shown.add_column('block', no_wrap=True)
   for name in ('gradient', 'after', 'step / params'):
     shown.add_column(name, justify='right')
   shown.add_column('')
   for i, name in enumerate(look.blocks):
-    shown.add_row(name, *(f'{np.median(part[:, i]):.3g}' for part in (
-        look.gradient, look.after, look.ratio)), look.flags.get(name, ''))
+    shown.add_row(text.Text(name), *(
+        f'{np.median(part[:, i]):.3g}' for part in (
+            look.gradient, look.after, look.ratio)),
+        text.Text(look.flags.get(name, '')))
   return shown
 
 
@@ -201,4 +203,5 @@ def _save(found: Inspection) -> None:
   for name, picture in found.plot().items():
     for suffix in ('svg', 'png'):
       results.write(
-          found.folder / f'{name}.{suffix}', canvas.image(picture, suffix))
+          found.folder / canvas.file(name, suffix),
+          canvas.image(picture, suffix))

@@ -42,6 +42,12 @@ class Problem(NamedTuple):
   named: str = 'the model'
   needs_lengths: bool = False
 
+  @property
+  def held(self) -> tuple[str, ...]:
+    """What the model holds beside parameters: names of collections."""
+    _, extra = jax.eval_shape(self.init, 0)
+    return tuple(name for name in extra if jax.tree.leaves(extra[name]))
+
   def init(self, seed: jax.Array | int) -> tuple[Any, Any]:
     """Draws the parameters and the other variables of one seed."""
     # A stream of its own: data order and initialization share the seed only.

@@ -18,7 +18,8 @@ def bar(total: int, quiet: bool) -> Iterator[Callable[[str, int], None]]:
       progress.SpinnerColumn(), progress.BarColumn(),
       progress.MofNCompleteColumn(), progress.TextColumn('trials'),
       progress.TimeElapsedColumn(), progress.TextColumn('<'),
-      progress.TimeRemainingColumn(), progress.TextColumn('{task.description}'),
+      progress.TimeRemainingColumn(),
+      progress.TextColumn('{task.description}', markup=False),
       console=screen, transient=True, disable=not screen.is_terminal)
   lock = threading.Lock()
   with shown:

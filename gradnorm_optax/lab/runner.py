@@ -6,6 +6,8 @@ rate, and only these read the test part.
 """
 
 import concurrent.futures
+import functools
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -66,11 +68,16 @@ class Runner:
     """The fingerprint of a trial."""
     table = self.config.methods[method].alone.model_dump()
     shape = self.config.models[model].model_dump()
-    own = provenance.own_code(self.config, model, method)
+    own = self.own_code(model, method)
     return results.fingerprint(
         phase=phase, data=self.digest, own=own, model=shape, method=table,
         train=self.config.train.model_dump(), rate=rate, seed=seed,
         versions=provenance.versions(), code=provenance.source_digest())
+
+  @functools.cache
+  def own_code(self, model: str, method: str) -> list[str]:
+    """Digests of the user's code behind a row, whatever is edited meanwhile."""
+    return provenance.own_code(self.config, model, method)
 
   def records(self, phase: str, model: str, method: str,
               rate: float) -> list[dict[str, Any] | None]:
@@ -104,13 +111,17 @@ class Runner:
 
   def calls(self, phase: str) -> Iterator[Call]:
     """The calls that a phase still needs, the slowest models first."""
+    asked: set[str] = set()
     for model in reversed(list(self.config.models)):
       for method in self.config.methods_on(model):
         rates = (self.rates(method) if phase == 'tune'
                  else (self.chosen(model, method),))
-        todo = [(rate, seed) for rate in rates for seed in self.seeds(phase)
-                if self.key(phase, model, method, rate, seed)
-                not in self.store.records]
+        todo = []
+        for rate, seed in itertools.product(rates, self.seeds(phase)):
+          key = self.key(phase, model, method, rate, seed)
+          if key not in self.store.records and key not in asked:
+            asked.add(key)  # of equal methods one is run
+            todo.append((rate, seed))
         for at in range(0, len(todo), self.batch):
           some_rates, some_seeds = zip(*todo[at:at + self.batch], strict=True)
           yield Call(phase, model, method, some_rates, some_seeds)

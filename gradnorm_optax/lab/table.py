@@ -35,7 +35,8 @@ def render(found: Summary) -> Page:
 
 def _one(found: Summary, model: str) -> table.Table:
   """The table of one model."""
-  shown = table.Table(title=f'\n{model}', title_justify='left',
+  # As texts, for brackets in a name are no markup.
+  shown = table.Table(title=text.Text(f'\n{model}'), title_justify='left',
                       title_style='bold', pad_edge=False, box=None)
   shown.add_column('method', no_wrap=True)
   measure = found.measure
@@ -44,12 +45,13 @@ def _one(found: Summary, model: str) -> table.Table:
   for name in ('rate', f'{target} at step', 'in s',
                f'{measure.label("validation")} [95%]', 'spread', 'test',
                'diverged', 'step ms', 'x bare', *['acted %'] * sampled):
-    shown.add_column(name, justify='right')
+    shown.add_column(text.Text(name), justify='right')
   best = max(row.score.mean for row in found.rows if row.model == model)
   for row in found.rows:
     if row.model == model:
       style = 'bold' if row.trains and row.score.mean == best else None
-      shown.add_row(*_cells(row, measure, sampled), style=style)
+      shown.add_row(*map(text.Text, _cells(row, measure, sampled)),
+                    style=style)
   return shown
 
 

@@ -57,7 +57,7 @@ def _imported(module: str) -> Any:
   spec = importlib.machinery.PathFinder.find_spec(top)
   old, new = _FILES.get(top), spec and spec.origin
   if old and new and old != new:
-    _digest.cache_clear()
+    _read.cache_clear()
     for name, other in list(sys.modules.items()):
       file = getattr(other, '__file__', None) or ''
       beside = pathlib.Path(file).parent == pathlib.Path(old).parent
@@ -93,16 +93,23 @@ def digest(name: str) -> str:
     path = getattr(sys.modules.get(module), '__file__', None) or ''
     if path in found or not path.endswith('.py') or installed(path):
       continue
-    found[path] = _digest(path)
-    waiting += _imports(path, getattr(
+    found[path], imported = _read(path, getattr(
         sys.modules[module], '__package__', None) or '')
+    waiting += imported
   return '-'.join(sorted(found.values()))
 
 
-def _imports(path: str, package: str) -> list[str]:
+@functools.cache
+def _read(path: str, package: str) -> tuple[str, list[str]]:
+  """The digest of a file and what it imports, as it was when first read."""
+  content = pathlib.Path(path).read_bytes()
+  return hashlib.sha256(content).hexdigest()[:16], _imports(content, package)
+
+
+def _imports(content: bytes, package: str) -> list[str]:
   """The modules that a file may import, and the packages that they lie in."""
   try:
-    tree = ast.parse(pathlib.Path(path).read_bytes())
+    tree = ast.parse(content)
   except SyntaxError:  # it is being edited; what was imported was whole
     return []
   found = []
@@ -116,11 +123,6 @@ def _imports(path: str, package: str) -> list[str]:
       found += [base, *(f'{base}.{alias.name}' for alias in node.names)]
   return [name.rsplit('.', up)[0] for name in found
           for up in range(name.count('.') + 1)]
-
-
-@functools.cache
-def _digest(path: str) -> str:
-  return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()[:16]
 
 
 def installed(path: str) -> bool:

@@ -19,11 +19,12 @@ LOOKED_AT = 50  # validation examples of a profile
 def has_time(problem: Problem) -> bool:
   """Whether the gradient can be followed back through time.
 
-  The model must take `perturb`, added to its pre-activations, and the sequences
-  must end together: steps are counted from the last one.
+  The model must take `perturb`, added to its pre-activations, and hold nothing
+  but parameters (no dropout, no batch statistics); the sequences must end
+  together: steps are counted from the last one.
   """
   return hasattr(problem.module, 'perturb_shape') and (
-      problem.dataset.train.lengths is None)
+      problem.dataset.train.lengths is None) and not problem.held
 
 
 def shape(problem: Problem, x: Any) -> tuple[int, int, int]:
@@ -32,6 +33,11 @@ def shape(problem: Problem, x: Any) -> tuple[int, int, int]:
     raise LabError(
         'sampling and pascanu count steps from the end of a sequence, and '
         'these are of unequal length; cut them to one length')
+  if problem.held:
+    raise LabError(
+        'sampling and pascanu look at a model by its parameters alone, and '
+        f'{problem.named} also holds {", ".join(problem.held)}; train it '
+        'without dropout and batch statistics, or without them')
   if not has_time(problem):
     raise LabError(
         'sampling and pascanu need a recurrent model, whose gradient through '

@@ -87,15 +87,17 @@ def _rounds(runner: Runner, model: str,
   key = results.fingerprint(
       timing=model, table=runner.config.models[model].model_dump(),
       methods={name: table.model_dump() for name, table in tables.items()},
-      data=runner.config.data.model_dump(),
-      train=runner.config.train.model_dump(), batch=runner.batch,
+      data=runner.digest, own=[
+          runner.own_code(model, name)
+          for name in runner.config.methods_on(model)],
+      train=runner.config.train.model_dump(),
       rounds=runner.config.compare.timing_rounds,
       versions=provenance.versions(), machine=provenance.machine(),
       code=provenance.source_digest())
   known = runner.store.records.get(key)
   if known:
     return known['rounds']
-  bench = runner.benches[model]
+  bench = runner.benches[model].alone
   rate = min(runner.config.compare.learning_rates)
   for table in tables.values():
     bench.compile(table)

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 import pathlib
 import time
 from typing import Any
@@ -131,6 +132,8 @@ class Trainer:
       taken = _skipped(new) == _skipped(state)
       new = new._replace(extra=jax.tree.map(
           lambda a, b: jnp.where(taken, a, b), new.extra, state.extra))
+      figures = figures._replace(skipped=optax.tree.get(
+          new.opt_state, 'notfinite_count'))
     return new, figures
 
   def stretch(self, state: trial.State,
@@ -156,10 +159,10 @@ class Trainer:
         self.built.unwrap(state.params), state.extra, self.parts[1])
     step = int(state.step)
     rate = self.rate(step - 1) if callable(self.rate) else self.rate
-    row = {'step': step, 'loss': finite(figures.loss.mean()),
+    row = {'step': step, 'loss': finite(_mean(figures.loss)),
            'validation_loss': finite(score['loss']),
            'validation_score': finite(score['score']),
-           'gradient_norm': finite(figures.gradient.mean()),
+           'gradient_norm': finite(_mean(figures.gradient)),
            'learning_rate': float(rate),
            'seconds_per_step': round(seconds / self.train.eval_every, 6)}
     if self.skips:
@@ -270,7 +273,7 @@ def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
     seconds = time.perf_counter() - began
     row = trainer.row(state, figures, seconds)
     if config.run.non_finite == 'skip':
-      diagnosis.check_skips(state, config.run.max_skips)
+      diagnosis.check_skips(before, figures, config.run.max_skips)
     elif not np.isfinite(figures.loss).all():
       raise diagnosis.diagnose(
           trainer.problem, trainer.built, trainer.one, before, every)
@@ -287,6 +290,12 @@ def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
       score = row['validation_score']
       checkpoints.save(row['step'], state, -1e30 if score is None else score)
   return state
+
+
+def _mean(values: Any) -> float:
+  """The mean over the steps that were not left out; NaN if all were."""
+  known = np.asarray(values)[np.isfinite(values)]
+  return float(known.mean()) if len(known) else math.nan
 
 
 def _skipped(state: trial.State) -> Any:

@@ -76,12 +76,15 @@ class Figures(NamedTuple):
     gradient: The norm of the gradient.
     rows: The batch's rows of the training part; (batch,), int32.
     choice: Which of them the gradient was taken of; None for all.
+    skipped: How many gradients up to this one were not finite and left out in a
+      row; None where none are left out.
   """
 
   loss: jax.Array
   gradient: jax.Array
   rows: jax.Array
   choice: Any = None
+  skipped: Any = None
 
 
 def step(problem: Problem, built: methods.Built, train: schema.Train,

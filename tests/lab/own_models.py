@@ -250,6 +250,15 @@ class Simple(nn.Module):
     return nn.Dense(self.outputs)(z)[:, None]
 
 
+class Normalized(Simple):
+  """The same with batch norm: it holds more than its parameters."""
+
+  @nn.compact
+  def __call__(self, x, train=False, perturb=None):
+    made = Simple(self.outputs)(x, perturb)
+    return nn.BatchNorm(use_running_average=not train)(made)
+
+
 class NnxSimple(nnx.Module):
   """The same for NNX."""
 

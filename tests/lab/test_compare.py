@@ -1,5 +1,6 @@
 """A small comparison, end to end through the command."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -7,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from gradnorm_optax.lab import comparison, config, results, training
+from gradnorm_optax.lab import comparison, config, results, runner, training
 
 
 def lines(folder):
@@ -94,6 +95,22 @@ def test_vmapped_trials_agree_and_share_a_call(finished, tmp_path):
   for a, b in zip(found.summary.rows, done.summary.rows, strict=True):
     for one, other in zip(a.runs, b.runs, strict=True):
       np.testing.assert_allclose(one.curve, other.curve, atol=0.02)
+  # A step is timed alone, or it would be that of all of them.
+  bench = runner.Runner(found.config).benches['small']
+  assert bench.batch == 8 and bench.alone.batch == 1
+
+
+def test_equal_methods_are_run_once(finished, tmp_path):
+  path, _ = finished
+  settings = config.load(path, [
+      'methods.again={optimizer="momentum"}',
+      'methods.third={optimizer="momentum"}'])
+  some = runner.Runner(settings)
+  with contextlib.closing(results.Store(tmp_path / 'run')) as store:
+    some.use(store, lambda *_: None)
+    calls = list(some.calls('tune'))
+  assert [call.method for call in calls] == 3 * ['momentum'] + 3 * [
+      'clip_momentum']
 
 
 def test_two_writers_are_refused(finished):

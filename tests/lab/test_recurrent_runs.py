@@ -119,6 +119,16 @@ def test_an_own_net_that_takes_perturb(name):
   assert len(norms) == 20 and norms[0] < norms[-1]
 
 
+def test_a_net_with_batch_statistics_is_not_looked_through(tmp_path):
+  tables = {**CONFIG, 'models': {'mine': {
+      'kind': 'target', 'target': 'own_models:Normalized'}}}
+  with pytest.raises(errors.LabError, match='also holds batch_stats'):
+    lab.train(tables, out=tmp_path / 'a', quiet=True)
+  tables['methods'] = {'adam': {'optimizer': 'adam'}}
+  done = lab.train(tables, ['run.method=adam'], out=tmp_path / 'b', quiet=True)
+  assert done.profiles == [] and done.rows[-1]['loss'] > 0
+
+
 def test_unequal_lengths_cannot_be_sampled(tmp_path):
   config = {**CONFIG, 'data': {
       'source': 'function', 'target': f'{__name__}:ragged'}}

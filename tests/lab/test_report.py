@@ -3,13 +3,16 @@
 import collections
 import dataclasses
 import html.parser
+import io
 import math
 import re
+import shlex
 
 import numpy as np
 import pytest
+from rich import console
 
-from gradnorm_optax.lab import figures, report
+from gradnorm_optax.lab import canvas, figures, report, table
 from gradnorm_optax.lab.objective import ACCURACY
 from gradnorm_optax.lab.report import words
 
@@ -96,6 +99,23 @@ def test_rows_that_do_not_train_and_names_that_need_escaping(finished):
   text = report.build(done.config, summary, done.looks)
   assert 'does not train' in text and 'x &lt; y' in text
   assert 'a&lt;b&amp;c' in text and 'a<b' not in text
+
+
+def test_brackets_are_no_markup(finished):
+  done = finished[1]
+  lost = done.summary.rows[0].runs[0]._replace(diverged=True)
+  rows = tuple(dataclasses.replace(
+      row, model='net [kg]', method='adam [b1]', runs=(lost,))
+      for row in done.summary.rows)
+  summary = dataclasses.replace(done.summary, rows=rows)
+  screen = console.Console(width=200, file=io.StringIO())
+  screen.print(table.render(summary))
+  shown = screen.file.getvalue()
+  assert 'net [kg]' in shown and 'adam [b1]' in shown and '[95%]' in shown
+  # What it says can be pasted into a shell.
+  words = shlex.split(summary.diagnosis)
+  assert 'run.method=adam [b1]' in words and 'run.model=net [kg]' in words
+  assert canvas.file('deep/net [kg]', 'svg') == 'deep_net__kg_.svg'
 
 
 def test_norms_are_kept_and_shown(finished):

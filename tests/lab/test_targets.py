@@ -39,13 +39,17 @@ def test_a_digest_holds_what_the_file_imports(tmp_path, monkeypatch):
     (package / 'layers.py').write_text(f'import own_other\nwidth = {width}\n')
     for name in [name for name in sys.modules if name.startswith('own_')]:
       del sys.modules[name]
-    targets._digest.cache_clear()
+    targets._read.cache_clear()
     assert targets.load('own_package.net:f')() == width
     return targets.digest('own_package.net:f')
 
   first, second = found(1), found(23)
   assert first != second and first == found(1)
   assert len(first.split('-')) == 4  # the package, two of its files, own_other
+  # What is edited while a command runs does not count for it.
+  for text in ('', 'def f(:'):
+    (package / 'net.py').write_text(text)
+    assert targets.digest('own_package.net:f') == first
 
 
 def test_a_module_beside_each_of_two_configurations(tmp_path, monkeypatch):

@@ -151,16 +151,17 @@ def test_bad_updates_can_be_skipped_and_are_counted(file, tmp_path):
       'run.max_skips=100', 'train.steps=20']), tmp_path, quiet=True)
   # The first step is finite and ruins the parameters.
   assert [row['skipped'] for row in done.rows] == [9, 19]
-  assert done.rows[0]['loss'] is None
+  # Means are over the other steps, where there is one.
+  assert done.rows[0]['loss'] > 0 and done.rows[1]['loss'] is None
 
 
 def test_too_many_skips_stop_the_run(file, gradnorm, tmp_path):
   code, _, err = gradnorm(
       'train', file, '--out', tmp_path, '--set', 'run.method=adam', '--set',
       'run.learning_rate=1e37', '--set', 'run.non_finite=skip', '--set',
-      'run.max_skips=9')
-  assert code == 3
-  assert 'step 10: the last 9 gradients were not finite' in err
+      'run.max_skips=5')
+  assert code == 3  # and not where the next evaluation happens to be
+  assert 'step 6: the last 5 gradients were not finite' in err
 
 
 def test_another_configuration_is_refused(file, whole):

@@ -112,7 +112,7 @@ def test_a_run_knows_where_its_own_modules_are(
   again = 'train', 'mine/config.toml', '--set', 'train.steps=40'
   with pathlib.Path('mine/my_model_there.py').open('a') as file:
     file.write('# a change\n')
-  targets._digest.cache_clear()
+  targets._read.cache_clear()
   code, _, err = gradnorm(*again)
   assert code == 2 and 'other code of yours (code.digest differs)' in err
   pathlib.Path('runs/mine-train/code.digest').unlink()

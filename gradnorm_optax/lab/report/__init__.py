@@ -35,8 +35,8 @@ CAPTIONS = {
         'Norms of the blocks: ',
         'Each row is a block of parameters, each column one of the first '
         'batches of the first fresh run. First the raw gradients under the '
-        'first method, then what each method hands to its optimizer. Rows of '
-        'one colour train at one speed.'),
+        'first method, then what each method hands to its optimizer (a '
+        'wrapper left aside). Rows of one colour train at one speed.'),
     'through_time': (
         'The gradient through time: ',
         'Norm of the loss\'s gradient at every step of a sequence, at four '

@@ -18,7 +18,7 @@ class Compare(Table):
   """Which trials a comparison makes and how they are spread."""
 
   learning_rates: Rates = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
-  tune_seeds: PositiveInt = 2
+  tune_seeds: Annotated[int, Field(ge=1, le=1000)] = 2  # fresh ones follow
   seeds: PositiveInt = 5  # fresh ones, at the chosen rate
   target: float = 0.9  # validation score
   baseline: str | None = None
