@@ -116,9 +116,10 @@ class Bench:
   def time(self, method: schema.Method, rate: float) -> float:
     """Seconds of one step of one trial: `eval_every` steps, no evaluation."""
     assert self.batch == 1, 'time `alone`'
+    params, extra, seed = self._start([0])
     *_, seconds = self.program(method).run(
-        self._data, *self._start([0])[:2], jnp.float32(rate),
-        self._start([0])[2], chunks=1, measured=False)
+        self._data, params, extra, jnp.float32(rate), seed, chunks=1,
+        measured=False)
     return seconds / self.train.eval_every
 
 
