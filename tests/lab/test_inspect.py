@@ -59,11 +59,12 @@ def test_norms_of_scanned_layers(file, gradnorm):
   assert adam['gradient'][0] == pytest.approx(bng['gradient'][0])
   read = config.load(file)
   made = problem.build(read.models['net'], data.load(read.data))
-  params, extra = made.init(0)
+  params, extra = jax.jit(made.init)(0)
   key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 1), 0)
   rows = jax.random.permutation(key, 70)[:10]
   x, y = (part[rows] for part in made.dataset.train[:2])
-  grads = jax.grad(lambda p: made.loss(p, extra, x, y)[0])(params)
+  grads = jax.jit(jax.grad(
+      lambda p: made.loss(p, extra, x, y)[0]))(params)
   for layer in range(2):
     block = jax.tree.leaves(jax.tree.map(
         lambda a: a[:, layer], grads['layers']['mlp_in']))  # noqa: B023
