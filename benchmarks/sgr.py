@@ -34,6 +34,21 @@ def _net(name: str, width: int = WIDTH) -> Any:
           model.init_params(jax.random.key(0)))
 
 
+def _gradient(loss: Any, params: Any, pool: Any) -> Program:
+  return _program(lambda params, pool: jax.grad(
+      lambda w: loss(w, pool).mean())(params), params, pool)
+
+
+def _forward(loss: Any, params: Any, pool: Any, shape: Any) -> Program:
+  def forward(params, pool, along):
+    still = jnp.zeros(shape)  # as in `contributions`
+    return jax.jvp(
+        lambda w: loss(w, pool, still), (params,), (along,))[1]
+
+  return _program(
+      forward, params, pool, jax.tree.map(jnp.ones_like, params))
+
+
 def scoring(name: str, dense: bool = False) -> dict[str, Program]:
   """Programs on the pool of 400; 'gradient' is what others are held against."""
   task, model, loss, params = _net(name)
@@ -41,22 +56,13 @@ def scoring(name: str, dense: bool = False) -> dict[str, Program]:
   if dense:  # as numbers, so that no gradient has to scatter
     pool = pool._replace(x=jax.nn.one_hot(pool.x, task.inputs))
   shape = model.perturb_shape(LENGTH, POOL)
-  along = jax.tree.map(jnp.ones_like, params)
-
-  def gradient(params, pool):
-    return jax.grad(lambda w: loss(w, pool).mean())(params)
-
-  def forward(params, pool, along):
-    still = jnp.zeros(shape)  # as in `contributions`
-    return jax.jvp(
-        lambda w: loss(w, pool, still), (params,), (along,))[1]
 
   def scores(params, pool):
     return sgr.contributions(
         loss, params, pool, shape=shape, horizon=90, probe=20)
 
-  return {'gradient of the pool': _program(gradient, params, pool),
-          'forward-mode pass': _program(forward, params, pool, along),
+  return {'gradient of the pool': _gradient(loss, params, pool),
+          'forward-mode pass': _forward(loss, params, pool, shape),
           'contributions, probe 20': _program(scores, params, pool)}
 
 
@@ -66,28 +72,20 @@ def parts(name: str) -> dict[str, Program]:
   pool = task.sample(jax.random.key(1), 100)
   few = jax.tree.map(lambda a: a[:20], pool)
   shape = model.perturb_shape(LENGTH, 20)
-  still = jnp.zeros(model.perturb_shape(LENGTH, 100))
-  along = jax.tree.map(jnp.ones_like, params)
-
-  def mean(examples):
-    return jax.grad(lambda w: loss(w, examples).mean())
 
   def seen(params):  # the first 20, and their deltas by the way
     return jax.grad(lambda w, e: loss(w, few, e).sum(), (0, 1))(
         params, jnp.zeros(shape))
 
-  def forward(params, along):
-    return jax.jvp(
-        lambda w: loss(w, pool, still), (params,), (along,))[1]
-
   return {
-      'gradient of the pool of 100': _program(mean(pool), params),
+      'gradient of the pool of 100': _gradient(loss, params, pool),
       'gradient and deltas of 20': _program(seen, params),
       'gradient of Q on 20': _program(
           lambda w: sgr.long_term_gradient(
               loss, w, few, shape=shape, horizon=90), params),
-      'forward-mode pass of 100': _program(forward, params, along),
-      'gradient of 20': _program(mean(few), params)}
+      'forward-mode pass of 100': _forward(
+          loss, params, pool, model.perturb_shape(LENGTH, 100)),
+      'gradient of 20': _gradient(loss, params, few)}
 
 
 def steps(name: str) -> dict[str, Program]:

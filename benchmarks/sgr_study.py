@@ -11,6 +11,7 @@ from the kept runs by the rules that the lab has now, not by those it had then.
 """
 
 import argparse
+import collections
 import json
 import pathlib
 import shutil
@@ -86,19 +87,17 @@ def page() -> str:
       _variants(variants)])
 
 
-def _judge(rows: list[dict[str, Any]]) -> str:
-  """Computes a study's intervals from its runs, and returns the verdict."""
-  held = [types.SimpleNamespace(**{
+def _rows(found: dict[str, Any]) -> list[Any]:
+  """A study's rows, their intervals computed from the runs."""
+  rows: list[Any] = [types.SimpleNamespace(**{
       'rounds': (), **row,
       'runs': [types.SimpleNamespace(**run) for run in row['runs']]})
-          for row in rows]
-  base: Any = next(row for row in held if row.method == BASELINE)
-  for row, one in zip(rows, held, strict=True):
-    judged: Any = one
-    row['score'] = stats.mean_interval([run.score for run in judged.runs])
-    row['difference'] = None if one is base else verdict.paired(judged, base)
-  judged_rows: Any = held
-  return verdict.judge(judged_rows, BASELINE).text
+          for row in found['summary']['rows']]
+  base = next(row for row in rows if row.method == BASELINE)
+  for row in rows:
+    row.score = stats.mean_interval([run.score for run in row.runs])
+    row.difference = None if row is base else verdict.paired(row, base)
+  return rows
 
 
 def _together(studies: list[dict[str, Any]]) -> str:
@@ -107,12 +106,12 @@ def _together(studies: list[dict[str, Any]]) -> str:
   A seed's starts differ by a factor only and see the same pools: they are one
   case, which counts as learned if one of them is.
   """
-  won: dict[str, dict[int, int]] = {BASELINE: {}, 'sgr': {}}
+  won: dict[str, collections.Counter[int]] = {
+      name: collections.Counter() for name in ('sgr', BASELINE)}
   for found in studies:
-    for row in found['summary']['rows']:
-      for seed, learned in _learned(row, found).items():
-        kept = won.setdefault(row['method'], {})
-        kept[seed] = kept.get(seed, 0) + learned
+    for row in _rows(found):
+      if row.method in won:
+        won[row.method].update(_learned(row, found))
   ours, theirs = won['sgr'], won[BASELINE]
   better = sum(bool(ours[seed]) and not theirs[seed] for seed in ours)
   worse = sum(bool(theirs[seed]) and not ours[seed] for seed in ours)
@@ -129,22 +128,22 @@ def _together(studies: list[dict[str, Any]]) -> str:
 def _study(name: str, found: dict[str, Any]) -> str:
   """A study's table, its verdict and its pictures."""
   summary, config = found['summary'], found['config']
-  said = _judge(summary['rows'])
+  judged = _rows(found)
   model = next(iter(config['models'].values()))
   rows = ['| method | rate | right % [95%] | over random [95%] | test % | '
           'seeds that learn | acted % | step, times bare |',
           '|---|---|---|---|---|---|---|---|']
-  for row in summary['rows']:
-    gain = row['difference']
+  for row in judged:
+    gain = row.difference
     rows.append('| ' + ' | '.join([
-        row['method'], f'{row["rate"]:g}' + (' (edge)' if (
-            row['edge'] and row['trains']) else ''),
-        f'{_percent(row["score"].mean)} {_bounds(row["score"])}',
+        row.method, f'{row.rate:g}' + (' (edge)' if (
+            row.edge and row.trains) else ''),
+        f'{_percent(row.score.mean)} {_bounds(row.score)}',
         '-' if gain is None else f'{100 * gain.mean:+.1f} {_bounds(gain)}',
-        _percent(row['test']['mean']),
-        f'{sum(_learned(row, found).values())} of {row["seeds"]}',
-        '-' if row['acted'] is None else f'{100 * row["acted"]:.1f}',
-        '1' if not row['overhead'] else f'{row["overhead"][1]:.2f}']) + ' |')
+        _percent(row.test['mean']),
+        f'{sum(_learned(row, found).values())} of {row.seeds}',
+        '-' if row.acted is None else f'{100 * row.acted:.1f}',
+        '1' if not row.overhead else f'{row.overhead[1]:.2f}']) + ' |')
   lines = [
       f'## {summary["title"]}', '',
       f'`configs/{name}.toml`: start {model["init"]} x {model["scale"]:g}, '
@@ -153,9 +152,9 @@ def _study(name: str, found: dict[str, Any]) -> str:
       f'{summary["tune_seeds"]} seeds, then {summary["seeds"]} fresh ones. '
       f'Guessing gives {_percent(summary["chance"])}%.', '', *rows, '',
       '"Learn": better than guessing by three standard errors.' + (
-          '' if summary['rows'][0].get('rounds') else ' A step is timed at the '
+          '' if judged[0].rounds else ' A step is timed at the '
           'start of training, where sampling acts most.'), '',
-      said, '']
+      verdict.judge(judged, BASELINE).text, '']
   for figure in FIGURES:
     if (DOCS / 'figures' / f'sgr_{name}_{figure}.svg').exists():
       label = figure.replace("_", " ")
@@ -164,12 +163,12 @@ def _study(name: str, found: dict[str, Any]) -> str:
   return '\n'.join(lines)
 
 
-def _learned(row: dict[str, Any], found: dict[str, Any]) -> dict[int, bool]:
+def _learned(row: Any, found: dict[str, Any]) -> dict[int, bool]:
   """Whether each fresh seed ended better than guessing."""
   chance = found['summary']['chance']
   count = found['config']['data']['sizes'][1]
   margin = 3 * (chance * (1 - chance) / count) ** 0.5
-  return {run['seed']: run['score'] > chance + margin for run in row['runs']}
+  return {run.seed: run.score > chance + margin for run in row.runs}
 
 
 def _variants(rows: list[dict[str, Any]]) -> str:

@@ -33,7 +33,7 @@ def batch_mean(
     mean = jnp.mean(x, over)
     return mean if axis_name is None else lax.pmean(mean, axis_name)
   # Nothing counts in an empty batch either: the mean is then 0, not NaN.
-  mask = jnp.broadcast_to(x == x if mask is None else mask, x.shape)
+  mask = jnp.broadcast_to(True if mask is None else mask, x.shape)
   total = jnp.sum(jnp.where(mask, x, 0), over)
   count = jnp.sum(mask.astype(x.dtype), over)
   if axis_name is not None:

@@ -46,7 +46,7 @@ class Bench:
     """Places the data; `batch` trials share a call where it exceeds 1."""
     self.problem = problem_lib.build(model, dataset, train.dtype)
     self.train, self.batch = train, batch
-    self._of = model, dataset
+    self._model = model
     self._programs: dict[str, Program] = {}
     devices = jax.devices()
     spread = batch > 1 and batch % len(devices) == 0
@@ -65,7 +65,8 @@ class Bench:
   @functools.cached_property
   def alone(self) -> 'Bench':
     """The same with one trial in a call, whose steps can be timed."""
-    return self if self.batch == 1 else Bench(*self._of, self.train, 1)
+    return self if self.batch == 1 else Bench(
+        self._model, self.problem.dataset, self.train, 1)
 
   def program(self, method: schema.Method) -> Program:
     """The program of a method; equal tables share one."""

@@ -178,13 +178,13 @@ def main(args: list[str] | None = None) -> int:
     told, code = _told(error, came)
     if told and not told.startswith('Usage:'):  # the help is no message
       told = f'gradnorm: {told}'
-  console = sys.stderr
-  if code and args is None:
+  console, leaves = sys.stderr, bool(code) and args is None
+  if leaves:
     # Threads of orbax that were still writing print their own errors.
     sys.stderr = open(os.devnull, 'w')
   if told:
     console.write(f'{told}\n')
-  if code and args is None:
+  if leaves:
     # All is unwound; threads in which XLA still compiles would crash the end.
     sys.stdout.flush()
     console.flush()

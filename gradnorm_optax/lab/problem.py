@@ -42,9 +42,8 @@ class Problem(NamedTuple):
   named: str = 'the model'
   needs_lengths: bool = False
 
-  @property
   def held(self) -> tuple[str, ...]:
-    """What the model holds beside parameters: names of collections."""
+    """Traces what the model holds beside parameters: names of collections."""
     _, extra = jax.eval_shape(self.init, 0)
     return tuple(name for name in extra if jax.tree.leaves(extra[name]))
 

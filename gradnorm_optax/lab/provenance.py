@@ -68,7 +68,7 @@ def data_digest(arrays: Any) -> str:
 
 def own_code(config: schema.Config, model: str, method: str) -> list[str]:
   """Digests of the user's code for one model, one method and the loss."""
-  names = (config.methods[method].alone.optimizer,
+  names = (config.methods[method].optimizer,
            getattr(config.models[model], 'target', ''), config.train.loss,
            config.train.score or '')
   return [targets.digest(name) for name in names if ':' in name]

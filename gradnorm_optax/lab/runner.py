@@ -6,7 +6,6 @@ rate, and only these read the test part.
 """
 
 import concurrent.futures
-import functools
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -52,6 +51,9 @@ class Runner:
     self.benches = {
         name: bench_lib.Bench(model, self.dataset, config.train, self.batch)
         for name, model in config.models.items()}
+    # The user's code behind every row, whatever is edited or imported later.
+    self.own = {pair: provenance.own_code(config, *pair)
+                for pair in self._pairs()}
 
   def use(self, store: results.Store,
           tick: Callable[[str, int], None]) -> None:
@@ -68,16 +70,11 @@ class Runner:
     """The fingerprint of a trial."""
     table = self.config.methods[method].alone.model_dump()
     shape = self.config.models[model].model_dump()
-    own = self.own_code(model, method)
     return results.fingerprint(
-        phase=phase, data=self.digest, own=own, model=shape, method=table,
-        train=self.config.train.model_dump(), rate=rate, seed=seed,
-        versions=provenance.versions(), code=provenance.source_digest())
-
-  @functools.cache
-  def own_code(self, model: str, method: str) -> list[str]:
-    """Digests of the user's code behind a row, whatever is edited meanwhile."""
-    return provenance.own_code(self.config, model, method)
+        phase=phase, data=self.digest, own=self.own[model, method],
+        model=shape, method=table, train=self.config.train.model_dump(),
+        rate=rate, seed=seed, versions=provenance.versions(),
+        code=provenance.source_digest())
 
   def records(self, phase: str, model: str, method: str,
               rate: float) -> list[dict[str, Any] | None]:

@@ -24,7 +24,7 @@ def has_time(problem: Problem) -> bool:
   together: steps are counted from the last one.
   """
   return hasattr(problem.module, 'perturb_shape') and (
-      problem.dataset.train.lengths is None) and not problem.held
+      problem.dataset.train.lengths is None) and not problem.held()
 
 
 def shape(problem: Problem, x: Any) -> tuple[int, int, int]:
@@ -33,16 +33,17 @@ def shape(problem: Problem, x: Any) -> tuple[int, int, int]:
     raise LabError(
         'sampling and pascanu count steps from the end of a sequence, and '
         'these are of unequal length; cut them to one length')
-  if problem.held:
-    raise LabError(
-        'sampling and pascanu look at a model by its parameters alone, and '
-        f'{problem.named} also holds {", ".join(problem.held)}; train it '
-        'without dropout and batch statistics, or without them')
-  if not has_time(problem):
+  if not hasattr(problem.module, 'perturb_shape'):
     raise LabError(
         'sampling and pascanu need a recurrent model, whose gradient through '
         'time can be looked at: kind = "recurrent", or your own whose __call__ '
         'takes `perturb` and which has `perturb_shape(steps, batch)`')
+  held = problem.held()
+  if held:
+    raise LabError(
+        'sampling and pascanu look at a model by its parameters alone, and '
+        f'{problem.named} also holds {", ".join(held)}; train it '
+        'without dropout and batch statistics, or without them')
   image: Any = getattr(problem.module, 'image', None)
   flat = image is not None and jnp.issubdtype(x.dtype, jnp.floating)
   return problem.module.perturb_shape(

@@ -88,7 +88,7 @@ def _rounds(runner: Runner, model: str,
       timing=model, table=runner.config.models[model].model_dump(),
       methods={name: table.model_dump() for name, table in tables.items()},
       data=runner.digest, own=[
-          runner.own_code(model, name)
+          runner.own[model, name]
           for name in runner.config.methods_on(model)],
       train=runner.config.train.model_dump(),
       rounds=runner.config.compare.timing_rounds,

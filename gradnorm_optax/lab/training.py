@@ -106,6 +106,7 @@ class Trainer:
         method, self.problem.context, self.problem.init,
         f'[methods.{name}] on [models.{model}]')
     self.seed = run.seed
+    self.timed = through_time.has_time(self.problem)
     self.parts = jax.device_put(self.dataset[:3])
     self.evaluate = jax.jit(self.problem.evaluate)
     self._stretch: Any = jax.jit(self.stretch)
@@ -173,7 +174,7 @@ class Trainer:
 
   def profile(self, state: trial.State) -> list[float | None] | None:
     """The gradient's log10 norm at every step of a sequence, if it is one."""
-    if not through_time.has_time(self.problem):
+    if not self.timed:
       return None
     return through_time.plain(self._profile(
         self.built.unwrap(state.params), self.parts[1]))
@@ -218,7 +219,7 @@ def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,
   trainer.compile(state)
   journal = Journal(
       folder, latest or 0, chooses=trainer.built.chooses,
-      timed=through_time.has_time(trainer.problem))
+      timed=trainer.timed)
   try:
     with progress.training(config.train.steps, latest or 0, quiet) as show, \
         signals.noted() as caught:

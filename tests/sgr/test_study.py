@@ -23,12 +23,10 @@ def test_page_is_written_from_the_results():
 def test_the_readme_says_what_the_page_says():
   readme = (sgr_study.DOCS.parent / 'README.md').read_text()
   for name in sgr_study.STUDIES[:2]:
-    rows = json.loads((sgr_study.RESULTS / f'sgr_{name}.json').read_text())[
-        'summary']['rows']
-    sgr_study._judge(rows)
-    for row in rows:
-      if row['difference'] is not None:
-        mean, low, high = (100 * value for value in row['difference'])
+    found = json.loads((sgr_study.RESULTS / f'sgr_{name}.json').read_text())
+    for row in sgr_study._rows(found):
+      if row.difference is not None:
+        mean, low, high = (100 * value for value in row.difference)
         assert f'{mean:+.1f} [{low:+.1f}, {high:+.1f}]' in (
             readme.replace(' points', ''))
 
