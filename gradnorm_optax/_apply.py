@@ -102,8 +102,8 @@ def _check(
   for key, value in values.items():
     if callable(value):
       raise TypeError(
-          f'{name}({key}=...): a number, not a function. A schedule goes through'
-          f' optax.inject_hyperparams(gn.{name})({key}=schedule).')
+          f'{name}({key}=...): a number, not a function. A schedule goes'
+          f' through optax.inject_hyperparams(gn.{name})({key}=schedule).')
     kind = None if value is None or isinstance(value, (str, bytes)) else (
         jax.numpy.result_type(value) if hasattr(value, 'dtype')
         else np.asarray(value).dtype)

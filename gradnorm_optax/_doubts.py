@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 from gradnorm_optax import _tree
 from gradnorm_optax._places import Place

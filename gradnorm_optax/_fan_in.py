@@ -1,11 +1,10 @@
 """The fan-in axes that an array's name, shape and neighbours imply."""
 
-import fnmatch
 import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from gradnorm_optax._conventions import Convention
+from gradnorm_optax._conventions import Convention, Rule
 
 Sizes = tuple[int, ...]
 
@@ -32,7 +31,7 @@ class Axes(NamedTuple):
 
 def infer(
     convention: Convention, path: str, sizes: Sizes,
-    beside: Mapping[str, Sizes],
+    tree: Mapping[str, Sizes],
 ) -> Axes:
   """Returns what a convention says of an array.
 
@@ -40,20 +39,19 @@ def infer(
     convention: One of `CONVENTIONS`.
     path: Of the array.
     sizes: Of its own axes.
-    beside: Sizes of the arrays under the same parent, by name.
+    tree: The own sizes of all arrays by path: some tell of their neighbours.
   """
   name = path.rpartition('/')[2]
   if name in convention.matrices and len(sizes) >= 2:
-    return _matrix(convention, path, sizes, beside)
-  pattern = _by_rule(convention, path, sizes, beside)
-  if pattern is not None:
-    return _read(pattern)
+    return _matrix(convention, path, sizes, tree)
+  rule = _by_rule(convention, path, sizes, tree)
+  if rule is not None:
+    return _read(rule.pattern)
   if name in convention.vectors:
-    return _vector(convention, name, sizes, beside)
+    return _vector(convention, path, sizes, tree)
   if len(sizes) < 2:
     return Axes(())
-  if any(fnmatch.fnmatchcase('/' + path, rule.glob)
-         for rule in convention.rules):
+  if convention.named(path):
     return Axes(None, doubt=f'rank {len(sizes)} is unusual for this name',
                 layers=True)
   return Axes(None, doubt='its name says nothing of its axes')
@@ -61,19 +59,21 @@ def infer(
 
 def _by_rule(
     convention: Convention, path: str, sizes: Sizes,
-    beside: Mapping[str, Sizes],
-) -> str | None:
+    tree: Mapping[str, Sizes],
+) -> Rule | None:
+  """Returns the rule that counts; none where neighbours leave two."""
   found = []
-  for rule in convention.rules:
-    if len(rule.pattern) != len(sizes) or not fnmatch.fnmatchcase(
-        '/' + path, rule.glob):
+  for rule in convention.named(path):
+    if len(rule.pattern) != len(sizes):
       continue
     if rule.like is None:
-      return rule.pattern
+      return found[0] if len(found) == 1 else None if found else rule
     other, axis = rule.like
+    above = path.split('/')[:-len(rule.names)]
+    beside = tree.get('/'.join((*above, other)))
     fan_in = math.prod(sizes[a] for a in _places(rule.pattern, 'i'))
-    if other in beside and beside[other][axis] == fan_in:
-      found.append(rule.pattern)
+    if beside and beside[axis] == fan_in:
+      found.append(rule)
   return found[0] if len(found) == 1 else None
 
 
@@ -87,26 +87,29 @@ def _places(pattern: str, letter: str) -> tuple[int, ...]:
 
 def _matrix(
     convention: Convention, path: str, sizes: Sizes,
-    beside: Mapping[str, Sizes],
+    tree: Mapping[str, Sizes],
 ) -> Axes:
   """Reads a matrix by its name, its bias and the shape of a convolution."""
-  by_name = _by_rule(convention, path, sizes, beside)
-  bias = beside.get(convention.bias, ())
+  rule = _by_rule(convention, path, sizes, tree)
+  by_name = rule.pattern if rule else None
+  bias = tree.get(_sibling(path, convention.bias), ())
   if bias != _ends(convention, sizes, len(bias)):
     bias = _without_ones(bias)
-  if not bias:
+  if not bias or rule is not None and rule.sure:
     pattern = by_name or _convolution(convention, path, sizes)
     if pattern is not None:
       return _read(pattern)
     return Axes(None, layers=True, doubt=(
         f'rank {len(sizes)} may be a convolution, several heads or layers'))
+  if by_name and bias in _outputs(by_name, sizes):
+    return _read(by_name)
   count = len(bias)
   layered = count > 1 and bias == (sizes[0], *sizes[-count + 1:]) and (
       len(sizes) > count)
   fits = count < len(sizes) and (
       bias == _ends(convention, sizes, count))
   by_bias = _with_outputs(convention, len(sizes), count)
-  if fits and (by_name == by_bias or by_name is None and not layered):
+  if fits and by_name is None and not layered:
     return _read(by_bias)
   if fits and layered:
     reason = f'beside a bias of shape {bias} it has heads, or layers'
@@ -115,6 +118,12 @@ def _matrix(
   else:
     reason = f'its bias of shape {bias} is not of its {convention.outputs} axes'
   return Axes(None, doubt=reason, layers=layered or count > 1)
+
+
+def _outputs(pattern: str, sizes: Sizes) -> tuple[Sizes, Sizes]:
+  """Returns the shapes that the bias of such a matrix may have."""
+  sizes = tuple(sizes[a] for a in _places(pattern, 'o'))
+  return sizes, (math.prod(sizes),)
 
 
 def _ends(convention: Convention, sizes: Sizes, count: int) -> Sizes:
@@ -131,28 +140,37 @@ def _convolution(
     convention: Convention, path: str, sizes: Sizes
 ) -> str | None:
   """Returns the pattern of a convolution's kernel, by its name or its taps."""
-  parents = [p for p in path.split('/')[:-1] if not p.isdigit()]
-  named = bool(parents) and 'conv' in parents[-1].lower()
+  parents = ['', *(p for p in path.split('/')[:-1] if not p.isdigit())]
+  parent = parents[-1].lower()
+  named = 'conv' in parent
+  if 'transpose' in parent or 'deconv' in parent or sizes[-2] > 1 and (
+      'depthwise' in parent or 'dw' in parent):
+    return None  # libraries disagree where these have their outputs
   taps = sizes[2:] if convention.outputs == 'first' else sizes[:-2]
   # Only a window has equal, small sides; heads and layers would have to agree.
   square = len(taps) > 1 and max(taps) <= _TAPS and len(set(taps)) == 1
-  attention = bool(parents) and parents[-1] in ('query', 'key', 'value', 'out')
+  attention = parent in ('query', 'key', 'value', 'out')
   if 1 <= len(taps) <= 3 and (named or square and not attention):
     return _with_outputs(convention, len(sizes), 1)
   return None
 
 
+def _sibling(path: str, name: str) -> str:
+  parent, slash, _ = path.rpartition('/')
+  return parent + slash + name
+
+
 def _vector(
-    convention: Convention, name: str, sizes: Sizes,
-    beside: Mapping[str, Sizes],
+    convention: Convention, path: str, sizes: Sizes,
+    tree: Mapping[str, Sizes],
 ) -> Axes:
   """Reads a vector; one of two axes has to have a reason for them."""
-  own = _without_ones(sizes)
+  own, name = _without_ones(sizes), path.rpartition('/')[2]
   if len(own) < 2 or name.endswith('_g'):
     return Axes(())
   if name == convention.bias:
-    for matrix in convention.matrices & beside.keys():
-      found = beside[matrix]
+    for matrix in convention.matrices:
+      found = tree.get(_sibling(path, matrix), ())
       if len(found) > len(own) and own == _ends(convention, found, len(own)):
         return Axes(())  # the biases of several heads
   return Axes((), doubt=f'a `{name}` of rank {len(own)} looks stacked',

@@ -52,7 +52,7 @@ def places(
   leaves, paths = _tree.flatten(tree)[0], _tree.paths(tree)
   tables = _Tables(blocks, paths, leaves, name)
   arrays: dict[int, _Array] = {}
-  beside: dict[str, dict[str, tuple[int, ...]]] = {}
+  sizes: dict[str, tuple[int, ...]] = {}
   for index, (path, leaf) in enumerate(zip(paths, leaves, strict=True)):
     if _tree.is_hole(leaf):
       continue
@@ -64,12 +64,10 @@ def places(
         continue
       raise
     if math.prod(array.shape):
-      parent, _, last = path.rpartition('/')
-      beside.setdefault(parent, {})[last] = array.sizes
+      sizes[path] = array.sizes
       if not skipped:
         arrays[index] = array
-  return {index: array.place(beside[array.path.rpartition('/')[0]])
-          for index, array in arrays.items()}
+  return {index: array.place(sizes) for index, array in arrays.items()}
 
 
 class _Tables:
@@ -142,11 +140,11 @@ class _Array:
   def sizes(self) -> tuple[int, ...]:
     return tuple(self.shape[a] for a in self.own)
 
-  def place(self, beside: Mapping[str, tuple[int, ...]]) -> Place:
+  def place(self, tree: Mapping[str, tuple[int, ...]]) -> Place:
     """Returns what was given and, where it leaves it open, what is usual."""
     given = self._given_fan_in()
     usual = _fan_in.infer(
-        self.tables.convention, self.path, self.sizes, beside)
+        self.tables.convention, self.path, self.sizes, tree)
     own = self.own
     fan_in, stack, doubt = given, self.stack, ''
     if given is None:

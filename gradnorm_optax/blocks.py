@@ -153,6 +153,11 @@ class Blocks:
     return cls(by, convention='keras', **options)
 
   @classmethod
+  def levanter(cls, by='layer', **options) -> 'Blocks':
+    """Returns blocks for Levanter's models: `weight/array`, `stacked`."""
+    return cls(by, convention='levanter', scan_axis=0, **options)
+
+  @classmethod
   def from_muon(cls, dimension_numbers, by='leaf', **options) -> 'Blocks':
     """Returns blocks with the axes of a table for `optax.contrib.muon`.
 

@@ -83,7 +83,8 @@ def record_block_norms(
     if name not in state.norms:
       raise ValueError(
           f'record_block_norms({name!r}): the state is of a recorder called'
-          f' {next(iter(state.norms))!r}. Keep that name, or call `init` again.')
+          f' {next(iter(state.norms))!r}. Keep that name, or call `init`'
+          ' again.')
     if set(labels) != set(state.norms[name]):
       raise ValueError(
           f'record_block_norms({name!r}): the tree changed: the updates have'
