@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gradnorm_optax import _tree
+from gradnorm_optax.paths import meshes
 from gradnorm_optax.paths.lift import Lifter, path_sum
 from gradnorm_optax.paths.register import rules
 from gradnorm_optax.paths.values import Num
@@ -80,13 +82,21 @@ def path_norm(
   check_params(params)
   dtype = lifted_dtype(params)
 
-  def norm(params: Any) -> jax.Array:
-    lifter = Lifter(p, dtype, True, rules(), merge_affine=merge_affine)
-    lifted = lifter.lift_all(jax.tree.leaves(params))
-    total = path_sum(lifter, apply_fn, params, lifted, as_shapes(x))
-    return lifter.root(total)
+  meshes.require_whole(params, 'path_norm: parameter')
+  shapes = as_shapes(x)
 
-  warn_of_batch(apply_fn, params, as_shapes(x))
+  def norm(params: Any) -> jax.Array:
+    program, consts = meshes.trace(apply_fn, params, shapes)
+
+    def compute(params: Any, consts: list[Any]) -> jax.Array:
+      lifter = Lifter(p, dtype, True, rules(), merge_affine=merge_affine)
+      lifted = lifter.lift_all(jax.tree.leaves(params))
+      total = path_sum(lifter, program, params, lifted, shapes, (), consts)
+      return lifter.root(total)
+
+    return meshes.computed_whole(compute, np.zeros([]), params, consts)
+
+  warn_of_batch(apply_fn, params, shapes)
   if is_traced(params):
     return norm(params)
   phi = jax.jit(norm)(params)
@@ -146,6 +156,7 @@ def path_scale(
   """
   check_exponent(p)
   check_params(params)
+  meshes.require_whole(params, 'path_scale: parameter')
   shapes = as_shapes(x)
   warn_of_batch(apply_fn, params, shapes)
   if is_traced(params):
@@ -161,20 +172,26 @@ def raw_path_scale(
     apply_args: tuple[Any, ...] = (),
 ) -> Any:
   """Computes `path_scale` without checks, to be called while tracing."""
+  program, consts = meshes.trace(apply_fn, params, x, apply_args)
   dtype = lifted_dtype(params)
-  lifter = Lifter(p, dtype, False, rules(), by_lifted=True)
-  params = jax.lax.stop_gradient(params)
-  apply_args = jax.lax.stop_gradient(apply_args)
-  leaves, treedef = jax.tree.flatten(params)
 
-  def total(lifted: list[jax.Array]) -> jax.Array:
-    nums = [Num(value) for value in lifted]
-    return path_sum(lifter, apply_fn, params, nums, x, apply_args).value
+  def compute(params: Any, apply_args: Any, consts: list[Any]) -> Any:
+    lifter = Lifter(p, dtype, False, rules(), by_lifted=True)
+    params, apply_args = jax.lax.stop_gradient((params, apply_args))
+    leaves, treedef = jax.tree.flatten(params)
 
-  slopes = jax.grad(total)([lifter.lift(leaf).value for leaf in leaves])
-  if p != 2:
-    slopes = [s * s if p == 1 else s ** (2 / p) for s in slopes]
-  return jax.tree.unflatten(treedef, slopes)
+    def total(lifted: list[jax.Array]) -> jax.Array:
+      nums = [Num(value) for value in lifted]
+      return path_sum(
+          lifter, program, params, nums, x, apply_args, consts
+      ).value
+
+    slopes = jax.grad(total)([lifter.lift(leaf).value for leaf in leaves])
+    if p != 2:
+      slopes = [s * s if p == 1 else s ** (2 / p) for s in slopes]
+    return jax.tree.unflatten(treedef, slopes)
+
+  return meshes.computed_whole(compute, params, params, apply_args, consts)
 
 
 def check_exponent(p: Any) -> None:
@@ -194,12 +211,14 @@ def check_exponent(p: Any) -> None:
 
 def check_params(params: Any) -> None:
   """Raises a TypeError that names the first leaf that is not floating."""
-  for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-    dtype = jnp.result_type(leaf)
+  leaves, _ = _tree.flatten(params)
+  for path, leaf in zip(_tree.paths(params), leaves, strict=True):
+    if _tree.is_hole(leaf):
+      continue
+    _, dtype = _tree.shape_dtype(leaf, path)
     if not jnp.issubdtype(dtype, np.floating):
-      name = jax.tree_util.keystr(path, simple=True, separator='/')
       raise TypeError(
-          f'parameter {name!r} has dtype {dtype}; path norms need real '
+          f'parameter {path or _tree.ROOT!r} has dtype {dtype}; path norms need real '
           'floating-point parameters. Keep other arrays out of params, or '
           'exclude them with optax.masked.'
       )
@@ -243,8 +262,9 @@ def warn_of_batch(
   if not sizes - {1} or len(sizes) > 1:
     return
   (size,) = sizes
-  out = jax.tree.leaves(jax.eval_shape(apply_fn, params, x, *apply_args))
-  if any(leaf.ndim > 0 and leaf.shape[0] == size for leaf in out):
+  program, _ = meshes.trace(apply_fn, params, x, apply_args)
+  out = [var.aval.shape for var in program.outvars]
+  if any(shape and shape[0] == size for shape in out):
     warnings.warn(
         f'x and the output of apply_fn have a leading axis of size {size}: as '
         f'a batch of examples it multiplies the sum over paths by {size}. Give '

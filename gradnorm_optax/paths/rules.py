@@ -199,8 +199,8 @@ def magnitude(lifter: Lifter, eqn: Any, arg: Value) -> Any:
 
 
 _IDENTITIES = (
-    'copy copy_p device_put sharding_constraint optimization_barrier name '
-    'stop_gradient reduce_precision pvary reshard mesh_cast layout_constraint'
+    'copy copy_p device_put optimization_barrier name stop_gradient '
+    'reduce_precision'
 )
 _MOVES = (
     'reshape transpose broadcast_in_dim squeeze slice rev expand_dims tile '
