@@ -47,6 +47,20 @@ _WAY_OUT = (
     'is such a function, register a rule for its primitive with '
     'gradnorm_optax.paths.register_rule'
 )
+_COLLECTIVE = frozenset((
+    'shard_map psum psum_invariant pmax pmin all_gather all_to_all ppermute '
+    'reduce_scatter axis_index'
+).split())
+_ALONE = (
+    'Paths run through the whole network: let apply_fn be the network without '
+    'shard_map and collectives, and call the path functions outside of '
+    'shard_map, under jit'
+)
+_NO_RULE = (
+    'If it is positively homogeneous in the input, register one with '
+    'gradnorm_optax.paths.register_rule; else replace this part, or leave it '
+    'out of apply_fn'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +152,7 @@ class Lifter(Arithmetic):
     return Data(
         self.linear(jnp.add, value.lifted, self.lift(value.bias)),
         origin=value.origin,
+        multiple=value.multiple,
     )
 
   def result(self, eqn: Any, args: Sequence[Value], num: Num) -> Value:
@@ -157,6 +172,12 @@ class Lifter(Arithmetic):
     names = [str(info.name_stack) for info in chain]
     module = '/'.join(name for name in names if name)
     place = f'{where}, in {module}' if module else where
+    if not why and name not in HINTS and name not in self.rules:
+      mend = _ALONE if name in _COLLECTIVE else _NO_RULE
+      return LiftError(
+          f'the path norm has no rule for primitive {name!r} at {place}. '
+          f'{mend}.'
+      )
     why = why or HINTS.get(name, 'not positively homogeneous in the input')
     return LiftError(
         f'the path norm is not defined for primitive {name!r} at {place}: '
@@ -173,6 +194,14 @@ def _known(value: Any) -> Any:
 
 
 HINTS = {
+    **dict.fromkeys(
+        (
+            'sin cos tan asin acos atan atan2 sinh cosh asinh acosh atanh pow '
+            'log exp2 erf_inv lgamma digamma floor ceil round rem nextafter '
+            'cbrt reduce_prod cumprod cumlogsumexp'
+        ).split(),
+        'not positively homogeneous in the input',
+    ),
     'tanh': 'tanh is not positively homogeneous (a tanh network or RNN: '
     'use relu or a linear activation)',
     'erf': 'erf is not positively homogeneous (GELU: use relu)',

@@ -218,9 +218,9 @@ def check_params(params: Any) -> None:
     _, dtype = _tree.shape_dtype(leaf, path)
     if not jnp.issubdtype(dtype, np.floating):
       raise TypeError(
-          f'parameter {path or _tree.ROOT!r} has dtype {dtype}; path norms need real '
-          'floating-point parameters. Keep other arrays out of params, or '
-          'exclude them with optax.masked.'
+          f'parameter {path or _tree.ROOT!r} has dtype {dtype}; path norms '
+          'need real floating-point parameters. Keep other arrays out of '
+          'params, or exclude them with optax.masked.'
       )
 
 
