@@ -53,8 +53,9 @@ def path_norm(
       sum over paths: a warning.
     p: The exponent, at least 1.
     merge_affine: Whether consecutive affine maps of single units are folded
-      first (a layer's bias and a batch norm after it become one scale and one
-      bias): the published convention for networks with batch norm.
+      first: a layer's bias and a batch norm after it become one scale and one
+      bias. The code of [2] folds a batch norm so, but not the layer's bias
+      before it; figures agree where there is none, as in ResNets.
 
   Returns:
     A scalar, float64 if some parameter is float64, else float32.
@@ -76,7 +77,8 @@ def path_norm(
     [1] Neyshabur, Salakhutdinov, Srebro, `Path-SGD: Path-Normalized
     Optimization in Deep Neural Networks <https://arxiv.org/abs/1506.02617>`_,
     2015. [2] Gonon, Brisebarre, Riccietti, Gribonval, `A path-norm toolkit for
-    modern networks <https://arxiv.org/abs/2310.01225>`_, 2023
+    modern networks <https://arxiv.org/abs/2310.01225>`_, 2023; its code,
+    `pathnorm-pytorch <https://github.com/agonon/pathnorm-pytorch>`_
   """
   check_exponent(p)
   check_params(params)

@@ -3,6 +3,7 @@
 import functools
 import warnings
 
+import chex
 import jax
 import numpy as np
 import optax
@@ -122,9 +123,10 @@ def test_state_of_abstract_parameters():
   tx = gn.normalize_by_path_scale(net, X, refresh_every=2)
   shapes = {k: jax.ShapeDtypeStruct(v.shape, jnp.bfloat16)
             for k, v in params().items()}
+  wide = {k: jax.ShapeDtypeStruct(v.shape, jnp.float32)
+          for k, v in shapes.items()}
   for state in (tx.init(shapes), jax.eval_shape(tx.init, shapes)):
-    assert {k: (v.shape, v.dtype) for k, v in state.gamma.items()} == {
-        k: (v.shape, jnp.float32) for k, v in shapes.items()}
+    chex.assert_trees_all_equal_shapes_and_dtypes(state.gamma, wide)
 
 
 def manual(function, on, specs, **options):
