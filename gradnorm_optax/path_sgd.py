@@ -205,10 +205,10 @@ def path_sgd(
     >>> loss = lambda w: (net(w, jnp.array([-1., 2.])) - 1) ** 2 / 2
     >>> updates, _ = tx.update(jax.grad(loss)(w), tx.init(w), w)
     >>> for leaf in optax.apply_updates(w, updates):
-    ...   print(leaf)
+    ...   print(leaf.round(3))
     [[ 1.03 -2.06]
      [ 2.94  0.62]]
-    [ 1.97      -1.0423529]
+    [ 1.97  -1.042]
 
   References:
     [1] Neyshabur, Salakhutdinov, Srebro, `Path-SGD: Path-Normalized
