@@ -197,7 +197,7 @@ def path_sgd(
     ValueError: p is less than 1.
 
   Examples:
-    >>> import jax, jax.numpy as jnp, optax
+    >>> import jax, jax.numpy as jnp, numpy as np, optax
     >>> import gradnorm_optax as gn
     >>> w = [jnp.array([[1., -2.], [3., .5]]), jnp.array([2., -1.])]
     >>> net = lambda w, x: jax.nn.relu(x @ w[0]) @ w[1]
@@ -205,7 +205,7 @@ def path_sgd(
     >>> loss = lambda w: (net(w, jnp.array([-1., 2.])) - 1) ** 2 / 2
     >>> updates, _ = tx.update(jax.grad(loss)(w), tx.init(w), w)
     >>> for leaf in optax.apply_updates(w, updates):
-    ...   print(leaf.round(3))
+    ...   print(np.asarray(leaf).round(3))
     [[ 1.03 -2.06]
      [ 2.94  0.62]]
     [ 1.97  -1.042]
