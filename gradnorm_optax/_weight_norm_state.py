@@ -1,0 +1,136 @@
+"""How `weight_normalized` keeps its state: by path, in boxes, and checked."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+from jax import numpy as jnp
+
+from gradnorm_optax import _tree
+from gradnorm_optax._layout import LeafSpec
+from gradnorm_optax._weight_norm_step import is_coarse
+
+_BOXED = ('value', 'array', 'raw_value')
+
+
+def unit_shape(spec: LeafSpec) -> tuple[int, ...]:
+  """Returns the shape of one number for each unit: size 1 along fan-in."""
+  return tuple(1 if axis in spec.reduced else size
+               for axis, size in enumerate(spec.shape))
+
+
+def _is_box(node: Any) -> bool:
+  """Tells whether a node is a box around one array, such as `Partitioned`."""
+  inside = jax.tree_util.tree_flatten_with_path(
+      node, lambda child: child is not node)[0]
+  if len(inside) != 1 or not inside[0][0]:
+    return False
+  (key, *_), child = inside[0]
+  opens = (getattr(key, 'name', None) in _BOXED
+           or isinstance(key, jax.tree_util.FlattenedIndexKey))
+  return opens and len(_tree.flatten(child)[0]) == 1 and (
+      _tree.is_hole(child) or jax.tree_util.all_leaves([child]))
+
+
+def boxes(tree: Any) -> tuple[list[Any], Any]:
+  """Flattens a tree like `_tree.flatten`, but leaves arrays in their boxes."""
+  return jax.tree.flatten(
+      tree, is_leaf=lambda node: _tree.is_hole(node) or _is_box(node))
+
+
+def bare(tree: Any, leaves: Sequence[Any]) -> Any:
+  """Puts leaves in the places of a tree's arrays, without their boxes.
+
+  A box may hold the names of its array's axes, which arrays of other shapes
+  must not take over.
+  """
+  return jax.tree.unflatten(boxes(tree)[1], leaves)
+
+
+def rebox(box: Any, leaf: Any) -> Any:
+  """Puts a leaf into the box, if there is one."""
+  return jax.tree.unflatten(jax.tree.structure(box), [leaf])
+
+
+def no_lengths(leaves: Sequence[Any]) -> list[Any]:
+  """Returns an array of size 0 for each leaf, and holes where there are."""
+  return [leaf if _tree.is_hole(leaf) else jnp.zeros(0, jnp.float32)
+          for leaf in leaves]
+
+
+def fill(state: Any) -> Any:
+  """Puts a zero in place of each empty array, which orbax does not save."""
+  return jax.tree.map(
+      lambda x: jnp.zeros(1, x.dtype) if 0 in jnp.shape(x) else x, state)
+
+
+def refill(state: Any, before: Any) -> Any:
+  """Does the same with the zeros of the step before."""
+  return jax.tree.map(
+      lambda x, old: old if 0 in jnp.shape(x) else x, state, before)
+
+
+def empty(state: Any, like: Any, name: str) -> Any:
+  """Undoes `fill`, given the shapes of inner's state."""
+  shapes = {jax.tree_util.keystr(keys): shape for keys, shape in
+            jax.tree_util.tree_leaves_with_path(like)}
+  held = {jax.tree_util.keystr(keys) for keys, _ in
+          jax.tree_util.tree_leaves_with_path(state)}
+  changed = sorted(shapes.keys() ^ held)
+  if changed:
+    raise ValueError(
+        f'{name}: inner, or the tree, changed since `init`: the state of inner'
+        f' {"lacks" if changed[0] in shapes else "has a"} {changed[0]!r}. Call'
+        ' `init` again after changing the model or the optimizer.')
+  return jax.tree.map(
+      lambda x, shape: jnp.zeros(shape.shape, shape.dtype)
+      if 0 in shape.shape else x, state, like)
+
+
+def require_state(
+    state: Any, specs: Mapping[int, LeafSpec], paths: Sequence[str],
+    holes: Sequence[str], name: str,
+) -> None:
+  """Raises `ValueError` where the state is not that of these leaves.
+
+  Args:
+    state: As given to `update`.
+    specs: Of the leaves to normalize.
+    paths: Of all leaves of the parameters.
+    holes: Of the holes among them.
+    name: Who asks, for messages.
+  """
+  scale = getattr(state, 'scale', None)
+  if not isinstance(scale, Mapping):
+    raise ValueError(
+        f'{name}: this is no state of the present version, which keeps scale ='
+        ' g/||v|| of each unit under the path of its leaf. From a state with v'
+        ' and g make one by tx.init(params)._replace(inner=old.inner, scale={'
+        'path: g / norm of v}), or leave `scale` out: v then restarts from the'
+        ' parameters.')
+  for spec in specs.values():
+    shape = unit_shape(spec)
+    if spec.path not in scale:
+      raise ValueError(
+          f'{name}: leaf {spec.path or _tree.ROOT!r} is to be normalized, and'
+          ' the state has no number for its units: `where`, or the tree,'
+          ' changed since `init`. Give the same `where`, or call `init` again.')
+    if jnp.shape(scale[spec.path]) != shape:
+      raise ValueError(
+          f'{name}: leaf {spec.path or _tree.ROOT!r} of shape {spec.shape} has'
+          f' units of shape {shape}, and those in the state have shape'
+          f' {jnp.shape(scale[spec.path])}: `blocks`, or the shape of the leaf,'
+          ' changed since `init`. Give the same `blocks`, or call `init`'
+          ' again.')
+    if (spec.path in state.weights) != is_coarse(spec.dtype):
+      raise ValueError(
+          f'{name}: leaf {spec.path or _tree.ROOT!r} has dtype {spec.dtype},'
+          ' and had another one at `init`: float32 weights are kept beside'
+          ' coarser parameters only. Call `init` again.')
+  for path in sorted(set(scale) - {spec.path for spec in specs.values()}):
+    if path not in holes:
+      why = ('`where` does not match it any more. Give the same `where`'
+             if path in paths else 'the tree changed since `init`: it is gone')
+      raise ValueError(
+          f'{name}: the state has units of a leaf {path!r}, and {why}, or call'
+          ' `init` again.')
