@@ -72,65 +72,62 @@ def refill(state: Any, before: Any) -> Any:
 
 def empty(state: Any, like: Any, name: str) -> Any:
   """Undoes `fill`, given the shapes of inner's state."""
-  shapes = {jax.tree_util.keystr(keys): shape for keys, shape in
-            jax.tree_util.tree_leaves_with_path(like)}
-  held = {jax.tree_util.keystr(keys) for keys, _ in
-          jax.tree_util.tree_leaves_with_path(state)}
-  changed = sorted(shapes.keys() ^ held)
-  if changed:
+  if jax.tree.structure(state) != jax.tree.structure(like):
+    held, wanted = (
+        {jax.tree_util.keystr(keys) for keys, _ in
+         jax.tree_util.tree_leaves_with_path(part)} for part in (state, like))
+    changed = ', '.join(sorted(held ^ wanted)[:3]) or 'a kind of node'
     raise ValueError(
-        f'{name}: inner, or the tree, changed since `init`: the state of inner'
-        f' {"lacks" if changed[0] in shapes else "has a"} {changed[0]!r}. Call'
-        ' `init` again after changing the model or the optimizer.')
+        f'{name}: `inner`, or the tree, changed since `init`: the states of'
+        f' inner differ in {changed}. Call `init` again after changing the'
+        ' model or the optimizer.')
   return jax.tree.map(
       lambda x, shape: jnp.zeros(shape.shape, shape.dtype)
       if 0 in shape.shape else x, state, like)
 
 
 def require_state(
-    state: Any, specs: Mapping[int, LeafSpec], paths: Sequence[str],
-    holes: Sequence[str], name: str,
+    state: Any, specs: Sequence[LeafSpec], leaves: Mapping[str, Any], name: str
 ) -> None:
   """Raises `ValueError` where the state is not that of these leaves.
 
   Args:
     state: As given to `update`.
     specs: Of the leaves to normalize.
-    paths: Of all leaves of the parameters.
-    holes: Of the holes among them.
+    leaves: All leaves of the parameters by path, holes included.
     name: Who asks, for messages.
   """
-  scale = getattr(state, 'scale', None)
-  if not isinstance(scale, Mapping):
+  scales = getattr(state, 'scale', None)
+  if not isinstance(scales, Mapping):
     raise ValueError(
-        f'{name}: this is no state of the present version, which keeps scale ='
-        ' g/||v|| of each unit under the path of its leaf. From a state with v'
-        ' and g make one by tx.init(params)._replace(inner=old.inner, scale={'
-        'path: g / norm of v}), or leave `scale` out: v then restarts from the'
-        ' parameters.')
-  for spec in specs.values():
-    shape = unit_shape(spec)
-    if spec.path not in scale:
+        f'{name}: this is no state of the present version; an earlier one kept'
+        ' v and g. Take tx.init(params)._replace(inner=old.inner, scale={path:'
+        ' g / norm of v}). Without `scale`, v restarts from the parameters.')
+  for spec in specs:
+    where, shape = f'{name}: leaf {spec.path or _tree.ROOT!r}', unit_shape(spec)
+    if spec.path not in scales:
       raise ValueError(
-          f'{name}: leaf {spec.path or _tree.ROOT!r} is to be normalized, and'
-          ' the state has no number for its units: `where`, or the tree,'
-          ' changed since `init`. Give the same `where`, or call `init` again.')
-    if jnp.shape(scale[spec.path]) != shape:
+          f'{where} is to be normalized, and the state has nothing for its'
+          ' units: `where`, or the tree, changed since `init`. Give the same'
+          ' `where`. Call `init` again after changing the model.')
+    if jnp.shape(scales[spec.path]) != shape:
       raise ValueError(
-          f'{name}: leaf {spec.path or _tree.ROOT!r} of shape {spec.shape} has'
-          f' units of shape {shape}, and those in the state have shape'
-          f' {jnp.shape(scale[spec.path])}: `blocks`, or the shape of the leaf,'
-          ' changed since `init`. Give the same `blocks`, or call `init`'
-          ' again.')
+          f'{where} of shape {spec.shape} has units of shape {shape}, and in'
+          f' the state they have shape {jnp.shape(scales[spec.path])}:'
+          ' `blocks`, or the array, changed since `init`. Give the same'
+          ' `blocks`. Call `init` again after changing the model.')
     if (spec.path in state.weights) != is_coarse(spec.dtype):
       raise ValueError(
-          f'{name}: leaf {spec.path or _tree.ROOT!r} has dtype {spec.dtype},'
-          ' and had another one at `init`: float32 weights are kept beside'
-          ' coarser parameters only. Call `init` again.')
-  for path in sorted(set(scale) - {spec.path for spec in specs.values()}):
-    if path not in holes:
-      why = ('`where` does not match it any more. Give the same `where`'
-             if path in paths else 'the tree changed since `init`: it is gone')
-      raise ValueError(
-          f'{name}: the state has units of a leaf {path!r}, and {why}, or call'
+          f'{where} has dtype {spec.dtype} and had another one at `init`: only'
+          ' beside coarser parameters than float32 stand float32 weights. Call'
           ' `init` again.')
+  for path in sorted(set(scales) - {spec.path for spec in specs}):
+    if path not in leaves:
+      raise ValueError(
+          f'{name}: the tree changed since `init`: the state has units of a'
+          f' leaf {path!r} and the parameters have no such leaf. Call `init`'
+          ' again after changing the model.')
+    if not _tree.is_hole(leaves[path]):
+      raise ValueError(
+          f'{name}: leaf {path!r} was normalized, and `where` does not match it'
+          ' any more. Give the same `where`, or call `init` again.')

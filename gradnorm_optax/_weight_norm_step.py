@@ -55,6 +55,12 @@ def wide(leaf: jax.Array) -> jax.Array:
   return leaf.astype(accumulator(leaf.dtype))
 
 
+def wider(first: Any, second: Any) -> Any:
+  """Returns the dtype that holds both, whatever promotion is allowed."""
+  with jax.numpy_dtype_promotion('standard'):
+    return jnp.promote_types(first, second)
+
+
 def over_devices(
     parts: list[Sums], specs: list[LeafSpec], leaves: list[Any],
     axis_name: _shards.AxisName,

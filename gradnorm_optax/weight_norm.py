@@ -147,10 +147,8 @@ def weight_normalized(
     new, update_def = _tree.flatten(updates)
     leaves, treedef = _tree.flatten(params)
     specs = matched(params, leaves)
-    paths = _tree.paths(params)
-    kept.require_state(state, specs, paths, [
-        path for path, leaf in zip(paths, leaves, strict=True)
-        if _tree.is_hole(leaf)], _NAME)
+    kept.require_state(state, list(specs.values()), dict(
+        zip(_tree.paths(params), leaves, strict=True)), _NAME)
 
     # Where a parameter has no update (a hole), nothing depends on its slope.
     at = {path: n for n, path in enumerate(_tree.paths(updates))
@@ -190,7 +188,7 @@ def weight_normalized(
       spec = specs[i]
       by_v[n], scale[spec.path], wide = step.compose(
           p[i], turned[i][0], sums[i], by_g[n], points[i], spec.reduced,
-          jnp.promote_types(p[i].dtype, grads[i].dtype))
+          step.wider(p[i].dtype, grads[i].dtype))
       if wide is not None:
         box = state.weights[spec.path].w
         weights[spec.path] = wide._replace(w=kept.rebox(box, wide.w))
