@@ -104,7 +104,7 @@ def require_state(
         ' v and g. Take tx.init(params)._replace(inner=old.inner, scale={path:'
         ' g / norm of v}). Without `scale`, v restarts from the parameters.')
   for spec in specs:
-    where, shape = f'{name}: leaf {spec.path or _tree.ROOT!r}', unit_shape(spec)
+    where, shape = f'{name}: leaf {spec.path!r}', unit_shape(spec)
     if spec.path not in scales:
       raise ValueError(
           f'{where} is to be normalized, and the state has nothing for its'

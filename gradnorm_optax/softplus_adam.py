@@ -75,7 +75,7 @@ def scale_by_softplus_adam(
     mu_dtype = jax.dtypes.canonicalize_dtype(mu_dtype)
 
   def init(params):
-    for index in (layout := resolve('leaf', params, name)).active:
+    for index in (layout := resolve('global', params, name)).active:
       spec = layout.spec(index)
       if jnp.issubdtype(spec.dtype, jnp.complexfloating):
         raise TypeError(
@@ -91,7 +91,7 @@ def scale_by_softplus_adam(
 
   def update(updates, state, params=None, **extra_args):
     del params, extra_args
-    resolve('leaf', updates, name)
+    resolve('global', updates, name)
     _tree.require_same(name, updates, state.mu, 'state')
     count = optax.safe_increment(state.count)
     step = functools.partial(
