@@ -52,7 +52,7 @@ def paths(
   """
   every = _keys(tree, is_leaf)
   alone = collections.Counter(keys[:-1] for keys in every)
-  names = [keys[:-1] if keys and _opens(keys[-1]) and alone[keys[:-1]] == 1
+  names = [keys[:-1] if keys and opens(keys[-1]) and alone[keys[:-1]] == 1
            else keys for keys in every]
   return ['/'.join(itertools.chain.from_iterable(map(_segments, keys))) or ROOT
           for keys in names]
@@ -82,7 +82,7 @@ def _is_nnx_variable(node: Any) -> bool:
 _BOXED = ('value', 'array', 'raw_value')
 
 
-def _opens(key: Any) -> bool:
+def opens(key: Any) -> bool:
   """Tells whether a key may be the one inside a box."""
   return (isinstance(key, jax.tree_util.GetAttrKey) and key.name in _BOXED
           or isinstance(key, jax.tree_util.FlattenedIndexKey) and key.key == 0)

@@ -10,8 +10,6 @@ from gradnorm_optax import _tree
 from gradnorm_optax._layout import LeafSpec
 from gradnorm_optax._weight_norm_step import is_coarse
 
-_BOXED = ('value', 'array', 'raw_value')
-
 
 def unit_shape(spec: LeafSpec) -> tuple[int, ...]:
   """Returns the shape of one number for each unit: size 1 along fan-in."""
@@ -20,15 +18,13 @@ def unit_shape(spec: LeafSpec) -> tuple[int, ...]:
 
 
 def _is_box(node: Any) -> bool:
-  """Tells whether a node is a box around one array, such as `Partitioned`."""
+  """Tells whether a node is a box around one array, as `_tree.paths` does."""
   inside = jax.tree_util.tree_flatten_with_path(
       node, lambda child: child is not node)[0]
   if len(inside) != 1 or not inside[0][0]:
     return False
   (key, *_), child = inside[0]
-  opens = (getattr(key, 'name', None) in _BOXED
-           or isinstance(key, jax.tree_util.FlattenedIndexKey))
-  return opens and len(_tree.flatten(child)[0]) == 1 and (
+  return _tree.opens(key) and len(_tree.flatten(child)[0]) == 1 and (
       _tree.is_hole(child) or jax.tree_util.all_leaves([child]))
 
 

@@ -121,12 +121,10 @@ def locate(
     w = jnp.where(same, held.w, w)
     ww = jnp.where(same, found['held ww'], ww)
     gw = jnp.where(same, found['held gw'], gw)
-  zero = ww == 0
-  over = jnp.where(zero, 0, 1 / jnp.where(zero, 1, lax.sqrt(ww)))
-  scale = jnp.where(zero | ~jnp.isfinite(scale) | (scale == 0), 1, scale)
-  # Products, which XLA repeats where they are used: roots and quotients by unit
-  # would each be a kernel of their own.
-  return Point(w, ww * over, scale, jnp.sign(scale) * (gw * over),
+  length, over = _length(ww)
+  plain = (length == 0) | ~jnp.isfinite(scale) | (scale == 0)
+  scale = jnp.where(plain, 1, scale)
+  return Point(w, length, scale, jnp.sign(scale) * (gw * over),
                scale * (gw * over) * over)
 
 
@@ -157,7 +155,7 @@ def compose(
     axes: tuple[int, ...], dtype: Any,
 ) -> tuple[jax.Array, jax.Array, Weights | None]:
   """Returns the update of the parameters, the new scale and float32 weights."""
-  norm, before = root(found['vv']), jnp.sign(point.scale)
+  norm, before = _length(found['vv'])[0], jnp.sign(point.scale)
   g = jnp.where(point.length == 0, norm,
                 before * point.length + move.astype(norm.dtype))
   # Parameters end within u ||w|| of what the update aims at, ||w|| that of
@@ -177,6 +175,17 @@ def compose(
         math.prod(p.shape[axis] for axis in axes))
     held = Weights(w, jnp.maximum(jnp.maximum(point.length, length), least))
   return (w - wide(p)).astype(dtype), scale, held
+
+
+def _length(squares: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Returns the root and its inverse, 0 for 0.
+
+  The one is a product with the other: XLA repeats products where they are used,
+  while roots and quotients would be a kernel each.
+  """
+  zero = squares == 0
+  over = jnp.where(zero, 0, 1 / jnp.where(zero, 1, lax.sqrt(squares)))
+  return squares * over, over
 
 
 def _sum(entries: jax.Array, axes: tuple[int, ...]) -> jax.Array:

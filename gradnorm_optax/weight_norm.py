@@ -117,8 +117,8 @@ def weight_normalized(
 
   def init(params):
     leaves, treedef = _tree.flatten(params)
-    if not leaves:
-      # What `optax.tree.map_params` asks: only v is like the parameters.
+    if _tree.is_placeholder(params):
+      # Only v is like the parameters, not what has one number by unit.
       one = jnp.zeros((), jnp.float32)
       return WeightNormalizedState(
           one, one, within.init({'v': params, 'g': one}))
