@@ -13,6 +13,9 @@ Sizes = tuple[int, ...]
 _TAPS = 16
 
 
+_HEADED = (['query'], ['key'], ['value'])
+
+
 class Axes(NamedTuple):
   """Places among an array's own axes (layer axes left out).
 
@@ -169,6 +172,9 @@ def _vector(
   if len(own) < 2 or name.endswith('_g'):
     return Axes(())
   if name == convention.bias:
+    hidden = not any(_sibling(path, m) in tree for m in convention.matrices)
+    if hidden and len(own) == 2 and path.split('/')[-2:-1] in _HEADED:
+      return Axes(())  # the kernel is masked, and the parent's name says enough
     for matrix in convention.matrices:
       found = tree.get(_sibling(path, matrix), ())
       if len(found) > len(own) and own == _ends(convention, found, len(own)):
