@@ -27,6 +27,13 @@ def test_default_is_never_silently_wrong(name):
   assert judge(leaves, gn.Blocks())['wrong'] == []
 
 
+@pytest.mark.parametrize('name', trees.UNTOLD)
+def test_preset_refuses_what_names_do_not_tell(name):
+  preset, leaves = trees.UNTOLD[name]
+  for blocks in (gn.Blocks(), getattr(gn.Blocks, preset)()):
+    assert judge(leaves, blocks)['wrong'] == []
+
+
 @pytest.mark.parametrize('name', trees.TREES)
 def test_preset_is_right(name):
   preset, leaves = trees.TREES[name]
