@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from gradnorm_optax.lab import stats, summary, verdict
+from gradnorm_optax.lab.results import stats, summary, verdict
 
 
 def row(method, accuracies, **changes):

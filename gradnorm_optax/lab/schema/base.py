@@ -6,7 +6,7 @@ import pydantic
 from pydantic import Field, PositiveFloat
 from pydantic_core import PydanticCustomError
 
-from gradnorm_optax.lab.errors import nearest
+from gradnorm_optax.lab.support.errors import nearest
 
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Rates = Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]

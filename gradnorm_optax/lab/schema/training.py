@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from gradnorm_optax.lab.errors import nearest
 from gradnorm_optax.lab.schema.base import Share, Table, complaint
+from gradnorm_optax.lab.support.errors import nearest
 
 
 class Train(Table):

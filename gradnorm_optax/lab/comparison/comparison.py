@@ -1,0 +1,107 @@
+"""Methods x learning rates x seeds on the same footing."""
+
+import pathlib
+from typing import Any, NamedTuple
+
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.comparison.runner import Runner
+from gradnorm_optax.lab.reporting import figures, saving, terminal
+from gradnorm_optax.lab.results import finished, summary as summary_lib
+from gradnorm_optax.lab.results.finished import Finished
+from gradnorm_optax.lab.results.looks import Look
+from gradnorm_optax.lab.results.records import Profiles, Summary
+from gradnorm_optax.lab.results.store import Store
+from gradnorm_optax.lab.results.trials import Trials
+from gradnorm_optax.lab.run import folder as run_folder
+from gradnorm_optax.lab.support import progress
+
+
+class Comparison(NamedTuple):
+  """A finished comparison.
+
+  Attributes:
+    folder: Where everything was written.
+    summary: The rows of the table and what they rest on.
+    config: The resolved configuration.
+    looks: The block norms of every method's first batches.
+    profiles: {model: {method: {training step: log10 norms}}}, the gradient
+      through time where the model is recurrent.
+  """
+
+  folder: pathlib.Path
+  summary: Summary
+  config: schema.Config
+  looks: tuple[Look, ...] = ()
+  profiles: Profiles = {}
+
+  def table(self) -> Any:
+    """The table, as rich shows it on a terminal."""
+    return terminal.render(self.summary)
+
+  def plot(self) -> dict[str, Any]:
+    """The figures: {name: matplotlib figure}."""
+    return figures.draw(self.summary, self.looks, self.profiles)
+
+
+def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
+        fresh: bool = False, quiet: bool = False,
+        command: str | None = None) -> Comparison:
+  """Runs a comparison, or what is missing of it, and writes its folder.
+
+  Args:
+    config: What to compare.
+    out: The run folder; `runs/NAME` if None. Finished trials found there are
+      used again if data, model, method, training and code are the same.
+    fresh: Forget the finished trials.
+    quiet: No progress bar.
+    command: How to run it again, for the report.
+
+  Returns:
+    The comparison, with `.table()` and `.plot()`.
+
+  Raises:
+    LabError: A folder of `gradnorm train`, a disk that is full, or a method
+      that refuses a model.
+  """
+  folder = pathlib.Path(out or pathlib.Path('runs') / config.name)
+  run_folder.check(folder, 'gradnorm compare')
+  runner = Runner(config)  # before --fresh forgets anything
+  with Store(folder, fresh=fresh) as store, \
+      progress.bar(_planned(config), quiet) as tick:
+    runner.use(store, tick)
+    runner.run()
+  run_folder.keep_modules(folder, config)
+  return _judged(folder, runner.trials,
+                 command or f'gradnorm compare {folder}/config.toml')
+
+
+def again(folder: str | pathlib.Path) -> Comparison:
+  """Judges a finished folder's trials again, and draws it again.
+
+  Neither data nor models are needed: the folder may come from another machine.
+
+  Raises:
+    LabError: No finished comparison is there.
+  """
+  folder = pathlib.Path(folder)
+  found = finished.read(folder)
+  return _judged(folder, finished.trials(folder, found), found.command)
+
+
+def _judged(folder: pathlib.Path, trials: Trials, command: str) -> Comparison:
+  """Judges finished trials and writes what is to be read."""
+  found = Finished(trials.config, trials.basis,
+                   summary_lib.summarize(trials), command)
+  done = Comparison(folder, found.summary, trials.config, trials.looks(),
+                    trials.profiles())
+  saving.save(folder, found, done.looks, done.profiles)
+  return done
+
+
+def _planned(config: schema.Config) -> int:
+  """How many trials both phases have."""
+  return sum(
+      len(method.learning_rates or config.compare.learning_rates)
+      * config.compare.tune_seeds + config.compare.seeds
+      for model in config.models
+      for method in config.methods_on(model).values())

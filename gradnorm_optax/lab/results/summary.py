@@ -1,0 +1,69 @@
+"""From single trials to the rows of the template's table."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from gradnorm_optax.lab.methods import baselines
+from gradnorm_optax.lab.results import clocks, stats, verdict
+from gradnorm_optax.lab.results.records import Clock, Point, Row, Run, Summary
+from gradnorm_optax.lab.results.trials import Pair, Trials
+
+
+def summarize(trials: Trials) -> Summary:
+  """Judges a finished comparison."""
+  config, basis = trials.config, trials.basis
+  rows: list[Row] = []
+  verdicts = []
+  for model in config.models:
+    times = clocks.clocks(trials, model)
+    own = [_row(trials, Pair(model, method), times[method])
+           for method in config.methods_on(model)]
+    base = verdict.baseline(own, config.compare.baseline)
+    rows += [row if base is None or row is base else dataclasses.replace(
+        row, difference=verdict.paired(row, base)) for row in own]
+    verdicts.append(verdict.judge(
+        own, config.compare.baseline, basis.measure))
+  return Summary(
+      config.name, config.title or config.name, basis.description,
+      basis.chance, config.compare.target, config.train.steps,
+      config.train.eval_every, config.compare.seeds,
+      config.compare.tune_seeds, tuple(rows), tuple(verdicts),
+      basis.measure, basis.worst)
+
+
+def _row(trials: Trials, pair: Pair, clock: Clock) -> Row:
+  """Judges one method on one model."""
+  basis, rates = trials.basis, sorted(trials.rates(pair.method))
+  tuned = {rate: trials.runs('tune', pair, rate) for rate in rates}
+  rate = trials.chosen(pair)
+  runs = trials.runs('final', pair, rate)
+  scores = [run.score for run in runs]
+  steps = stats.median([run.steps_to_target for run in runs])
+  return Row(
+      model=pair.model, method=pair.method, rate=rate,
+      edge=len(rates) > 1 and rate in (rates[0], rates[-1]),
+      trains=stats.trains(
+          [run.score for group in tuned.values() for run in group] + scores,
+          basis.chance, basis.margin),
+      score=stats.mean_interval(scores),
+      spread=float(np.std(scores, ddof=1)) if len(scores) > 1 else math.nan,
+      steps=steps, reached=sum(map(math.isfinite, (
+          run.steps_to_target for run in runs))),
+      seconds=steps * clock.step_seconds,
+      diverged=sum(run.diverged for run in runs), seeds=len(runs),
+      test=stats.mean_interval([run.test_score for run in runs]),
+      step_seconds=clock.step_seconds, bare=clock.bare,
+      overhead=clock.overhead,
+      sensitivity=tuple(_point(rate, group) for rate, group in tuned.items()),
+      runs=runs,
+      plain=baselines.is_baseline(trials.config.methods[pair.method]),
+      tuned=float(np.mean([run.score for run in tuned[rate]])),
+      acted=trials.acted(pair), rounds=clock.rounds)
+
+
+def _point(rate: float, runs: tuple[Run, ...]) -> Point:
+  """Summarizes the tuning runs at one rate."""
+  return Point(rate, float(np.mean([run.score for run in runs])),
+               sum(run.diverged for run in runs))
