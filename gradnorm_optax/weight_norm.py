@@ -58,12 +58,15 @@ def weight_normalized(
   stand under 'v' as they are, and under 'g' as an array of size 0. So a decay
   mask for g and v is a tree (or a function of a tree) of that form.
 
-  Parameters edited from outside (an average swapped in, a checkpoint mended)
-  are noticed unit by unit: where |p - w| > 16 u ||w||, u the unit roundoff of
-  the parameter's dtype and ||w|| the larger of those before and after the last
-  step, v and g restart from p. Where updates have a coarser dtype than
-  parameters, 16 of their roundoffs of the last update are added to the bound. A
-  zero unit takes inner's step as a plain weight, then g = ||v||.
+  The parameters stand for v and g: with one number s = g/||v|| for each unit in
+  the state, v = w/s, and g is ||w|| with the sign of s. So parameters edited
+  from outside (an average swapped in, a checkpoint mended) are the new w, and
+  an edited unit keeps its s. Beside parameters of bfloat16 and float16 the
+  state holds float32 weights; there a unit counts as edited where |p - w| > 16
+  u ||w||, u the unit roundoff of the parameters' dtype and ||w|| the larger of
+  those before and after the last step. A zero unit takes inner's step as a
+  plain weight, then g = ||v||. Where g shrinks to less than 2^-12 (float64:
+  2^-26) of itself in one step, it stops there for that step: w has to tell v.
 
   Norms are plain sums of squares in float32, so a unit's norm has to lie
   between 1e-19 and 1e19: larger ones overflow, smaller ones count as zero.
@@ -81,12 +84,13 @@ def weight_normalized(
       inside `shard_map` or `pmap`. Plain `jit` needs nothing.
 
   Returns:
-    A transformation that needs `params`. Its state holds g and v in float32
-    (float64 for float64 parameters); updates keep their dtype.
+    A transformation that needs `params`. Its state is at least float32. Updates
+    have the wider of their own dtype and the parameters'.
 
   Raises:
-    ValueError: A glob matches nothing, `params` is missing or another tree,
-      `blocks` is neither by unit nor by leaf or does not fit the tree.
+    ValueError: A glob matches nothing, `params` is missing or another tree, the
+      state is one of other options, `blocks` is neither by unit nor by leaf or
+      does not fit the tree.
     TypeError: `inner` is no transformation, or a leaf is not of real floating
       point.
 
@@ -97,8 +101,9 @@ def weight_normalized(
     >>> grads = {'kernel': jnp.array([[1.], [2.]])}
     >>> state = tx.init(params)
     >>> updates, state = tx.update(grads, state, params)
-    >>> print(state.g['kernel'])  # 5 - 0.1 * <grad, v>/||v||
-    [[4.78]]
+    >>> w = optax.apply_updates(params, updates)['kernel']
+    >>> print(jnp.linalg.norm(w).round(4))  # 5 - 0.1 * <grad, v>/||v||
+    4.78
 
   References:
     [1] Salimans and Kingma, `Weight Normalization: A Simple

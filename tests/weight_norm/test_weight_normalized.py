@@ -205,33 +205,34 @@ def test_params_and_state_can_be_donated_together():
   assert np.isfinite(params['dense']['kernel']).all()
 
 
-@pytest.mark.parametrize('axis', [0, 1])
-def test_sharded_leaves_give_the_step_of_whole_ones(axis):
+@pytest.mark.parametrize('cut, cost', [
+    (P('x'), 2), (P(None, 'y'), 0), (P('x', 'y'), 2), (P(('x', 'y')), 2)])
+def test_sharded_leaves_give_the_step_of_whole_ones(cut, cost):
   params = tree()['dense']
   params = {'kernel': jnp.tile(params['kernel'], (8, 8)),
             'bias': jnp.tile(params['bias'], 8)}
   params['kernel'] += jnp.cos(jnp.arange(960.).reshape(40, 24))
   grads = jax.tree.map(jnp.cos, params)
-  blocks = Blocks('unit', sharded={'kernel': axis})
   whole = weight_normalized(SGD)
   want = step(whole, grads, whole.init(params), params)[0]
-  tx = weight_normalized(SGD, blocks=blocks, axis_name='x')
-  cut = P('x') if axis == 0 else P(None, 'x')
-  small = P() if axis == 0 else P(None, 'x')
+  tx = weight_normalized(
+      SGD, blocks=Blocks('unit', sharded={'kernel': cut}),
+      axis_name=tuple(axis for axis in ('x', 'y') if axis in str(cut)))
   specs = {'kernel': cut, 'bias': P()}
   state = whole.init(params)
   state_specs = state._replace(
-      scale={'kernel': small}, inner=jax.tree.map(lambda _: P(), state.inner))
+      scale={'kernel': P(None, *cut[1:])},
+      inner=jax.tree.map(lambda _: P(), state.inner))
   run = jax.shard_map(
-      lambda g, s, p: step(tx, g, s, p), mesh=Mesh(jax.devices(), 'x'),
+      lambda g, s, p: step(tx, g, s, p),
+      mesh=jax.make_mesh((4, 2), ('x', 'y')),
       in_specs=(specs, state_specs, specs), out_specs=(specs, state_specs))
   program = jax.jit(run).lower(grads, state, params).compile()
   got = program(grads, state, params)[0]
   jax.tree.map(lambda a, b: np.testing.assert_allclose(
       a, b, rtol=1e-6, atol=1e-6), got, want)
   # One for each stage, as docs/blocks.md says; none where units stay whole.
-  count = program.as_text().count(' all-reduce(')
-  assert count == (2 if axis == 0 else 0)
+  assert program.as_text().count(' all-reduce(') == cost
 
 
 @pytest.mark.parametrize('vma', [True, False])
