@@ -118,7 +118,7 @@ def _read_quickly(
       sums[k] = removed[k]
       removed[k] = _removed(sums[k], specs[n], own)
   removed = _shards.psum(removed, [
-      _without(axes[n], own) if own else ()
+      _without(axes[n], own) if own else _shards.Crossing()
       for n, own in zip(chosen, cut, strict=True)], axis_name)
   return parts[:len(leaves)], removed, sums
 
@@ -189,18 +189,20 @@ def unit_scales(
 
 def _block_axes(
     specs: list[LeafSpec], leaves: list[Any], axis_name: Any
-) -> list[tuple[Any, ...]]:
+) -> list[_shards.Crossing]:
   return [_shards.crossing(spec, leaf, spec.reduced, axis_name)
           for spec, leaf in zip(specs, leaves, strict=True)]
 
 
-def _fan_in_axes(spec: LeafSpec, leaf: Any, axis_name: Any) -> tuple[Any, ...]:
+def _fan_in_axes(
+    spec: LeafSpec, leaf: Any, axis_name: Any
+) -> _shards.Crossing:
   return _shards.crossing(spec, leaf, spec.inputs, axis_name)
 
 
-def _without(axes: tuple[Any, ...], own: tuple[Any, ...]) -> tuple[Any, ...]:
+def _without(axes: _shards.Crossing, own: tuple[Any, ...]) -> _shards.Crossing:
   """Returns the mesh axes of a block over which its means are not whole."""
-  return tuple(axis for axis in axes if axis not in own)
+  return _shards.Crossing([a for a in axes if a not in own], axes.apart)
 
 
 def _mean(

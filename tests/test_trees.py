@@ -2,23 +2,9 @@
 
 import pytest
 import trees
+from trees.verdicts import judge
 
 import gradnorm_optax as gn
-from gradnorm_optax._places import places
-
-
-def judge(leaves, blocks):
-  """{verdict: paths}: 'right', 'refused' where it says so, 'wrong'."""
-  tree = trees.nested(leaves)
-  found = {place.path: place for place in places(blocks, tree, 'test').values()}
-  verdicts = {'right': [], 'refused': [], 'wrong': []}
-  for path, leaf in leaves.items():
-    place = found[path]
-    right = (sorted(place.stack) == sorted(leaf.stack)
-             and place.fan_in == leaf.fan_in)
-    verdicts['refused' if place.doubt else 'right' if right else 'wrong'
-             ].append(path)
-  return verdicts
 
 
 @pytest.mark.parametrize('name', trees.TREES)
