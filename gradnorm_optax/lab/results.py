@@ -9,6 +9,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import filelock
+
 from gradnorm_optax.lab.errors import LabError
 
 TRIALS = 'trials.jsonl'
@@ -47,7 +49,7 @@ class Store:
         self._file = os.open(
             path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
       except BaseException:
-        self._guard.close()
+        self._guard.release()
         raise
 
   def _read(self, path: pathlib.Path) -> None:
@@ -78,7 +80,7 @@ class Store:
     with self._lock:
       os.close(self._file)
       self._file = -1  # a thread that comes late is refused
-      self._guard.close()
+      self._guard.release()
 
   def __enter__(self) -> 'Store':
     return self
@@ -87,25 +89,21 @@ class Store:
     self.close()
 
 
-def claim(folder: pathlib.Path) -> Any:
+def claim(folder: pathlib.Path) -> filelock.BaseFileLock:
   """Takes a folder's lock, which a dying process gives free.
 
-  Two writers would do all work twice. Returns a file: close it to give the
+  Two writers would do all work twice. Returns the lock: release it to give the
   folder free.
   """
+  guard = filelock.FileLock(folder / '.lock', blocking=False,
+                            thread_local=False)
   with disk(folder):
     folder.mkdir(parents=True, exist_ok=True)
-    guard = open(folder / '.lock', 'w')
-  try:
-    import fcntl
-  except ImportError:  # Windows: no advisory locks; do without
-    return guard
-  try:
-    fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except BlockingIOError:
-    guard.close()
-    raise LabError(f'{folder}: another process is writing here; wait for it '
-                   'or give --out another folder') from None
+    try:
+      guard.acquire()
+    except filelock.Timeout:  # an OSError, but none of the disk
+      raise LabError(f'{folder}: another process is writing here; wait for it '
+                     'or give --out another folder') from None
   return guard
 
 

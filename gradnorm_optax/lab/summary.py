@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import statistics
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def _row(runner: Runner, model: str, method: str, clock: Clock) -> Row:
       Run.of(r, target, every, objective.worst)
       for r in runner.records('final', model, method, rate) if r)
   scores = [run.score for run in runs]
-  steps = stats.median([run.steps_to_target for run in runs])
+  steps = statistics.median([run.steps_to_target for run in runs])
   return Row(
       model=model, method=method, rate=rate,
       edge=len(rates) > 1 and rate in (rates[0], rates[-1]),

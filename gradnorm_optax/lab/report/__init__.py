@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jinja2
+import markupsafe
 
 from gradnorm_optax.lab import (
     canvas,
@@ -99,7 +100,7 @@ def inline(picture: Any, alt: str, name: str) -> str:
   text = text[text.index('<svg'):].replace(INK, 'currentColor')
   # Two figures on one page must not share identifiers.
   text = re.sub(r'(id="|href="#|url\(#)', rf'\g<1>{name}-', text)
-  label = jinja2.utils.markupsafe.escape(alt)
+  label = markupsafe.escape(alt)
   return text.replace('<svg', f'<svg role="img" aria-label="{label}"', 1)
 
 
