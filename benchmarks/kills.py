@@ -25,7 +25,9 @@ import jax
 import numpy as np
 
 from benchmarks import common
-from gradnorm_optax.lab import checkpoints, config, lines, training
+from gradnorm_optax.lab.run import checkpoints, loop, trainer
+from gradnorm_optax.lab.schema import toml
+from gradnorm_optax.lab.support import jsonl
 
 CONFIG = """
 [models.small]
@@ -169,8 +171,8 @@ def board(folder: pathlib.Path) -> dict[str, list[int]]:
 
 def whole_checkpoints(file: pathlib.Path) -> Callable[[pathlib.Path], None]:
   """A check that every checkpoint in a copy of a folder can be read."""
-  read = config.load(file)
-  like = training.Trainer(read).start()
+  read = toml.read(file)
+  like = trainer.Trainer(read).start()
 
   def check(folder: pathlib.Path) -> None:
     with tempfile.TemporaryDirectory() as place:
@@ -191,16 +193,16 @@ def compare_trains(file: pathlib.Path, one: pathlib.Path,
                    other: pathlib.Path) -> None:
   """Raises unless two finished runs are equal, bit for bit."""
   rows = [[{k: v for k, v in row.items() if k != 'seconds_per_step'}
-           for row in lines.read(folder / 'metrics.jsonl')]
+           for row in jsonl.read_steps(folder / 'metrics.jsonl')]
           for folder in (one, other)]
-  read = config.load(file)
+  read = toml.read(file)
   every = read.train.eval_every
   steps = list(range(every, read.train.steps + 1, every))
   assert [row['step'] for row in rows[0]] == steps, 'gaps or repeats'
   assert rows[0] == rows[1], 'other figures'
   for tag, found in board(one / 'tensorboard').items():
     assert found == steps, f'TensorBoard: {tag} has gaps or repeats'
-  trees = [jax.tree.leaves(training.restored(folder, read)[1])
+  trees = [jax.tree.leaves(loop.restored(folder, read)[1])
            for folder in (one, other)]
   for a, b in zip(*trees, strict=True):
     np.testing.assert_array_equal(a, b)

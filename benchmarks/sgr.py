@@ -17,7 +17,9 @@ from jax import numpy as jnp
 
 from benchmarks import common
 from gradnorm_optax import lab, sgr
-from gradnorm_optax.lab import recurrent, tasks, training
+from gradnorm_optax.lab.data import tasks
+from gradnorm_optax.lab.models import recurrent
+from gradnorm_optax.lab.run import trainer as trainer_lib
 
 Program = tuple[Any, tuple[Any, ...]]  # compiled, its arguments
 LENGTH, WIDTH, POOL = 100, 100, 400
@@ -100,7 +102,7 @@ def steps(name: str) -> dict[str, Program]:
       'random 20 of 100': {'rule': 'random'}}
   made = {}
   for label, sampling in rules.items():
-    trainer = training.Trainer(lab.load({
+    trainer = trainer_lib.Trainer(lab.load({
         'data': {'source': 'long_dependency', 'task': name, 'length': LENGTH,
                  'sizes': [2000, 100, 100]},
         'models': {'srn': {'kind': 'recurrent', 'width': WIDTH}},

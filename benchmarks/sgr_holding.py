@@ -18,8 +18,10 @@ from matplotlib import figure as mpl, rcParams
 
 from benchmarks import common
 from gradnorm_optax import lab
-from gradnorm_optax.lab import data, methods, problem, trial
-from gradnorm_optax.lab.schedules import schedule
+from gradnorm_optax.lab.data import sources
+from gradnorm_optax.lab.methods import chain
+from gradnorm_optax.lab.methods.schedules import schedule
+from gradnorm_optax.lab.training import joining, steps
 
 HERE = pathlib.Path(__file__).parent
 FIGURE = HERE.parent / 'docs' / 'figures' / 'sgr_holding.svg'
@@ -42,19 +44,19 @@ def program(scale: float, rule: str) -> Any:
       'methods': {'m': {'optimizer': 'momentum', 'clip': 1.0,
                         'sampling': {'low': -bound, 'high': bound}}},
       'train': {'steps': STEPS, 'eval_every': STEPS, 'batch_size': 100}})
-  made = problem.build(config.models['srn'], data.load(config.data))
+  made = joining.join(config.models['srn'], sources.load(config.data))
 
   @jax.jit
   def run(seed: jax.Array, rate: jax.Array, examples: Any) -> jax.Array:
-    built = methods.build(
+    built = chain.build(
         config.methods['m'], schedule(config.train, rate), made.context)
 
-    def one(state: trial.State, _: None) -> tuple[trial.State, jax.Array]:
-      state, figures = trial.step(
+    def one(state: steps.State, _: None) -> tuple[steps.State, jax.Array]:
+      state, figures = steps.step(
           made, built, config.train, examples, seed, state)
       return state, figures.choice.q
 
-    start = trial.start(made, built, *made.init(seed))
+    start = steps.start(made, built, *made.init(seed))
     return lax.scan(one, start, length=STEPS)[1]
 
   return lambda seed, rate: np.asarray(

@@ -40,10 +40,11 @@ def configuration(seeds: int, steps: int, per_call: int) -> Any:
 
 def by_lab(seeds: int, steps: int, per_call: int) -> list[float]:
   """Runs the tuning phase of `gradnorm compare`, every result kept."""
-  from gradnorm_optax.lab import results, runner as runner_lib
+  from gradnorm_optax.lab.comparison import runner as runner_lib
+  from gradnorm_optax.lab.results import store as store_lib
   config = configuration(seeds, steps, per_call)
   with tempfile.TemporaryDirectory() as folder, \
-      results.Store(folder) as store:
+      store_lib.Store(folder) as store:
     runner = runner_lib.Runner(config)
     runner.use(store, lambda what, finished: None)
     runner.finish('tune')
@@ -57,10 +58,11 @@ def by_loop(seeds: int, steps: int) -> list[float]:
   import jax
   import optax
 
-  from gradnorm_optax.lab import data, problem
+  from gradnorm_optax.lab.data import sources
+  from gradnorm_optax.lab.training import joining
   config = configuration(seeds, steps, 1)
-  dataset = data.load(config.data, config.train)
-  made = problem.build(config.models['mlp'], dataset)
+  dataset = sources.load(config.data, config.train)
+  made = joining.join(config.models['mlp'], dataset)
   (x, y, _), validation = jax.device_put(made.dataset[:2])
   init, evaluate = jax.jit(made.init), jax.jit(made.evaluate)
   per_epoch = len(y) // 100
@@ -101,7 +103,7 @@ def one(way: str, seeds: int, steps: int) -> None:
     cli._one_thread_per_trial()
   import jax
 
-  from gradnorm_optax.lab import data, problem, runner  # noqa: F401
+  pass
   jax.block_until_ready(jax.numpy.zeros([]))
   began, busy = time.perf_counter(), time.process_time()
   run: dict[str, Callable[[], list[float]]] = {

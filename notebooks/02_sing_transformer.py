@@ -52,7 +52,7 @@ from jax import lax
 from matplotlib import pyplot as plt
 
 import gradnorm_optax as gn
-from gradnorm_optax.lab import characters
+from gradnorm_optax.lab.data import characters
 
 SMOKE = os.environ.get('SMOKE') == '1'  # seconds, for the tests
 STEPS, POINTS = (30, 3) if SMOKE else (300, 15)

@@ -21,13 +21,13 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gradnorm_optax.lab.errors import LabError
+from gradnorm_optax.lab.support.errors import LabError
 
 if TYPE_CHECKING:
-  from gradnorm_optax.lab.comparison import Comparison
-  from gradnorm_optax.lab.inspection import Inspection
+  from gradnorm_optax.lab.comparison.comparison import Comparison
+  from gradnorm_optax.lab.inspection.inspection import Inspection
+  from gradnorm_optax.lab.run.trained import Trained
   from gradnorm_optax.lab.schema import Config
-  from gradnorm_optax.lab.training import Trained
 
 
 def load(config: Any, overrides: Sequence[str] = ()) -> 'Config':
@@ -36,16 +36,18 @@ def load(config: Any, overrides: Sequence[str] = ()) -> 'Config':
   Raises:
     LabError: An unknown key, a value out of range, or another type.
   """
-  from gradnorm_optax.lab import config as lib, schema
+  from gradnorm_optax.lab import schema
+  from gradnorm_optax.lab.methods import checks
+  from gradnorm_optax.lab.schema import toml
   if isinstance(config, schema.Config):
     config = config.model_dump(exclude_none=True)
   if isinstance(config, Mapping):
-    return lib.parse(
-        lib.overridden({'name': 'comparison', **config}, overrides),
-        overrides=overrides)
+    return checks.check_all(toml.parse(
+        toml.overridden({'name': 'comparison', **config}, overrides),
+        overrides=overrides))
   if not isinstance(config, str | os.PathLike):
     raise LabError(f'a configuration is a path or a dictionary, not {config!r}')
-  return lib.load(config, overrides)
+  return checks.check_all(toml.read(config, overrides), str(config))
 
 
 def compare(config: Any, overrides: Sequence[str] = (), *,
@@ -66,7 +68,7 @@ def compare(config: Any, overrides: Sequence[str] = (), *,
   Raises:
     LabError: A mistake in what was given, named in one line.
   """
-  from gradnorm_optax.lab import comparison
+  from gradnorm_optax.lab.comparison import comparison
   return comparison.run(
       load(config, overrides), out, fresh=fresh, quiet=quiet)
 
@@ -84,8 +86,8 @@ def train(config: Any, overrides: Sequence[str] = (), *,
     LabError: A mistake in what was given, named in one line.
     diagnosis.Diverged: The first step and block that were not finite.
   """
-  from gradnorm_optax.lab import training
-  return training.run(load(config, overrides), out, fresh=fresh, quiet=quiet)
+  from gradnorm_optax.lab.run import loop
+  return loop.run(load(config, overrides), out, fresh=fresh, quiet=quiet)
 
 
 def inspect(config: Any, overrides: Sequence[str] = (), *,
@@ -100,7 +102,7 @@ def inspect(config: Any, overrides: Sequence[str] = (), *,
   Raises:
     LabError: A mistake in what was given, named in one line.
   """
-  from gradnorm_optax.lab import inspection
+  from gradnorm_optax.lab.inspection import inspection
   if isinstance(config, str | pathlib.Path):
     return inspection.at(pathlib.Path(config), overrides,
                          None if out is None else pathlib.Path(out), batches)

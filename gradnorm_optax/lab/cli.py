@@ -7,8 +7,9 @@ import sys
 import traceback
 from typing import Annotated, Any
 
-from gradnorm_optax.lab import signals, targets
-from gradnorm_optax.lab.errors import LabError
+from gradnorm_optax import lab
+from gradnorm_optax.lab.support import signals, user_code
+from gradnorm_optax.lab.support.errors import LabError
 
 try:
   import typer
@@ -58,10 +59,10 @@ def _app() -> Any:
     Example: gradnorm compare demo/config.toml --set train.steps=100
     """
     _one_thread_per_trial()
-    from gradnorm_optax.lab import comparison as lib, config as config_lib
+    from gradnorm_optax.lab.comparison import comparison
     again = shlex.join(['gradnorm', 'compare', str(config), *(
         word for value in set_ for word in ('--set', value))])
-    done = lib.run(config_lib.load(config, set_), out, fresh=fresh,
+    done = comparison.run(lab.load(config, set_), out, fresh=fresh,
                    command=again)
     console = _console()
     console.print(done.table())
@@ -79,7 +80,7 @@ def _app() -> Any:
 
     Example: gradnorm inspect demo/config.toml --batches 5
     """
-    from gradnorm_optax.lab import inspection
+    from gradnorm_optax.lab.inspection import inspection
     done = inspection.at(config, set_, out, batches)
     console = _console()
     console.print(done.table())
@@ -94,8 +95,8 @@ def _app() -> Any:
 
     Example: gradnorm train demo/config.toml --set run.method=adam
     """
-    from gradnorm_optax.lab import config as config_lib, training as lib
-    done = lib.run(config_lib.load(config, set_), out, fresh=fresh)
+    from gradnorm_optax.lab.run import loop
+    done = loop.run(lab.load(config, set_), out, fresh=fresh)
     console = _console()
     console.print(done.data, style='dim')
     console.print(done.table())
@@ -114,8 +115,8 @@ def _app() -> Any:
 
     Example: gradnorm methods
     """
-    from gradnorm_optax.lab import parts as lib
-    _console().print(_methods(lib))
+    from gradnorm_optax.lab.methods import registry
+    _console().print(_methods(registry))
 
   return app
 
@@ -200,7 +201,7 @@ def _told(error: BaseException, came: list[int]) -> tuple[str, int]:
   if came:
     return ('interrupted; what was finished is kept, the same command goes on '
             'from there', 128 + came[0])
-  if isinstance(error, ModuleNotFoundError) and targets.installed(
+  if isinstance(error, ModuleNotFoundError) and user_code.installed(
       traceback.extract_tb(error.__traceback__)[-1].filename):
     return f'{error}: {INSTALL}', 2
   if hasattr(error, 'format_message'):

@@ -2,8 +2,8 @@
 
 import pathlib
 
-from gradnorm_optax.lab import results
-from gradnorm_optax.lab.errors import LabError
+from gradnorm_optax.lab.support import files
+from gradnorm_optax.lab.support.errors import LabError
 
 TEMPLATE = pathlib.Path(__file__).parent / 'template'
 
@@ -24,5 +24,5 @@ def write(folder: pathlib.Path) -> list[pathlib.Path]:
   except OSError as error:
     raise LabError(f'{folder}: cannot write ({error.strerror})') from error
   for source, path in pairs:
-    results.write(path, source.read_text(encoding='utf-8'))
+    files.write(path, source.read_text(encoding='utf-8'))
   return [path for _, path in pairs]

@@ -8,7 +8,14 @@ import shutil
 import numpy as np
 import pytest
 
-from gradnorm_optax.lab import comparison, config, results, runner, training
+from gradnorm_optax.lab.comparison import (
+  comparison as comparison_lib,
+  runner,
+)
+from gradnorm_optax.lab.results import store as store_lib
+from gradnorm_optax.lab.run import loop
+from gradnorm_optax.lab.schema import toml
+from gradnorm_optax.lab.support import files
 
 
 def lines(folder):
@@ -60,7 +67,7 @@ def test_an_interrupted_comparison_goes_on(finished, tmp_path):
   folder = tmp_path / 'cut'
   folder.mkdir()
   (folder / 'trials.jsonl').write_bytes(b''.join(cut[:4]) + cut[4][:37])
-  again = comparison.run(config.load(path), folder, quiet=True)
+  again = comparison_lib.run(toml.read(path), folder, quiet=True)
   assert lines(folder)[:4] == [line.decode().rstrip('\n') for line in cut[:4]]
   assert len(lines(folder)) == len(cut)
 
@@ -71,7 +78,7 @@ def test_an_interrupted_comparison_goes_on(finished, tmp_path):
 
 
 def test_diverged_trials_stop_and_are_counted(tiny, gradnorm, tmp_path):
-  found = comparison.run(config.load(tiny, [
+  found = comparison_lib.run(toml.read(tiny, [
       'compare.learning_rates=[1e30]', 'compare.seeds=1',
       'methods.clip_momentum.optimizer=sgd']), tmp_path / 'run', quiet=True)
   for row in found.summary.rows:
@@ -90,7 +97,7 @@ def test_diverged_trials_stop_and_are_counted(tiny, gradnorm, tmp_path):
 
 def test_vmapped_trials_agree_and_share_a_call(finished, tmp_path):
   path, done = finished
-  found = comparison.run(config.load(path, ['compare.trials_per_call=3']),
+  found = comparison_lib.run(toml.read(path, ['compare.trials_per_call=3']),
                       tmp_path / 'run', quiet=True)
   for a, b in zip(found.summary.rows, done.summary.rows, strict=True):
     for one, other in zip(a.runs, b.runs, strict=True):
@@ -102,11 +109,11 @@ def test_vmapped_trials_agree_and_share_a_call(finished, tmp_path):
 
 def test_equal_methods_are_run_once(finished, tmp_path):
   path, _ = finished
-  settings = config.load(path, [
+  settings = toml.read(path, [
       'methods.again={optimizer="momentum"}',
       'methods.third={optimizer="momentum"}'])
   some = runner.Runner(settings)
-  with contextlib.closing(results.Store(tmp_path / 'run')) as store:
+  with contextlib.closing(store_lib.Store(tmp_path / 'run')) as store:
     some.use(store, lambda *_: None)
     calls = list(some.calls('tune'))
   assert [call.method for call in calls] == 3 * ['momentum'] + 3 * [
@@ -115,31 +122,31 @@ def test_equal_methods_are_run_once(finished, tmp_path):
 
 def test_two_writers_are_refused(finished):
   path, done = finished
-  with results.Store(done.folder):
-    with pytest.raises(results.LabError, match='another process'):
-      comparison.run(config.load(path), done.folder, quiet=True)
-    with pytest.raises(results.LabError, match='another process'):
-      training.run(config.load(path), done.folder, quiet=True)
+  with store_lib.Store(done.folder):
+    with pytest.raises(files.LabError, match='another process'):
+      comparison_lib.run(toml.read(path), done.folder, quiet=True)
+    with pytest.raises(files.LabError, match='another process'):
+      loop.run(toml.read(path), done.folder, quiet=True)
 
 
 def test_damaged_line_is_named(tmp_path):
   (tmp_path / 'trials.jsonl').write_text('{"fingerprint": "a"}\nnonsense\n')
-  with pytest.raises(results.LabError, match=r'trials.jsonl:2: not a finished'):
-    results.Store(tmp_path)
+  with pytest.raises(files.LabError, match=r'trials.jsonl:2: not a finished'):
+    store_lib.Store(tmp_path)
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
   path = tmp_path / 'results.json'
-  results.write(path, 'old')
+  files.write(path, 'old')
 
   def full(_):
     raise OSError(28, 'No space left on device')
-  monkeypatch.setattr(results.os, 'fsync', full)
-  with pytest.raises(results.LabError, match='No space left'):
-    results.write(path, 'new')
+  monkeypatch.setattr(files.os, 'fsync', full)
+  with pytest.raises(files.LabError, match='No space left'):
+    files.write(path, 'new')
   assert path.read_text() == 'old'
   assert [p.name for p in tmp_path.iterdir()] == ['results.json']
-  with results.Store(tmp_path) as store:
-    with pytest.raises(results.LabError, match='what was finished is kept'):
+  with store_lib.Store(tmp_path) as store:
+    with pytest.raises(files.LabError, match='what was finished is kept'):
       store.add({'fingerprint': 'x'})
   assert (tmp_path / 'trials.jsonl').read_text() == ''

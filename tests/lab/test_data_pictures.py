@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gradnorm_optax.lab import config, data, problem, schema
-from gradnorm_optax.lab.errors import LabError
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.data import preparation, sources
+from gradnorm_optax.lab.schema import toml
+from gradnorm_optax.lab.support.errors import LabError
+from gradnorm_optax.lab.training import joining
 
 RNG = np.random.default_rng(0)
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
@@ -31,7 +34,7 @@ def animals(tmp_path):
 
 
 def load(path, **keys):
-  return data.load(schema.Data(source='file', path=str(path), **keys))
+  return sources.load(schema.Data(source='file', path=str(path), **keys))
 
 
 def test_a_folder_of_pictures(animals):
@@ -41,7 +44,7 @@ def test_a_folder_of_pictures(animals):
   assert found.image == (6, 5, 3) and found.outputs == 2
   assert '2 classes, the rarest (cat) 50.0%' in found.description
   assert '1 file left out that is no picture' in found.description
-  rows = data.divide(np.repeat([0, 1], 12), schema.Data())
+  rows = preparation.divide(np.repeat([0, 1], 12), schema.Data())
   names = sorted(pixels)
   x = np.stack([pixels[name] for name in names]).astype(np.float64)
   mean, std = x[rows[0]].mean((0, 1, 2)), x[rows[0]].std((0, 1, 2))
@@ -134,14 +137,14 @@ def cifar(path):
 def test_cifar10_through_the_same_code(tmp_path):
   datasets.disable_progress_bars()
   kept = cifar(tmp_path / 'cifar')
-  read = config.load(CONFIGS / 'cifar10_weight_norm.toml', [
+  read = toml.read(CONFIGS / 'cifar10_weight_norm.toml', [
       f'data.path={tmp_path}/cifar', 'data.validation=0.2'])
-  found = data.load(read.data)
+  found = sources.load(read.data)
   assert [len(part.y) for part in found[:3]] == [48, 12, 20]
   assert found.image == (32, 32, 3) and found.outputs == 10
   # The test part is the set's own, scaled by the training part.
   np.testing.assert_array_equal(found.test.y, np.arange(20) % 10)
-  rows = data.divide(np.arange(80) % 10, read.data, tested=20)
+  rows = preparation.divide(np.arange(80) % 10, read.data, tested=20)
   known = kept['train'][rows[0]].astype(np.float64)
   np.testing.assert_allclose(
       found.test.x, (kept['test'] - known.mean((0, 1, 2)))
@@ -161,13 +164,13 @@ def test_a_set_of_the_hub_that_is_a_table(tmp_path):
         {'a': x[:, 0], 'b': x[:, 1], 'kind': kinds}, features).to_parquet(
             str(tmp_path / 'set' / f'{split}.parquet'))
   keys = {'source': 'hub', 'path': str(tmp_path / 'set'), 'unlabeled': 'drop'}
-  found = data.load(schema.Data(**keys, label='kind'))
+  found = sources.load(schema.Data(**keys, label='kind'))
   assert [len(part.y) for part in found[:3]] == [34, 6, 5]
   np.testing.assert_array_equal(found.test.y, [1, 0, 1, 0, 1])
   assert "7 examples of its part 'validation' left out" in found.description
   assert '1 unlabeled row left out' in found.description
   with pytest.raises(LabError, match="no column 'knd'.*nearest .* 'kind'"):
-    data.load(schema.Data(**keys, label='knd'))
+    sources.load(schema.Data(**keys, label='knd'))
 
 
 def test_tables_of_a_folder(tmp_path):
@@ -177,10 +180,10 @@ def test_tables_of_a_folder(tmp_path):
     (tmp_path / f'{name}.csv').write_text(text)
   keys = {'source': 'hub', 'path': str(tmp_path), 'label': 'kind'}
   with pytest.raises(LabError, match="row 2 of its part 'test', column 'a': m"):
-    data.load(schema.Data(**keys))
+    sources.load(schema.Data(**keys))
   (tmp_path / 'test.csv').write_text('b,kind\n1,0\n')
   with pytest.raises(LabError, match='column names don.t match') as found:
-    data.load(schema.Data(**keys))
+    sources.load(schema.Data(**keys))
   assert 'network' not in str(found.value)
 
 
@@ -188,19 +191,19 @@ def test_a_hub_that_cannot_be_reached(monkeypatch):
   monkeypatch.setattr(datasets.config, 'HF_HUB_OFFLINE', True)
   monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
   with pytest.raises(LabError, match='no-such/set: cannot load .*network'):
-    data.load(schema.Data(source='hub', path='no-such/set'))
+    sources.load(schema.Data(source='hub', path='no-such/set'))
 
 
 @pytest.mark.parametrize('name, shape, outputs', [
     ('iris', (4,), 3), ('wine', (13,), 3), ('breast_cancer', (30,), 2),
     ('diabetes', (10,), 1)])
 def test_bundled_sets(name, shape, outputs):
-  found = data.load(schema.Data(source=name))
+  found = sources.load(schema.Data(source=name))
   assert found.train.x.shape[1:] == shape and found.outputs == outputs
   np.testing.assert_allclose(found.train.x.mean(0), 0, atol=1e-5)
   kind = 'R²' if name == 'diabetes' else 'accuracy'
   assert found.objective.measure.name == kind
-  assert problem.build(schema.MLP(kind='mlp'), found).dataset is found
+  assert joining.join(schema.MLP(kind='mlp'), found).dataset is found
 
 
 def test_a_pair_of_arrays(tmp_path):

@@ -7,8 +7,11 @@ import pytest
 from flax import linen as nn
 from jax import numpy as jnp
 
-from gradnorm_optax.lab import data, methods, problem, schema, tasks, trial
-from gradnorm_optax.lab.errors import LabError
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.data import preparation, sources, tasks
+from gradnorm_optax.lab.methods import chain
+from gradnorm_optax.lab.support.errors import LabError
+from gradnorm_optax.lab.training import joining, steps
 
 HERE = __name__
 RNG = np.random.default_rng(0)
@@ -79,12 +82,12 @@ def channels_differ():
 
 
 def load(name, **keys):
-  return data.load(schema.Data(
+  return sources.load(schema.Data(
       source='function', target=f'{HERE}:{name}', **keys))
 
 
 def build(name, dataset):
-  return problem.build(
+  return joining.join(
       schema.Own(kind='target', target=f'{HERE}:{name}'), dataset)
 
 
@@ -123,7 +126,7 @@ def test_more_padding_changes_nothing(model, source, keys):
 
 def test_statistics_ignore_padding():
   found = load('by_sequence')
-  rows = data.divide(np.arange(60) % 3, schema.Data())
+  rows = preparation.divide(np.arange(60) % 3, schema.Data())
   known = np.concatenate([SERIES[i] for i in rows[0]])
   for part, at in zip(found[:3], rows, strict=True):
     for x, n, i in zip(part.x, part.lengths, at, strict=True):
@@ -142,9 +145,10 @@ def test_holes_are_filled_with_means_of_what_is_no_padding(tmp_path):
   x[hole, 1] = np.nan
   path = tmp_path / 'series.npz'
   np.savez(path, x=x, y=np.arange(60) % 3, lengths=LENGTHS)
-  found = data.load(schema.Data(source='file', path=str(path), missing='mean'))
+  found = sources.load(schema.Data(
+      source='file', path=str(path), missing='mean'))
   assert '1 missing cell filled' in found.description
-  rows = data.divide(np.arange(60) % 3, schema.Data())
+  rows = preparation.divide(np.arange(60) % 3, schema.Data())
   known = np.concatenate([x[i, :LENGTHS[i]] for i in rows[0]]).ravel()
   mean = np.nanmean(known)
   filled = np.where(np.isnan(known), mean, known)
@@ -157,10 +161,10 @@ def test_holes_are_filled_with_means_of_what_is_no_padding(tmp_path):
 def test_parts_of_a_batch_weigh_what_they_hold():
   found = load('by_position')
   made = build('each', found)
-  built = methods.build(schema.Method(optimizer='sgd'), 0.1)
-  state = trial.start(made, built, *made.init(0))
+  built = chain.build(schema.Method(optimizer='sgd'), 0.1)
+  state = steps.start(made, built, *made.init(0))
   train = jax.tree.map(jnp.asarray, found.train)
-  after = [jax.jit(lambda s, parts=parts: trial.step(
+  after = [jax.jit(lambda s, parts=parts: steps.step(
       made, built, schema.Train(batch_size=40, accumulate=parts), train, 0, s))(
           state) for parts in (1, 4)]
   (one, figures), (four, same) = after
@@ -177,17 +181,17 @@ def test_list_columns_are_channels(tmp_path):
       'right': [one[:, 1] for one in SERIES], 'y': np.arange(60) % 3})
   frame.to_parquet(path)
   config = schema.Data(source='file', path=str(path))
-  for part, same in zip(data.load(config)[:3], load('by_sequence')[:3],
+  for part, same in zip(sources.load(config)[:3], load('by_sequence')[:3],
                         strict=True):
     jax.tree.map(np.testing.assert_array_equal, tuple(part), tuple(same))
   frame['age'] = 3.0
   frame.to_parquet(path)
   with pytest.raises(LabError, match="'left' holds sequences and 'age' single"):
-    data.load(config)
+    sources.load(config)
   frame.at[4, 'right'] = frame.at[4, 'right'][:0]
   frame.drop(columns='age').to_parquet(path)
   with pytest.raises(LabError, match="row 5: .*'left', 'right' differ"):
-    data.load(config)
+    sources.load(config)
 
 
 def test_symbols_that_are_texts():
@@ -219,12 +223,12 @@ def test_lengths_that_cannot_be(tmp_path):
   lengths[7] = 5
   np.savez(path, x=np.zeros((60, 4, 1)), y=np.arange(60) % 3, lengths=lengths)
   with pytest.raises(LabError, match='example 7: lengths must be 60 .* to 4'):
-    data.load(schema.Data(source='file', path=str(path)))
+    sources.load(schema.Data(source='file', path=str(path)))
 
 
 def test_a_model_that_is_not_told_the_lengths():
   with pytest.raises(LabError, match="Take `lengths` in the model's __call__"):
-    problem.build(schema.MLP(kind='mlp'), load('by_sequence'))
+    joining.join(schema.MLP(kind='mlp'), load('by_sequence'))
 
 
 @pytest.mark.parametrize('name, chance', [
@@ -233,7 +237,7 @@ def test_long_dependency(name, chance, monkeypatch):
   monkeypatch.setattr(tasks, 'EVALUATION_SIZE', 1000)
   config = schema.Data(source='long_dependency', task=name, length=10,
                        sizes=(1000, 1000, 1000))
-  found = data.load(config)
+  found = sources.load(config)
   task = tasks.make(name, 10)
   assert [len(part.y) for part in found[:3]] == [1000] * 3
   assert not np.array_equal(found.test.x, found.validation.x)
@@ -253,7 +257,7 @@ def test_long_dependency(name, chance, monkeypatch):
   with pytest.raises(LabError, match='steps that are read'):
     goal.losses(out[:, 0], y)
   with pytest.raises(LabError, match='brings its own loss'):
-    data.load(config, schema.Train(loss='huber'))
+    sources.load(config, schema.Train(loss='huber'))
 
 
 def shorter():
@@ -267,7 +271,7 @@ def test_padding_that_all_share_is_padding(tmp_path):
   x, y, lengths = shorter()
   path = tmp_path / 'short.npz'
   np.savez(path, x=x, y=y, lengths=lengths)
-  found = data.load(schema.Data(source='file', path=str(path)))
+  found = sources.load(schema.Data(source='file', path=str(path)))
   assert (found.train.lengths == 5).all()
   # Three zeros of five valid labels; the nines are padding.
   assert found.objective.chance == pytest.approx(0.6)
@@ -281,7 +285,7 @@ def late_numbers():
 
 
 def test_numbers_may_agree_at_one_step():
-  found = data.load(schema.Data(
+  found = sources.load(schema.Data(
       source='function', target=f'{HERE}:late_numbers', predict='number'))
   assert found.objective.measure.name == 'R²'
   assert (found.train.y[:, 0] == found.train.y[0, 0]).all()

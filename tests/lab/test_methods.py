@@ -7,8 +7,9 @@ import optax
 import pytest
 
 import gradnorm_optax as gn
-from gradnorm_optax.lab import methods, parts, schema
-from gradnorm_optax.lab.schedules import schedule
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.methods import chain, checks, registry
+from gradnorm_optax.lab.methods.schedules import schedule
 
 HAND = {
     'sgd': ({'optimizer': 'sgd'}, lambda: optax.sgd(0.1)),
@@ -82,13 +83,13 @@ def walk(tx, start, unwrap=lambda p: p, steps=6):
 @pytest.mark.parametrize('name', HAND)
 def test_equals_the_hand_written_chain(name):
   table, by_hand = HAND[name]
-  built = methods.build(schema.Method(**table), 0.1)
+  built = chain.build(schema.Method(**table), 0.1)
   found = walk(built.tx, built.wrap(params()), built.unwrap)
   jax.tree.map(np.testing.assert_array_equal, found, walk(by_hand(), params()))
 
 
 def test_lookahead_trains_and_evaluates_the_fast_weights():
-  built = methods.build(schema.Method(
+  built = chain.build(schema.Method(
       optimizer='sgd', lookahead=5, lookahead_alpha=0.5), 0.1)
   found = walk(built.tx, built.wrap(params()), built.unwrap, steps=6)
   # Five steps of factor 0.8, half-way back to the start, one more step.
@@ -98,14 +99,14 @@ def test_lookahead_trains_and_evaluates_the_fast_weights():
 
 
 def test_own_function_must_return_a_transformation():
-  with pytest.raises(methods.LabError, match='returned float64'):
-    methods.check(schema.Method(optimizer='numpy:float64'))
+  with pytest.raises(chain.LabError, match='returned float64'):
+    checks.check(schema.Method(optimizer='numpy:float64'))
 
 
 def test_methods_command(gradnorm):
   code, out, _ = gradnorm('methods')
   assert code == 0
-  for name in (*parts.OPTIMIZERS, *parts.NORMALIZERS, *parts.WRAPPERS):
+  for name in (*registry.OPTIMIZERS, *registry.NORMALIZERS, *registry.WRAPPERS):
     assert name in out
   # Every key of a method, but for those that say where it is run.
   for name in set(schema.Method.model_fields) - {

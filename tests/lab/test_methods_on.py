@@ -3,8 +3,8 @@
 import pytest
 
 from gradnorm_optax import lab
-from gradnorm_optax.lab import config
-from gradnorm_optax.lab.errors import LabError
+from gradnorm_optax.lab.schema import toml
+from gradnorm_optax.lab.support.errors import LabError
 
 TABLES = {
     'name': 'some',
@@ -23,7 +23,7 @@ TABLES = {
 
 
 def test_names_and_globs():
-  found = config.parse(TABLES)
+  found = toml.parse(TABLES)
   assert {name: list(found.methods_on(name)) for name in found.models} == {
       'wide': ['momentum', 'bng'], 'wide_deep': ['momentum', 'bng'],
       'other': ['momentum', 'adam']}
@@ -35,10 +35,10 @@ def changed(**methods):
 
 def test_mistakes_are_named():
   with pytest.raises(LabError, match="'wide_dep'.*wide_deep"):
-    config.parse(changed(momentum={
+    toml.parse(changed(momentum={
         'optimizer': 'momentum', 'models': ['wide_dep']}))
   with pytest.raises(LabError, match='models.other: no method runs on it'):
-    config.parse(changed(momentum={
+    toml.parse(changed(momentum={
         'optimizer': 'momentum', 'models': ['w*']}))
 
 
@@ -46,7 +46,7 @@ def test_a_comparison_runs_them_there_alone(tmp_path):
   models = {name: TABLES['models'][name] for name in ('wide', 'other')}
   tables = {**TABLES, 'models': models,
             'compare': {**TABLES['compare'], 'baseline': 'adam'}}
-  found = lab.compare(config.parse(tables), out=tmp_path / 'run', quiet=True)
+  found = lab.compare(toml.parse(tables), out=tmp_path / 'run', quiet=True)
   rows = [(row.model, row.method) for row in found.summary.rows]
   assert rows == [('wide', 'momentum'), ('wide', 'bng'),
                   ('other', 'momentum'), ('other', 'adam')]
@@ -58,7 +58,7 @@ def test_a_comparison_runs_them_there_alone(tmp_path):
   # Widening `models` keeps the finished trials.
   lines = (tmp_path / 'run' / 'trials.jsonl').read_text().count('\n')
   tables['methods'] = {**TABLES['methods'], 'adam': {'optimizer': 'adam'}}
-  lab.compare(config.parse(tables), out=tmp_path / 'run', quiet=True)
+  lab.compare(toml.parse(tables), out=tmp_path / 'run', quiet=True)
   more = (tmp_path / 'run' / 'trials.jsonl').read_text().count('\n')
   # Trials and a look of one model, and its new timing.
   assert more == lines + (3 + 2 + 1) + 1

@@ -9,13 +9,16 @@ import pydantic
 import pytest
 
 import gradnorm_optax as gn
-from gradnorm_optax.lab import characters, data, methods, problem, schema, trial
-from gradnorm_optax.lab.errors import LabError
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.data import characters, dataset, sources
+from gradnorm_optax.lab.methods import chain
+from gradnorm_optax.lab.support.errors import LabError
+from gradnorm_optax.lab.training import joining, problem, steps as steps_lib
 
 
 @pytest.fixture(scope='module')
 def digits():
-  return data.load(schema.Data())
+  return sources.load(schema.Data())
 
 
 MODELS = {
@@ -29,11 +32,11 @@ MODELS = {
 
 @pytest.mark.parametrize('name', MODELS)
 def test_one_step(digits, name):
-  made = problem.build(MODELS[name], digits)
+  made = joining.join(MODELS[name], digits)
   params, extra = jax.jit(made.init)(0)
-  built = methods.build(schema.Method(optimizer='sgd'), 0.1)
-  state = trial.start(made, built, params, extra)
-  after, loss = jax.jit(lambda s: trial.step(
+  built = chain.build(schema.Method(optimizer='sgd'), 0.1)
+  state = steps_lib.start(made, built, params, extra)
+  after, loss = jax.jit(lambda s: steps_lib.step(
       made, built, schema.Train(batch_size=20),
       jax.tree.map(jnp.asarray, digits.train), 0, s))(state)
   assert np.isfinite(loss.loss) and after.step == 1
@@ -55,7 +58,7 @@ def test_one_step(digits, name):
 def test_a_table_for_models_of_other_things(table, words):
   model = pydantic.TypeAdapter(schema.Model).validate_python(table)
   with pytest.raises(LabError, match=words):
-    problem.build(model, data.load(schema.Data(source='wine')))
+    joining.join(model, sources.load(schema.Data(source='wine')))
 
 
 SMALLEST = {'cnn': ('cnn', 9, 4), 'flat': ('cnn', 1, 1),
@@ -70,8 +73,8 @@ def test_the_smallest_pictures(digits, name):
   x = np.random.default_rng(0).normal(size=(9, least, least, 1))
 
   def made(x):
-    split = data.Split(x.astype(np.float32), np.zeros(9, np.int32))
-    return problem.build(table, digits._replace(train=split, image=None))
+    split = dataset.Split(x.astype(np.float32), np.zeros(9, np.int32))
+    return joining.join(table, digits._replace(train=split, image=None))
 
   fits = made(x)
   params, extra = fits.init(0)
@@ -84,14 +87,14 @@ def test_the_smallest_pictures(digits, name):
 
 
 def test_a_method_that_calls_with_parameters_alone(digits):
-  made = problem.build(MODELS['resnet'], digits)
+  made = joining.join(MODELS['resnet'], digits)
   params, _ = jax.eval_shape(made.init, 0)
   with pytest.raises(LabError, match='"resnet" has other variables than param'):
     jax.eval_shape(made.context.apply_fn, params, digits.train.x[:1])
 
 
 def test_depth_and_width():
-  made = problem.build(MODELS['mlp'], data.load(schema.Data()))
+  made = joining.join(MODELS['mlp'], sources.load(schema.Data()))
   params, _ = made.init(0)
   assert {k: v['kernel'].shape for k, v in params.items()} == {
       'layer01': (64, 7), 'layer02': (7, 7), 'layer03': (7, 7),
@@ -107,21 +110,21 @@ def test_digits_are_divided_and_standardized_on_training_data(digits):
   assert abs(digits.validation.x.mean(0)).max() > 0.01
   shares = [np.bincount(part.y) / len(part.y) for part in digits[:3]]
   np.testing.assert_allclose(shares[1:], [shares[0]] * 2, atol=0.01)
-  again = data.load(schema.Data())
+  again = sources.load(schema.Data())
   np.testing.assert_array_equal(digits.test.x, again.test.x)
-  other = data.load(schema.Data(seed=1))
+  other = sources.load(schema.Data(seed=1))
   assert not np.array_equal(digits.test.x, other.test.x)
 
 
 def test_order_of_data_depends_on_seed_and_epoch_alone(digits):
-  made = problem.build(MODELS['mlp'], digits)
+  made = joining.join(MODELS['mlp'], digits)
   train = jax.tree.map(jnp.asarray, digits.train)
 
   def orders(optimizer, seed, steps):
-    built = methods.build(schema.Method(optimizer=optimizer), 0.1)
-    state = trial.start(made, built, *made.init(0))
+    built = chain.build(schema.Method(optimizer=optimizer), 0.1)
+    state = steps_lib.start(made, built, *made.init(0))
     how = schema.Train(batch_size=600)
-    one = jax.jit(lambda s: trial.step(made, built, how, train, seed, s)[0])
+    one = jax.jit(lambda s: steps_lib.step(made, built, how, train, seed, s)[0])
     found = []
     for _ in range(steps):
       state = one(state)
@@ -138,7 +141,7 @@ def test_order_of_data_depends_on_seed_and_epoch_alone(digits):
 
 
 def test_evaluation_in_parts(digits, monkeypatch):
-  made = problem.build(MODELS['mlp'], digits)
+  made = joining.join(MODELS['mlp'], digits)
   params, extra = made.init(0)
   whole = made.evaluate(params, extra, digits.validation)
   monkeypatch.setattr(problem, 'EVALUATION_BATCH', 100)
@@ -156,7 +159,7 @@ def test_text_is_the_same_everywhere():
 
 @pytest.fixture(scope='module')
 def letters():
-  return data.load(schema.Data(source='characters', length=16, size=100))
+  return sources.load(schema.Data(source='characters', length=16, size=100))
 
 
 def test_characters_are_windows_with_the_next_symbol_as_target(letters):
@@ -170,12 +173,12 @@ def test_characters_are_windows_with_the_next_symbol_as_target(letters):
 def test_scanned_layers_are_declared_as_stacked(letters, axis):
   table = schema.Transformer(kind='transformer', depth=3, width=8, heads=2,
                              axis=axis)
-  made = problem.build(table, letters)
+  made = joining.join(table, letters)
   params, extra = jax.jit(made.init)(0)
   kernel = params['layers']['mlp_in']['kernel']
   assert kernel.shape == ((3, 8, 32) if axis == 0 else (8, 3, 32))
   method = schema.Method(optimizer='sgd', normalize='bng', blocks='leaf')
-  tx = methods.build(method, 1.0, made.context).tx
+  tx = chain.build(method, 1.0, made.context).tx
   grads = jax.grad(lambda p: made.loss(
       p, extra, letters.train.x[:4], letters.train.y[:4])[0])(params)
   updates, _ = tx.update(grads, tx.init(params), params)
@@ -188,7 +191,7 @@ def test_scanned_layers_are_declared_as_stacked(letters, axis):
 def test_the_transformer_is_causal(letters):
   table = schema.Transformer(kind='transformer', depth=2, width=8, heads=2,
                              scan=False)
-  made = problem.build(table, letters)
+  made = joining.join(table, letters)
   params, _ = jax.jit(made.init)(0)
   x = jnp.asarray(letters.train.x[:1])
   apply = jax.jit(lambda x: made.module.apply({'params': params}, x))

@@ -10,8 +10,13 @@ from jax import numpy as jnp
 from sklearn import metrics
 
 from gradnorm_optax import lab
-from gradnorm_optax.lab import data, objective, problem, schema, stats, summary
-from gradnorm_optax.lab.errors import LabError
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.comparison import summary
+from gradnorm_optax.lab.data import preparation, sources
+from gradnorm_optax.lab.objective import usual
+from gradnorm_optax.lab.results import stats
+from gradnorm_optax.lab.support.errors import LabError
+from gradnorm_optax.lab.training import joining, problem
 
 HERE = __name__
 
@@ -71,7 +76,7 @@ LINE = schema.Data(source='function', target=f'{HERE}:line', predict='number')
 def test_classes():
   rng = np.random.default_rng(0)
   out, y = rng.normal(size=(50, 3)).astype(np.float32), rng.integers(3, size=50)
-  found = objective.classes(3, y)
+  found = usual.classes(3, y)
   odds = np.exp(out.astype(np.float64))
   want = metrics.log_loss(y, odds / odds.sum(1, keepdims=True))
   assert float(found.losses(out, y).mean()) == pytest.approx(want, rel=1e-5)
@@ -89,9 +94,9 @@ def test_masked_positions_are_a_plain_mean_over_the_others():
   lengths = np.array([5, 1, 3], np.int32)
   out = rng.normal(size=(3, 5, 4)).astype(np.float32)
   y = rng.integers(4, size=(3, 5))
-  found = objective.classes(4, y, lengths, positions=True)
+  found = usual.classes(4, y, lengths, positions=True)
   inside = np.arange(5) < lengths[:, None]
-  plain = objective.classes(4, y[inside])
+  plain = usual.classes(4, y[inside])
   assert int(found.count(y, lengths)) == 9 and found.chance == plain.chance
   for name in ('losses', 'scores'):
     got = getattr(found, name)(out, y, lengths)
@@ -107,7 +112,7 @@ def test_a_loss_that_padding_would_spoil():
   y = np.array([[1., 2, 3], [4, 0, 0]], np.float32)
   lengths = np.array([3, 1], np.int32)
   found = dataclasses.replace(
-      objective.numbers(y, lengths, positions=True),
+      usual.numbers(y, lengths, positions=True),
       each=lambda out, y: (out[..., 0] - jnp.log(y)) ** 2)
   out = np.ones((2, 3, 1), np.float32)
   gradient = jax.grad(lambda out: found.losses(out, y, lengths).sum())(out)
@@ -121,7 +126,7 @@ def test_variance_explained(shape, positions):
   rng = np.random.default_rng(2)
   y = rng.normal(1, 2, size=shape).astype(np.float32)
   out = y + rng.normal(size=shape).astype(np.float32)
-  found = objective.numbers(y, None, positions)
+  found = usual.numbers(y, None, positions)
   outputs = out[..., None] if y.ndim == 1 + positions else out
   spread = found.spread(y, None)
   flat = (-1, shape[-1] if y.ndim > 1 + positions else 1)
@@ -139,7 +144,7 @@ def test_padding_has_no_part_in_the_variance():
   y = rng.normal(size=(4, 6)).astype(np.float32)
   lengths = np.array([6, 2, 3, 1], np.int32)
   inside = np.arange(6) < lengths[:, None]
-  found = objective.numbers(y, lengths, positions=True)
+  found = usual.numbers(y, lengths, positions=True)
   spread = found.spread(y, found.mask(y, lengths))
   assert float(spread) == pytest.approx(y[inside].var(), rel=1e-5)
   assert found.margin == 0.5  # 9 / 12 numbers, but no more than half
@@ -152,7 +157,7 @@ def test_errors_of_numbers():
           'huber': [.125, 1.5, 0]}
   for name, values in want.items():
     np.testing.assert_allclose(
-        objective.numbers(y, loss=name).losses(out, y), values)
+        usual.numbers(y, loss=name).losses(out, y), values)
 
 
 def test_knowing_nothing_stays_below_the_margin():
@@ -164,16 +169,16 @@ def test_knowing_nothing_stays_below_the_margin():
     guess -= guess.mean(1, keepdims=True)
     explained = (y * guess).sum(1) ** 2 / (
         (y ** 2).sum(1) * (guess ** 2).sum(1))
-    margin = objective.numbers(y[0]).margin
+    margin = usual.numbers(y[0]).margin
     assert margin == 9 / count and (explained > margin).mean() < 0.006
   assert not stats.trains([-3.0, 0.02], 0.0, 9 / 300)
   assert stats.trains([-3.0, 0.04], 0.0, 9 / 300)
 
 
 def test_numbers_are_standardized_by_the_training_part():
-  found = data.load(LINE)
+  found = sources.load(LINE)
   x, y = line()
-  rows = data.divide(np.zeros(300, np.int32), LINE)
+  rows = preparation.divide(np.zeros(300, np.int32), LINE)
   want = (y - y[rows[0]].mean()) / y[rows[0]].std()
   for part, at in zip(found[:3], rows, strict=True):
     np.testing.assert_allclose(part.y, want[at], atol=1e-5)
@@ -182,8 +187,8 @@ def test_numbers_are_standardized_by_the_training_part():
 
 
 def test_evaluation_of_numbers_in_parts(monkeypatch):
-  found = data.load(LINE)
-  made = problem.build(schema.MLP(kind='mlp', depth=1, width=4), found)
+  found = sources.load(LINE)
+  made = joining.join(schema.MLP(kind='mlp', depth=1, width=4), found)
   params, extra = made.init(0)
   monkeypatch.setattr(problem, 'EVALUATION_BATCH', 16)
   out = np.asarray(made.module.apply({'params': params}, found.validation.x))
@@ -206,31 +211,31 @@ def test_evaluation_of_numbers_in_parts(monkeypatch):
 ])
 def test_losses_that_do_not_fit(options, words):
   with pytest.raises(LabError, match=words):
-    found = data.load(LINE, schema.Train(**options))
+    found = sources.load(LINE, schema.Train(**options))
     found.objective.losses(np.zeros((210, 1), np.float32), found.train.y)
 
 
 def test_a_loss_outside_of_jax():
-  found = data.load(LINE, schema.Train(loss=f'{HERE}:outside')).objective
+  found = sources.load(LINE, schema.Train(loss=f'{HERE}:outside')).objective
   with pytest.raises(LabError, match='compute with jax.numpy'):
     jax.eval_shape(found.losses, jnp.zeros((5, 1)), jnp.zeros(5))
 
 
 def test_a_score_that_is_not_defined_everywhere():
-  found = data.load(LINE, schema.Train(score=f'{HERE}:logarithm')).objective
-  y = data.load(LINE).validation.y
+  found = sources.load(LINE, schema.Train(score=f'{HERE}:logarithm')).objective
+  y = sources.load(LINE).validation.y
   assert found.chance == pytest.approx(-abs(y).mean(), rel=1e-5)
 
 
 def test_loss_of_numbers_for_classes():
   with pytest.raises(LabError, match='needs numbers.*data.predict = "number"'):
-    data.load(schema.Data(source='iris'), schema.Train(loss='huber'))
+    sources.load(schema.Data(source='iris'), schema.Train(loss='huber'))
 
 
 def test_own_loss_and_score():
-  found = data.load(LINE, schema.Train(
+  found = sources.load(LINE, schema.Train(
       loss=f'{HERE}:cubic', score=f'{HERE}:closeness')).objective
-  y = data.load(LINE).validation.y
+  y = sources.load(LINE).validation.y
   out = np.zeros((len(y), 1), np.float32)
   np.testing.assert_allclose(found.losses(out, y), abs(y) ** 3, rtol=1e-5)
   np.testing.assert_allclose(found.scores(out, y), -abs(y), rtol=1e-5)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
-from gradnorm_optax.lab import data, own_data, schema
-from gradnorm_optax.lab.errors import LabError
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.data import preparation, sources, user_data
+from gradnorm_optax.lab.support.errors import LabError
 
 HERE = __name__
 X, Y = np.arange(80.).reshape(40, 2), np.arange(40) % 2
@@ -30,7 +31,7 @@ NOT_CALLABLE = 3
 
 def call(value, **keys):
   GIVEN['value'] = value
-  return data.load(schema.Data(
+  return sources.load(schema.Data(
       source='function', target=f'{HERE}:given', **keys))
 
 
@@ -67,7 +68,7 @@ def test_files_that_hold_no_arrays(tmp_path, name, content, words):
   np.save(tmp_path / 'y.npy', Y)
   keys = {'labels': str(tmp_path / 'y.npy')} if name == 'a.npy' else {}
   with pytest.raises(LabError, match=words) as found:
-    data.load(schema.Data(source='file', path=str(tmp_path / name), **keys))
+    sources.load(schema.Data(source='file', path=str(tmp_path / name), **keys))
   assert str(found.value).startswith(str(tmp_path / name))
   assert '\n' not in str(found.value)
 
@@ -91,7 +92,7 @@ def test_functions_that_cannot_be_called():
   for name, words in (('needy', r'called without arg.*folder.*give them def'),
                       ('NOT_CALLABLE', 'is int, not a function')):
     with pytest.raises(LabError, match=f'{name}.* {words}'):
-      data.load(schema.Data(source='function', target=f'{HERE}:{name}'))
+      sources.load(schema.Data(source='function', target=f'{HERE}:{name}'))
 
 
 def test_what_a_function_raises_is_left_to_be_seen():
@@ -152,7 +153,7 @@ def test_lists_of_one_length_as_labels_of_positions(tmp_path):
   path = tmp_path / 'lists.parquet'
   pandas.DataFrame({'x': rows, 'y': [[i % 2] * 3 for i in range(40)]}
                    ).to_parquet(path)
-  found = data.load(schema.Data(source='file', path=str(path)))
+  found = sources.load(schema.Data(source='file', path=str(path)))
   assert found.train.y.shape == (28, 3) and found.objective.positions
 
 
@@ -256,15 +257,15 @@ def test_lengths_beside_sequences_of_their_own():
 
 def test_classes_without_a_training_example_are_told():
   GIVEN['value'] = X, Y
-  raw = own_data.read(schema.Data(source='function', target=f'{HERE}:given'))
+  raw = user_data.read(schema.Data(source='function', target=f'{HERE}:given'))
   y = np.where(np.arange(40) > 36, 2, Y)
-  found = data.finish(raw._replace(y=y, tested=5), schema.Data())
+  found = preparation.finish(raw._replace(y=y, tested=5), schema.Data())
   assert '1 of 3 classes without a training example' in found.description
 
 
 def test_a_batch_larger_than_the_training_part_is_told():
   config = schema.Data(source='iris')
-  assert 'batches hold 102 examples, not 120' in data.load(
+  assert 'batches hold 102 examples, not 120' in sources.load(
       config, schema.Train(batch_size=120, accumulate=6)).description
   with pytest.raises(LabError, match='accumulate = 120: .* the 104 training'):
-    data.load(config, schema.Train(batch_size=120, accumulate=120))
+    sources.load(config, schema.Train(batch_size=120, accumulate=120))

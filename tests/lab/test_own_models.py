@@ -12,9 +12,12 @@ from flax import nnx
 
 import gradnorm_optax as gn
 from gradnorm_optax import lab
-from gradnorm_optax.lab import data, methods, problem, schema, trial
-from gradnorm_optax.lab.errors import LabError
-from gradnorm_optax.lab.models import own
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.data import dataset as dataset_lib, sources
+from gradnorm_optax.lab.methods import chain
+from gradnorm_optax.lab.models import user_model
+from gradnorm_optax.lab.support.errors import LabError
+from gradnorm_optax.lab.training import joining, steps as steps_lib
 
 TABLES = {
     'name': 'mine',
@@ -29,13 +32,13 @@ KEY = jax.random.key(0)
 
 
 def model(name, **options):
-  return own.make(schema.Own(
+  return user_model.make(schema.Own(
       kind='target', target=f'own_models:{name}', options=options), 10)
 
 
 @pytest.fixture(scope='module')
 def digits():
-  return data.load(schema.Data())
+  return sources.load(schema.Data())
 
 
 def test_names_and_collections():
@@ -55,11 +58,12 @@ def test_names_and_collections():
 
 def test_steps_equal_those_of_an_nnx_optimizer(digits):
   """Batch statistics and dropout included."""
-  made = problem.build(schema.Own(
+  made = joining.join(schema.Own(
       kind='target', target='own_models:Net'), digits)
-  built = methods.build(schema.Method(optimizer='adam'), 0.01)
-  state = jax.jit(lambda seed: trial.start(made, built, *made.init(seed)))(3)
-  step = jax.jit(lambda state: trial.step(
+  built = chain.build(schema.Method(optimizer='adam'), 0.01)
+  state = jax.jit(lambda seed: steps_lib.start(
+      made, built, *made.init(seed)))(3)
+  step = jax.jit(lambda state: steps_lib.step(
       made, built, schema.Train(batch_size=20),
       jax.tree.map(jnp.asarray, digits.train), 3, state)[0])
   net = own_models.Net(10, rngs=nnx.Rngs(
@@ -157,8 +161,8 @@ def test_linen_streams_advance():
 
 def test_lengths_reach_a_model_that_takes_them():
   made = model('Told')
-  assert problem.takes_lengths(made) == (True, False)
-  assert problem.takes_lengths(model('Net')) == (False, False)
+  assert joining.takes_lengths(made) == (True, False)
+  assert joining.takes_lengths(model('Net')) == (False, False)
   x = jax.random.normal(KEY, (3, 5, 2))
   variables = made.init(KEY, x)
   short = made.apply(variables, x, lengths=jnp.array([2, 5, 1]))
@@ -194,7 +198,7 @@ def test_what_is_missing_is_named():
 
 
 def build(name, dataset):
-  return problem.build(schema.Own(
+  return joining.join(schema.Own(
       kind='target', target=f'own_models:{name}'), dataset)
 
 
@@ -260,17 +264,17 @@ def test_the_mode_under_its_other_names(name):
 
 def test_the_dtype_of_the_computation(digits):
   table = schema.Own(kind='target', target='own_models:Training')
-  made = problem.build(table, digits, 'bfloat16')
+  made = joining.join(table, digits, 'bfloat16')
   assert made.module.module.dtype == jnp.bfloat16
-  assert problem.build(table, digits).module.module.dtype is None
+  assert joining.join(table, digits).module.module.dtype is None
   with pytest.raises(LabError, match='dtype = "bfloat16": .*plain. takes no d'):
-    problem.build(schema.Own(
+    joining.join(schema.Own(
         kind='target', target='own_models:plain'), digits, 'bfloat16')
 
 
 def test_a_model_that_needs_lengths_is_given_whole_ones(digits):
   x = np.ones((9, 3, 2), np.float32)
-  same = digits._replace(train=data.Split(x, np.zeros(9, np.int32)))
+  same = digits._replace(train=dataset_lib.Split(x, np.zeros(9, np.int32)))
   made = build('Told', same)._replace(needs_lengths=True)
   params, extra = made.init(0)
   np.testing.assert_allclose(

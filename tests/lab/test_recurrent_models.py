@@ -5,8 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gradnorm_optax.lab import data, models, problem, recurrent, schema
-from gradnorm_optax.lab.recurrent import Recurrent
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.data import sources
+from gradnorm_optax.lab.models import nets, recurrent
+from gradnorm_optax.lab.models.recurrent import Recurrent
+from gradnorm_optax.lab.training import joining
 
 KEY = jax.random.key(0)
 
@@ -89,16 +92,16 @@ def test_bfloat16():
     {'cell': 'gru', 'init': 'radius', 'scale': 0.9}])
 def test_built_from_its_table(options):
   table = schema.RecurrentNet(kind='recurrent', width=6, **options)
-  built = models.build(table, 4, None, jnp.float32, inputs=6)
+  built = nets.make(table, 4, None, jnp.float32, inputs=6)
   out = run(built.module, jnp.zeros((2, 5), jnp.int32))
   assert out.shape == (2, 4)
-  table = models.build(table, 4, None, inputs=6, readout=2).module
+  table = nets.make(table, 4, None, inputs=6, readout=2).module
   assert run(table, jnp.zeros((2, 5), jnp.int32)).shape == (2, 2, 4)
 
 
 def test_every_position_of_a_text_is_answered():
-  dataset = data.load(schema.Data(source='characters', length=9, size=40))
-  made = problem.build(
+  dataset = sources.load(schema.Data(source='characters', length=9, size=40))
+  made = joining.join(
       schema.RecurrentNet(kind='recurrent', cell='gru', width=5), dataset)
   params, extra = made.init(0)
   out = made.outputs(params, extra, dataset.test.x)

@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 
 from gradnorm_optax import lab
-from gradnorm_optax.lab import bench, data, errors, regularizer, training
+from gradnorm_optax.lab.comparison import bench
+from gradnorm_optax.lab.data import sources
+from gradnorm_optax.lab.run import trainer as trainer_lib
+from gradnorm_optax.lab.support import errors
+from gradnorm_optax.lab.training import pascanu
 
 CONFIG = {
     'name': 'recurrent',
@@ -81,7 +85,7 @@ def test_train_logs_its_choices_and_goes_on_after_a_crash(tmp_path):
 def test_trials_share_a_call_too():
   """As on an accelerator: same choices, whatever else is in the batch."""
   config = lab.load(CONFIG)
-  dataset = data.load(config.data, config.train)
+  dataset = sources.load(config.data, config.train)
   alone, shared = (
       bench.Bench(config.models['srn'], dataset, config.train, batch)
       for batch in (1, 2))
@@ -111,7 +115,7 @@ def ragged():
 @pytest.mark.parametrize('name', ['Simple', 'NnxSimple'])
 def test_an_own_net_that_takes_perturb(name):
   """Its examples are chosen, and its gradient followed through time."""
-  trainer = training.Trainer(lab.load({**CONFIG, 'models': {'mine': {
+  trainer = trainer_lib.Trainer(lab.load({**CONFIG, 'models': {'mine': {
       'kind': 'target', 'target': f'own_models:{name}'}}}))
   state, figures = trainer.one(trainer.start())
   assert np.isfinite(figures.choice.q) and figures.choice.kept.shape == (4,)
@@ -142,11 +146,11 @@ def test_unequal_lengths_cannot_be_sampled(tmp_path):
 def test_a_label_at_every_step_weighs_as_without_the_regularizer():
   config = {**CONFIG, 'data': {
       'source': 'characters', 'length': 12, 'size': 60}}
-  trainer = training.Trainer(lab.load(
+  trainer = trainer_lib.Trainer(lab.load(
       config, ['run.method=pascanu', 'methods.pascanu.pascanu=1e-9']))
   problem, state = trainer.problem, trainer.start()
   batch = jax.tree.map(lambda a: a[:12], trainer.parts[0])
-  loss, _, slope = regularizer.gradient(
+  loss, _, slope = pascanu.gradient(
       problem, state.params, batch, 1e-9)
   (want, _), plain = jax.value_and_grad(problem.loss, has_aux=True)(
       state.params, {}, batch.x, batch.y)

@@ -12,9 +12,14 @@ import numpy as np
 import pytest
 from rich import console
 
-from gradnorm_optax.lab import canvas, figures, report, table
-from gradnorm_optax.lab.objective import ACCURACY
-from gradnorm_optax.lab.report import words
+from gradnorm_optax.lab.objective.measure import ACCURACY
+from gradnorm_optax.lab.reporting import (
+  alt_texts,
+  canvas,
+  page as report,
+  run_figures,
+  terminal,
+)
 
 
 class Page(html.parser.HTMLParser):
@@ -96,7 +101,7 @@ def test_rows_that_do_not_train_and_names_that_need_escaping(finished):
       first, method='a<b&c', trains=False, steps=math.inf, edge=False)
   summary = dataclasses.replace(
       done.summary, title='x < y', rows=(lost, second))
-  text = report.build(done.config, summary, done.looks)
+  text = report.render(done.config, summary, done.looks)
   assert 'does not train' in text and 'x &lt; y' in text
   assert 'a&lt;b&amp;c' in text and 'a<b' not in text
 
@@ -109,7 +114,7 @@ def test_brackets_are_no_markup(finished):
       for row in done.summary.rows)
   summary = dataclasses.replace(done.summary, rows=rows)
   screen = console.Console(width=200, file=io.StringIO())
-  screen.print(table.render(summary))
+  screen.print(terminal.render(summary))
   shown = screen.file.getvalue()
   assert 'net [kg]' in shown and 'adam [b1]' in shown and '[95%]' in shown
   # What it says can be pasted into a shell.
@@ -127,7 +132,7 @@ def test_norms_are_kept_and_shown(finished):
   want = np.minimum(1, np.sqrt((second.gradient ** 2).sum(axis=1)))
   np.testing.assert_allclose(whole, want, rtol=1e-4)
   assert first.gradient.shape == (10, 2)
-  assert words.spread(first.gradient) in words.told(
+  assert alt_texts.spread(first.gradient) in alt_texts.describe(
       'norms-small', finished[1].summary, finished[1].looks, {})
 
 
@@ -135,7 +140,7 @@ def test_gradient_through_time(finished):
   done = finished[1]
   profiles = {'srn': {'adam': {10: [-6.0, -3.0, 0.0], 20: [None, -1.0, 0.5]},
                       'bng<': {10: [-1.0, -0.5, 0.0]}}}
-  picture = figures.through_time(profiles['srn'])
+  picture = run_figures.through_time(profiles['srn'])
   adam, bng = picture.axes
   assert [len(axis.lines) for axis in (adam, bng)] == [2, 1]
   np.testing.assert_array_equal(adam.lines[1].get_ydata(), [np.nan, -1.0, 0.5])
@@ -143,7 +148,7 @@ def test_gradient_through_time(finished):
   # One moment, one colour, in every panel.
   assert adam.lines[0].get_color() is not None and np.array_equal(
       adam.lines[0].get_color(), bng.lines[0].get_color())
-  text = report.build(done.config, done.summary, (), profiles)
+  text = report.render(done.config, done.summary, (), profiles)
   assert ('adam, after step 20: 10^-1 at step 2 of the sequence, 10^0.5 at '
           'step 3') in text
   assert 'bng&lt;, after step 10' in text and 'The gradient through' in text

@@ -6,7 +6,7 @@ import shlex
 import pytest
 
 from gradnorm_optax import lab
-from gradnorm_optax.lab.errors import LabError
+from gradnorm_optax.lab.support.errors import LabError
 
 EXAMPLES = {
     'init': 'demo/config.toml', 'compare': 'missing cells filled',

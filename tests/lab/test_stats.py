@@ -6,7 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from gradnorm_optax.lab import stats, summary, table
+from gradnorm_optax.lab.comparison import summary
+from gradnorm_optax.lab.reporting import terminal
+from gradnorm_optax.lab.results import stats
 
 
 def test_bootstrap_of_two_values():
@@ -80,7 +82,7 @@ def shown(*rows):
   from rich import console
   found = summary.Summary('n', 't', 'd', 0.1, 0.5, 100, 10, 2, 1, rows)
   screen = console.Console(width=120, record=True, file=io.StringIO())
-  screen.print(table.render(found))
+  screen.print(terminal.render(found))
   return screen.export_text()
 
 

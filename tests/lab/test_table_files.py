@@ -5,8 +5,9 @@ import logging
 import numpy as np
 import pytest
 
-from gradnorm_optax.lab import data, schema
-from gradnorm_optax.lab.errors import LabError
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.data import sources
+from gradnorm_optax.lab.support.errors import LabError
 
 ROWS = ''.join(f'{i % 7},{i % 2},{i % 2}\n' for i in range(40))
 
@@ -21,7 +22,7 @@ def write(tmp_path):
 
 
 def load(path, **keys):
-  return data.load(schema.Data(
+  return sources.load(schema.Data(
       **{'source': 'file', 'path': str(path), 'label': 'outcome', **keys}))
 
 

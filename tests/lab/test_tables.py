@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from gradnorm_optax import lab
-from gradnorm_optax.lab import config, data, schema
-from gradnorm_optax.lab.errors import LabError
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.data import preparation, sources
+from gradnorm_optax.lab.schema import toml
+from gradnorm_optax.lab.support.errors import LabError
 
 ROWS = 5000
 
@@ -51,15 +53,15 @@ def table(path, **keys):
 ])
 def test_errors_name_row_and_column(stranger, keys, words):
   with pytest.raises(LabError, match=words):
-    data.load(table(stranger[0], **keys))
+    sources.load(table(stranger[0], **keys))
 
 
 def test_filled_with_training_means_and_scaled(stranger):
   path, cells, missing, kind = stranger
-  found = data.load(table(path))
+  found = sources.load(table(path))
   keep = np.arange(ROWS) != 9
   cells, missing, kind = cells[keep], missing[keep], kind[keep]
-  train, validation, test = data.divide(kind, table(path))
+  train, validation, test = preparation.divide(kind, table(path))
   holes = np.where(missing, np.nan, cells)
   mean = np.nanmean(holes[train], 0)
   filled = np.where(missing, mean, cells)
@@ -80,10 +82,10 @@ def test_filled_with_training_means_and_scaled(stranger):
 
 def test_filled_with_training_medians(stranger):
   path, cells, missing, kind = stranger
-  found = data.load(table(path, missing='median', ignore=('unit', 'city')))
+  found = sources.load(table(path, missing='median', ignore=('unit', 'city')))
   keep = np.arange(ROWS) != 9
   holes = np.where(missing, np.nan, cells)[keep]
-  train, _, test = data.divide(kind[keep], table(path))
+  train, _, test = preparation.divide(kind[keep], table(path))
   filled = np.where(np.isnan(holes), np.nanmedian(holes[train], 0), holes)
   want = (filled - filled[train].mean(0)) / filled[train].std(0)
   np.testing.assert_allclose(found.test.x, want[test], atol=1e-4)
@@ -91,11 +93,11 @@ def test_filled_with_training_medians(stranger):
 
 def test_a_column_of_the_table_as_the_number_to_predict(stranger):
   path, cells, missing, _ = stranger
-  found = data.load(table(path, label='income', predict='number',
+  found = sources.load(table(path, label='income', predict='number',
                           ignore=('kind',)))
   known = ~missing[:, 1]
   assert f'{(~known).sum()} unlabeled rows left out' in found.description
-  rows = data.divide(np.zeros(known.sum(), np.int32), table(path))
+  rows = preparation.divide(np.zeros(known.sum(), np.int32), table(path))
   y = cells[known, 1]
   want = (y - y[rows[0]].mean()) / y[rows[0]].std()
   np.testing.assert_allclose(found.test.y, want[rows[2]], atol=1e-5)
@@ -116,7 +118,7 @@ def test_a_column_of_too_many_names(tmp_path):
   path.write_text('who,kind\n' + ''.join(
       f'name{i},{"ab"[i % 2]}\n' for i in range(1500)))
   with pytest.raises(LabError, match="'who' holds 1500 different names.*ignor"):
-    data.load(table(path, categorical=('who',)))
+    sources.load(table(path, categorical=('who',)))
 
 
 def test_a_missing_name_is_one_cell(tmp_path):
@@ -126,8 +128,8 @@ def test_a_missing_name_is_one_cell(tmp_path):
       f'{"inf" if i == 5 else i},{"ab"[i % 10 == 0]}\n' for i in range(60)))
   keys = {'categorical': ('who',)}
   with pytest.raises(LabError, match=r"row 5, column 'who': miss.*\(3 such"):
-    data.load(table(path, **keys, missing='error'))
-  found = data.load(table(path, **keys))
+    sources.load(table(path, **keys, missing='error'))
+  found = sources.load(table(path, **keys))
   assert ('3 missing cells filled with the mean of the training part (who 2, '
           'size 1; 1 of them infinite)') in found.description
   assert ('2 classes, the rarest (b) 10.0%, the commonest (a) 90.0%, 9 times '
@@ -137,14 +139,14 @@ def test_a_missing_name_is_one_cell(tmp_path):
 def test_names_are_those_of_the_training_part(tmp_path):
   path = tmp_path / 'names.csv'
   kinds = np.arange(60) % 2
-  train, _, test = data.divide(kinds, table(path))
+  train, _, test = preparation.divide(kinds, table(path))
   late = test[0]
   names = np.where(np.arange(60) == late, 'z', np.where(
       np.arange(60) % 3 == 0, 'y', 'x')).astype(object)
   names[train[4]] = ''  # filled with the shares of the training part
   path.write_text('who,size,kind\n' + ''.join(
       f'{names[i]},{i},{"ab"[kinds[i]]}\n' for i in range(60)))
-  found = data.load(table(path, categorical=('who',)))
+  found = sources.load(table(path, categorical=('who',)))
   assert '1 name without a training example (who=z)' in found.description
   hot = (names[:, None] == np.array(['x', 'y'])).astype(float)
   known = np.delete(train, 4)
@@ -159,7 +161,7 @@ def test_numbers_that_are_classes_keep_their_names(tmp_path):
   path = tmp_path / 'numbers.csv'
   path.write_text('a,kind\n' + ''.join(
       f'{i},{"" if i == 3 else i % 2}\n' for i in range(60)))
-  assert 'the rarest (1) 49.2%, the commonest (0) 50.8%' in data.load(
+  assert 'the rarest (1) 49.2%, the commonest (0) 50.8%' in sources.load(
       table(path, categorical=())).description
 
 
@@ -167,7 +169,7 @@ def test_entries_of_one_value_are_counted_in_arrays(tmp_path):
   x = np.arange(240.).reshape(60, 4)
   x[:, 2] = 5
   np.savez(tmp_path / 'a.npz', x=x, y=np.arange(60) % 2)
-  found = data.load(schema.Data(source='file', path=str(tmp_path / 'a.npz')))
+  found = sources.load(schema.Data(source='file', path=str(tmp_path / 'a.npz')))
   assert '1 of 4 inputs has one value alone' in found.description
 
 
@@ -182,8 +184,8 @@ def test_arrays_with_an_unlabeled_example(tmp_path, y, predict):
   np.savez(path, x=np.arange(120.0).reshape(60, 2), y=y)
   config = schema.Data(source='file', path=str(path), predict=predict)
   with pytest.raises(LabError, match=r'example 3: no label \(1 such'):
-    data.load(config)
-  found = data.load(config.model_copy(update={'unlabeled': 'drop'}))
+    sources.load(config)
+  found = sources.load(config.model_copy(update={'unlabeled': 'drop'}))
   assert sum(len(part.y) for part in found[:3]) == 59
   assert found.outputs == (1 if predict == 'number' else 2)
   held = np.sort(np.concatenate([part.x[:, 0] for part in found[:3]]))
@@ -193,7 +195,7 @@ def test_arrays_with_an_unlabeled_example(tmp_path, y, predict):
 
 def test_dropped_rows_are_counted(stranger):
   path, _, missing, _ = stranger
-  found = data.load(table(path, missing='drop', ignore=('unit',)))
+  found = sources.load(table(path, missing='drop', ignore=('unit',)))
   bad = np.delete(missing, 9, 0).any(1).sum()
   assert f'{bad} of {ROWS - 1} rows with missing cells' in found.description
   assert sum(len(part.y) for part in found[:3]) == ROWS - 1 - bad
@@ -203,7 +205,7 @@ def test_parquet_is_the_same_table(stranger, tmp_path):
   import pandas
   path = tmp_path / 'stranger.parquet'
   pandas.read_csv(stranger[0]).to_parquet(path)
-  found, same = data.load(table(path)), data.load(table(stranger[0]))
+  found, same = sources.load(table(path)), sources.load(table(stranger[0]))
   np.testing.assert_array_equal(found.test.x, same.test.x)
 
 
@@ -211,7 +213,7 @@ def test_archive_and_function(tmp_path, monkeypatch):
   rng = np.random.default_rng(1)
   x, y = rng.normal(size=(90, 4, 4, 2)), np.arange(90) % 3
   np.savez(tmp_path / 'arrays.npz', x=x, kind=y)
-  found = data.load(schema.Data(
+  found = sources.load(schema.Data(
       source='file', path=str(tmp_path / 'arrays.npz'), label='kind'))
   np.testing.assert_allclose(found.train.x.mean((0, 1, 2)), 0, atol=1e-5)
   (tmp_path / 'own_data_for_test.py').write_text(
@@ -220,14 +222,14 @@ def test_archive_and_function(tmp_path, monkeypatch):
       'def wrong(): return 3\n')
   monkeypatch.chdir(tmp_path)
   monkeypatch.syspath_prepend(tmp_path)
-  same = data.load(schema.Data(
+  same = sources.load(schema.Data(
       source='function', target='own_data_for_test:make'))
   np.testing.assert_array_equal(found.test.x, same.test.x)
   with pytest.raises(LabError, match=r'must return \(inputs, labels.*not int'):
-    data.load(schema.Data(
+    sources.load(schema.Data(
         source='function', target='own_data_for_test:wrong'))
   with pytest.raises(LabError, match="no array 'labels'; known names"):
-    data.load(schema.Data(source='file', label='labels',
+    sources.load(schema.Data(source='file', label='labels',
                           path=str(tmp_path / 'arrays.npz')))
 
 
@@ -236,9 +238,9 @@ def test_source_and_path_belong_together(tmp_path):
   path.write_text('[data]\nsource = "file"\n[models.m]\nkind = "mlp"\n'
                   '[methods.a]\noptimizer = "adam"\n')
   with pytest.raises(LabError, match='path and source = "file" belong'):
-    config.load(path)
+    toml.read(path)
   with pytest.raises(LabError, match='nothing.csv does not exist'):
-    data.load(table(tmp_path / 'nothing.csv'))
+    sources.load(table(tmp_path / 'nothing.csv'))
 
 
 @pytest.mark.parametrize('keys, words', [

@@ -4,15 +4,15 @@ import sys
 
 import pytest
 
-from gradnorm_optax.lab import targets
-from gradnorm_optax.lab.errors import LabError
+from gradnorm_optax.lab.support import user_code
+from gradnorm_optax.lab.support.errors import LabError
 
 
 @pytest.mark.parametrize('name', [
     ':f', 'm:', 'm', './m.py:f', 'm.py:f', '.m:f', 'a b:f', 'm:f.g'])
 def test_names_of_no_function(name):
   with pytest.raises(LabError, match='names no function; write "package.mod'):
-    targets.load(name)
+    user_code.resolve(name)
 
 
 @pytest.mark.parametrize('text, words', [
@@ -23,7 +23,7 @@ def test_modules_that_cannot_be_imported(tmp_path, monkeypatch, text, words):
   monkeypatch.syspath_prepend(tmp_path)
   (tmp_path / 'own_broken.py').write_text(text)
   with pytest.raises(LabError, match=words):
-    targets.load('own_broken:f')
+    user_code.resolve('own_broken:f')
 
 
 def test_a_digest_holds_what_the_file_imports(tmp_path, monkeypatch):
@@ -39,9 +39,9 @@ def test_a_digest_holds_what_the_file_imports(tmp_path, monkeypatch):
     (package / 'layers.py').write_text(f'import own_other\nwidth = {width}\n')
     for name in [name for name in sys.modules if name.startswith('own_')]:
       del sys.modules[name]
-    targets._read.cache_clear()
-    assert targets.load('own_package.net:f')() == width
-    return targets.digest('own_package.net:f')
+    user_code._read.cache_clear()
+    assert user_code.resolve('own_package.net:f')() == width
+    return user_code.digest('own_package.net:f')
 
   first, second = found(1), found(23)
   assert first != second and first == found(1)
@@ -49,7 +49,7 @@ def test_a_digest_holds_what_the_file_imports(tmp_path, monkeypatch):
   # What is edited while a command runs does not count for it.
   for text in ('', 'def f(:'):
     (package / 'net.py').write_text(text)
-    assert targets.digest('own_package.net:f') == first
+    assert user_code.digest('own_package.net:f') == first
 
 
 def test_a_module_beside_each_of_two_configurations(tmp_path, monkeypatch):
@@ -60,8 +60,8 @@ def test_a_module_beside_each_of_two_configurations(tmp_path, monkeypatch):
     (folder / 'own_twin.py').write_text('from own_helper import f\n')
     (folder / 'own_helper.py').write_text(f'def f(): return {name!r}\n')
     monkeypatch.syspath_prepend(folder)
-    function = targets.load('own_twin:f')
-    assert function() == name and targets.load('own_twin:f') is function
+    function = user_code.resolve('own_twin:f')
+    assert function() == name and user_code.resolve('own_twin:f') is function
     (folder / 'own_twin.py').write_text(f'# {name}\n')
-    digests.add(targets.digest('own_twin:f'))
+    digests.add(user_code.digest('own_twin:f'))
   assert len(digests) == 2

@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 
 from benchmarks import kills
-from gradnorm_optax.lab import board as board_lib, config, gradients, training
-from gradnorm_optax.lab.checkpoints import Checkpoints
-from gradnorm_optax.lab.errors import LabError
+from gradnorm_optax.lab.run import loop, tensorboard, trainer as trainer_lib
+from gradnorm_optax.lab.run.checkpoints import Checkpoints
+from gradnorm_optax.lab.schema import toml
+from gradnorm_optax.lab.support.errors import LabError
+from gradnorm_optax.lab.training import gradients
 
 RUN = """
 [models.small]
@@ -50,7 +52,7 @@ def file(tmp_path_factory):
 def whole(file):
   """A run that nobody interrupted."""
   with jax.numpy_dtype_promotion('standard'), jax.numpy_rank_promotion('allow'):
-    return training.run(config.load(file), file.parent / 'whole', quiet=True)
+    return loop.run(toml.read(file), file.parent / 'whole', quiet=True)
 
 
 def same(rows):
@@ -89,13 +91,13 @@ def test_killed_and_started_again_it_ends_bit_equal(file, whole, tmp_path):
 
 
 def test_a_board_cut_short_is_read_as_tensorboard_does(tmp_path):
-  board = board_lib.Board(tmp_path, 0)
+  board = tensorboard.Board(tmp_path, 0)
   for step in (1, 2, 3):
     board.add({'step': step, 'loss': 0.5, 'none': None})
   board.close()
   path, = tmp_path.iterdir()
   path.write_bytes(path.read_bytes()[:-5])  # killed while writing step 3
-  again = board_lib.Board(tmp_path, 1)  # from the checkpoint of step 1
+  again = tensorboard.Board(tmp_path, 1)  # from the checkpoint of step 1
   again.add({'step': 2, 'loss': 0.25})
   again.close()
   assert kills.board(tmp_path) == {'loss': [1, 2]}
@@ -111,14 +113,14 @@ def test_a_signal_while_compiling_is_one_line(file, gradnorm, tmp_path,
   def compile(*_):
     Noisy() if swallowed else os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(30)
-  monkeypatch.setattr(training.Trainer, 'compile', compile)
+  monkeypatch.setattr(trainer_lib.Trainer, 'compile', compile)
   code, _, err = gradnorm('train', file, '--out', tmp_path)
   assert code == 143 and err.count('\n') == 1
   assert 'the same command goes on from there' in err
 
 
 def test_a_signal_saves_and_leaves(file, tmp_path, monkeypatch):
-  trainer = training.Trainer
+  trainer = trainer_lib.Trainer
   taken = []
 
   def row(self, *args):
@@ -128,7 +130,7 @@ def test_a_signal_saves_and_leaves(file, tmp_path, monkeypatch):
     return original(self, *args)
   original = trainer.row
   monkeypatch.setattr(trainer, 'row', row)
-  done = training.run(config.load(file, ['run.checkpoint_every=100']), tmp_path,
+  done = loop.run(toml.read(file, ['run.checkpoint_every=100']), tmp_path,
                    quiet=True)
   assert done.stopped == signal.SIGTERM and done.test is None
   assert [row['step'] for row in done.rows] == [10, 20]
@@ -146,7 +148,7 @@ def test_a_rate_that_explodes_is_diagnosed(file, gradnorm, tmp_path):
 
 
 def test_bad_updates_can_be_skipped_and_are_counted(file, tmp_path):
-  done = training.run(config.load(file, [
+  done = loop.run(toml.read(file, [
       'run.method=adam', 'run.learning_rate=1e37', 'run.non_finite=skip',
       'run.max_skips=100', 'train.steps=20']), tmp_path, quiet=True)
   # The first step is finite and ruins the parameters.
@@ -166,9 +168,9 @@ def test_too_many_skips_stop_the_run(file, gradnorm, tmp_path):
 
 def test_another_configuration_is_refused(file, whole):
   with pytest.raises(LabError, match='another configuration'):
-    training.run(config.load(file, ['run.seed=1']), whole.folder, quiet=True)
+    loop.run(toml.read(file, ['run.seed=1']), whole.folder, quiet=True)
   with pytest.raises(LabError, match="run.method: unknown name 'adan'.*'adam'"):
-    training.run(config.load(file, ['run.method=adan']),
+    loop.run(toml.read(file, ['run.method=adan']),
               file.parent / 'nothing', quiet=True)
 
 
@@ -249,10 +251,10 @@ def test_a_disk_that_fills_up_is_one_line(file, tmp_path, command, what):
 
 
 def test_accumulated_parts_give_the_whole_batch_gradient(file, tmp_path):
-  one = training.run(config.load(file, ['train.steps=10']), tmp_path / 'one',
+  one = loop.run(toml.read(file, ['train.steps=10']), tmp_path / 'one',
                   quiet=True)
-  four = training.run(
-      config.load(file, ['train.steps=10', 'train.accumulate=4']),
+  four = loop.run(
+      toml.read(file, ['train.steps=10', 'train.accumulate=4']),
       tmp_path / 'four', quiet=True)
   assert one.rows[0]['loss'] == pytest.approx(four.rows[0]['loss'], rel=1e-4)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4),
@@ -260,7 +262,7 @@ def test_accumulated_parts_give_the_whole_batch_gradient(file, tmp_path):
 
 
 def test_accumulated_parts_of_narrow_parameters_do_not_vanish(file):
-  trainer = training.Trainer(config.load(file))
+  trainer = trainer_lib.Trainer(toml.read(file))
   made, state = trainer.problem, trainer.start()
   narrow = jax.tree.map(lambda p: p.astype(jnp.bfloat16),
                         trainer.built.unwrap(state.params))
@@ -276,7 +278,7 @@ def test_accumulated_parts_of_narrow_parameters_do_not_vanish(file):
 
 
 def test_bfloat16_computes_and_keeps_float32_parameters(file, tmp_path):
-  done = training.run(config.load(file, ['train.dtype=bfloat16']), tmp_path,
+  done = loop.run(toml.read(file, ['train.dtype=bfloat16']), tmp_path,
                    quiet=True)
   assert {leaf.dtype for leaf in jax.tree.leaves(done.params)} == {
       np.dtype('float32')}
@@ -286,21 +288,21 @@ def test_bfloat16_computes_and_keeps_float32_parameters(file, tmp_path):
 def test_other_data_in_the_same_folder_is_refused(file, tmp_path):
   path = tmp_path / 'own.npz'
   x, y = np.random.default_rng(0).normal(size=(90, 3)), np.arange(90) % 3
-  config_own = config.load(file, [
+  config_own = toml.read(file, [
       'data.source=file', f'data.path={path}', 'train.steps=10'])
   np.savez(path, x=x, y=y)
-  training.run(config_own, tmp_path / 'run', quiet=True)
+  loop.run(config_own, tmp_path / 'run', quiet=True)
   np.savez(path, x=x + 1, y=y[::-1])
   with pytest.raises(LabError, match=r'other data \(data.digest differs\)'):
-    training.run(config_own, tmp_path / 'run', quiet=True)
+    loop.run(config_own, tmp_path / 'run', quiet=True)
 
 
 def test_reading_a_run_touches_nothing(file, whole, tmp_path):
   before = sorted(p.relative_to(whole.folder)
                   for p in whole.folder.rglob('*'))
-  training.restored(whole.folder, config.load(file))
+  loop.restored(whole.folder, toml.read(file))
   assert before == sorted(p.relative_to(whole.folder)
                           for p in whole.folder.rglob('*'))
   with pytest.raises(LabError, match='no checkpoint here'):
-    training.restored(tmp_path, config.load(file))
+    loop.restored(tmp_path, toml.read(file))
   assert not any(tmp_path.iterdir())

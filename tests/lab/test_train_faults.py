@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from gradnorm_optax import lab
-from gradnorm_optax.lab import config, targets, training
+from gradnorm_optax.lab.run import loop, trainer as trainer_lib
+from gradnorm_optax.lab.schema import toml
+from gradnorm_optax.lab.support import user_code
 
 
 @pytest.fixture(scope='module')
@@ -18,8 +20,8 @@ def whole(tmp_path_factory, tiny_text):
   file = tmp_path_factory.mktemp('faults') / 'tiny.toml'
   file.write_text(tiny_text)
   with jax.numpy_dtype_promotion('standard'), jax.numpy_rank_promotion('allow'):
-    return file, training.run(
-        config.load(file), file.parent / 'run', quiet=True).folder
+    return file, loop.run(
+        toml.read(file), file.parent / 'run', quiet=True).folder
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def test_a_method_that_refuses_the_model(tiny, gradnorm, command):
 
 def test_what_is_left_out_leaves_no_trace():
   """In batch statistics, random streams, and behind slow and fast weights."""
-  trainer = training.Trainer(lab.load({
+  trainer = trainer_lib.Trainer(lab.load({
       'models': {'net': {'kind': 'target', 'target': 'own_models:Net'}},
       'methods': {'slow': {'optimizer': 'momentum', 'lookahead': 5}},
       'train': {'steps': 2, 'eval_every': 1, 'batch_size': 8},
@@ -49,10 +51,10 @@ def test_what_is_left_out_leaves_no_trace():
   step = jax.jit(trainer.one)
   bad, _ = step(state._replace(
       params=jax.tree.map(lambda a: a * np.nan, state.params)))
-  assert training._skipped(bad) == 1 and training._skipped(state) == 0
+  assert trainer_lib._skipped(bad) == 1 and trainer_lib._skipped(state) == 0
   jax.tree.map(np.testing.assert_array_equal, bad.extra, state.extra)
   good, _ = step(state)
-  assert training._skipped(good) == 0
+  assert trainer_lib._skipped(good) == 0
   assert any(not np.array_equal(a, b) for a, b in zip(
       jax.tree.leaves(good.extra), jax.tree.leaves(state.extra), strict=True))
 
@@ -112,7 +114,7 @@ def test_a_run_knows_where_its_own_modules_are(
   again = 'train', 'mine/config.toml', '--set', 'train.steps=40'
   with pathlib.Path('mine/my_model_there.py').open('a') as file:
     file.write('# a change\n')
-  targets._read.cache_clear()
+  user_code._read.cache_clear()
   code, _, err = gradnorm(*again)
   assert code == 2 and 'other code of yours (code.digest differs)' in err
   pathlib.Path('runs/mine-train/code.digest').unlink()

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from gradnorm_optax.lab import stats, summary, verdict
+from gradnorm_optax.lab.comparison import summary
+from gradnorm_optax.lab.results import stats, verdict
 
 
 def row(method, accuracies, **changes):

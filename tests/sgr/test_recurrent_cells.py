@@ -7,7 +7,8 @@ import srn
 from jax import numpy as jnp
 
 from gradnorm_optax import sgr
-from gradnorm_optax.lab import recurrent, tasks
+from gradnorm_optax.lab.data import tasks
+from gradnorm_optax.lab.models import recurrent, recurrent_start
 
 KEY = jax.random.key(3)
 
@@ -93,7 +94,7 @@ def test_starts():
   np.testing.assert_array_equal(bias.nonzero()[0], np.arange(50, 100))
 
 
-@pytest.mark.parametrize('start', recurrent.START)
+@pytest.mark.parametrize('start', recurrent_start.START)
 def test_starts_under_jit_and_vmap(start):
   model = recurrent.Recurrent(2, 3, 6, 'gru', start=start, scale=0.7)
   keys = jax.random.split(KEY, 2)
@@ -109,6 +110,6 @@ def test_spectral_radius(size):
   rng = np.random.default_rng(size)
   kernels = np.float32(rng.normal(size=(4, size, size)))
   kernels[0] = np.triu(kernels[0], 1)  # a power of it is zero
-  got = jax.jit(jax.vmap(recurrent.spectral_radius))(jnp.asarray(kernels))
+  got = jax.jit(jax.vmap(recurrent_start.spectral_radius))(jnp.asarray(kernels))
   want = abs(np.linalg.eigvals(kernels.astype(np.float64))).max(-1)
   np.testing.assert_allclose(got, want, rtol=2e-5)

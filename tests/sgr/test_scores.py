@@ -10,7 +10,8 @@ import srn
 from jax import numpy as jnp
 
 from gradnorm_optax import sgr
-from gradnorm_optax.lab import recurrent, tasks
+from gradnorm_optax.lab.data import tasks
+from gradnorm_optax.lab.models import recurrent
 
 
 def differences(function, p, step=1e-6):

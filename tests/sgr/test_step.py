@@ -8,16 +8,12 @@ import pytest
 from jax import numpy as jnp
 
 from gradnorm_optax import lab, sgr
-from gradnorm_optax.lab import (
-    methods,
-    regularizer,
-    sampling,
-    schema,
-    through_time,
-    training,
-)
-from gradnorm_optax.lab.errors import LabError
-from gradnorm_optax.lab.lines import Lines
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.methods import baselines, sampling
+from gradnorm_optax.lab.run import trainer as trainer_lib
+from gradnorm_optax.lab.support.errors import LabError
+from gradnorm_optax.lab.support.jsonl import Lines
+from gradnorm_optax.lab.training import pascanu, through_time
 
 CONFIG = {
     'data': {'source': 'long_dependency', 'task': 'temporal_order',
@@ -40,7 +36,7 @@ def trained():
   found = {}
   with jax.numpy_dtype_promotion('standard'):
     for name in ('sgr', 'inside', 'random'):
-      trainer = training.Trainer(lab.load(CONFIG, [f'run.method={name}']))
+      trainer = trainer_lib.Trainer(lab.load(CONFIG, [f'run.method={name}']))
       first = trainer.start()
       last, figures = jax.jit(trainer.stretch)(first)
       found[name] = trainer, first, last, jax.tree.map(np.asarray, figures)
@@ -156,7 +152,7 @@ def test_regularizer_is_the_papers_sum(trained):
 
   with jax.enable_x64(True):
     arrays = [jnp.asarray(a, jnp.float64) for a in (w, d * 1e-170, slopes)]
-    value, slope = jax.value_and_grad(regularizer.omega)(*arrays)
+    value, slope = jax.value_and_grad(pascanu.omega)(*arrays)
   assert float(value) == pytest.approx(total(w), rel=1e-12)
   numeric = np.zeros_like(w)
   for at in np.ndindex(*w.shape):
@@ -171,11 +167,11 @@ def test_regularized_gradient_adds_to_the_recurrent_kernel(trained):
   problem = trainer.problem
   batch = jax.tree.map(lambda a: jnp.asarray(a[:12]), problem.dataset.train)
   with jax.numpy_dtype_promotion('standard'):
-    plain, _, without = regularizer.gradient(
+    plain, _, without = pascanu.gradient(
         problem, state.params, batch, 0.0)
     (want, _), slope = jax.value_and_grad(problem.loss, has_aux=True)(
         state.params, {}, batch.x, batch.y)
-    _, _, with_it = regularizer.gradient(problem, state.params, batch, 0.5)
+    _, _, with_it = pascanu.gradient(problem, state.params, batch, 0.5)
   assert float(plain) == pytest.approx(float(want), rel=1e-6)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(
       a, b, rtol=1e-4, atol=1e-7), without, slope)
@@ -189,14 +185,14 @@ def test_only_recurrent_nets_can_be_looked_through(trained):
   config = {**CONFIG, 'models': {'mlp': {'kind': 'mlp'}},
             'data': {'source': 'digits'}}
   for name in ('sgr', 'pascanu'):
-    trainer = training.Trainer(lab.load(config, [f'run.method={name}']))
+    trainer = trainer_lib.Trainer(lab.load(config, [f'run.method={name}']))
     with pytest.raises(LabError, match='need.* recurrent|is for a'):
       trainer.one(trainer.start())
 
 
 @pytest.mark.parametrize('name', ['sgr', 'random'])
 def test_a_pool_smaller_than_the_choice_is_named(name):
-  trainer = training.Trainer(lab.load(
+  trainer = trainer_lib.Trainer(lab.load(
       CONFIG, [f'run.method={name}', 'data.sizes=[3, 3, 3]']))
   with pytest.raises(LabError, match='size = 4 of batches of 3.*Take fewer'):
     trainer.one(trainer.start())
@@ -215,8 +211,8 @@ def test_settings_that_do_not_fit_are_named(change, message):
 
 def test_bare_steps_take_as_many_examples():
   method = schema.Method(optimizer='momentum', clip=1.0, sampling={'size': 7})
-  bare = methods.bare(method)
+  bare = baselines.bare(method)
   assert (bare.clip, bare.sampling.rule, bare.sampling.size) == (
       None, 'random', 7)
-  assert not methods.is_baseline(method)
-  assert methods.is_baseline(bare)
+  assert not baselines.is_baseline(method)
+  assert baselines.is_baseline(bare)

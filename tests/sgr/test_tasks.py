@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
-from gradnorm_optax.lab import tasks
-from gradnorm_optax.lab.errors import LabError
+from gradnorm_optax.lab.data import tasks
+from gradnorm_optax.lab.support.errors import LabError
 
 KEY = jax.random.key(7)
 

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from gradnorm_optax.lab.errors import LabError
+from gradnorm_optax.lab.support.errors import LabError
 
 # What models call the mode in which they are trained, and its value there.
 MODES = {'train': True, 'training': True, 'is_training': True,

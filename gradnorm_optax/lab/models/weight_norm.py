@@ -12,9 +12,9 @@ import jax
 from flax import linen as nn
 
 from gradnorm_optax.linen import (
-    MeanOnlyBatchNorm,
-    WeightNorm,
-    data_dependent_init,
+  MeanOnlyBatchNorm,
+  WeightNorm,
+  data_dependent_init,
 )
 
 Norm = Literal['none', 'weight', 'mean_only', 'weight_mean_only', 'batch']

@@ -6,7 +6,7 @@ import pydantic
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from gradnorm_optax.lab.errors import nearest
+from gradnorm_optax.lab.support.errors import nearest
 
 
 def complaint(message: str) -> PydanticCustomError:

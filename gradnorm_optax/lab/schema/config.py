@@ -6,7 +6,6 @@ from typing import Annotated
 import pydantic
 from pydantic import Field
 
-from gradnorm_optax.lab.errors import nearest
 from gradnorm_optax.lab.schema.base import (
   NonNegativeInt,
   Number,
@@ -20,6 +19,7 @@ from gradnorm_optax.lab.schema.data import Data
 from gradnorm_optax.lab.schema.methods import Method
 from gradnorm_optax.lab.schema.models import Model
 from gradnorm_optax.lab.schema.training import Run, Train
+from gradnorm_optax.lab.support.errors import nearest
 
 
 class Compare(Table):
@@ -89,6 +89,22 @@ class Config(Table):
     return {name: method for name, method in self.methods.items()
             if method.models is None or any(
                 fnmatch.fnmatchcase(model, glob) for glob in method.models)}
+
+  def user_functions(self, model: str | None = None,
+                     method: str | None = None) -> list[str]:
+    """The user's own functions: of one model, one method and the loss, or all.
+
+    Those of the data come with all of them alone.
+    """
+    models = self.models.values() if model is None else [self.models[model]]
+    methods = self.methods.values() if method is None else [
+        self.methods[method]]
+    names = [*(one.optimizer for one in methods),
+             *(getattr(one, 'target', '') for one in models), self.train.loss,
+             self.train.score or '']
+    if model is None and method is None:
+      names.append(self.data.target or '')
+    return [name for name in names if ':' in name]
 
   @pydantic.model_validator(mode='after')
   def _known_baseline(self) -> 'Config':

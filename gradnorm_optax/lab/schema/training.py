@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import Field
 
-from gradnorm_optax.lab.errors import nearest
 from gradnorm_optax.lab.schema.base import (
   Number,
   PositiveFloat,
@@ -15,6 +14,7 @@ from gradnorm_optax.lab.schema.base import (
   Whole,
   complaint,
 )
+from gradnorm_optax.lab.support.errors import nearest
 
 
 class Train(Table):

@@ -15,22 +15,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[3]))
 from twins import batch
 
 from benchmarks.weight_norm import norms_in_loops
-from gradnorm_optax.lab import (
-    config,
-    data,
-    methods,
-    pictures,
-    problem,
-    raw,
-    schedules,
-    trial,
-)
-from gradnorm_optax.lab.models.weight_norm import (
-  NORMS,
-  PaperNet,
-  SmallNet,
-)
-from gradnorm_optax.lab.recurrent import Recurrent
+from gradnorm_optax.lab.data import pictures, raw, sources
+from gradnorm_optax.lab.methods import chain, schedules
+from gradnorm_optax.lab.models.recurrent import Recurrent
+from gradnorm_optax.lab.models.weight_norm import NORMS, PaperNet, SmallNet
+from gradnorm_optax.lab.schema import toml
+from gradnorm_optax.lab.training import joining, steps as steps_lib
 from gradnorm_optax.weight_norm import weight_normalized
 
 CONFIGS = pathlib.Path(__file__).parents[3] / 'configs'
@@ -75,7 +65,7 @@ def test_small_net_learns_with_every_norm(norm):
 
 def test_two_steps_with_the_papers_settings(monkeypatch):
   """Its configuration, on pictures of its shapes; narrow, for two cores."""
-  made = config.load(CONFIGS / 'cifar10_weight_norm.toml')
+  made = toml.read(CONFIGS / 'cifar10_weight_norm.toml')
   assert made.train.batch_size == 100 and made.data.source == 'cifar10'
   assert {model.norm for model in made.models.values()} == set(NORMS)
   rng = np.random.default_rng(0)
@@ -83,17 +73,17 @@ def test_two_steps_with_the_papers_settings(monkeypatch):
       'generated', rng.integers(0, 256, (240, 32, 32, 3), np.uint8),
       np.arange(240) % 10, [], lambda i, _: f'example {i}',
       image=(32, 32, 3)))
-  dataset = data.load(made.data, made.train)
+  dataset = sources.load(made.data, made.train)
   for name in ('weight_mean_only', 'batch'):
     table = made.models[name].model_copy(update={'width': 4})
-    built = problem.build(table, dataset)
-    method = methods.build(
+    built = joining.join(table, dataset)
+    method = chain.build(
         made.methods['adam'], schedules.schedule(made.train, 1e-3))
 
-    start = jax.jit(lambda built=built, method=method: trial.start(
+    start = jax.jit(lambda built=built, method=method: steps_lib.start(
         built, method, *built.init(0)))()
     step = jax.jit(functools.partial(
-        trial.step, built, method, made.train,
+        steps_lib.step, built, method, made.train,
         jax.tree.map(jnp.asarray, dataset.train), 0))
     state, first = step(start)
     state, second = step(state)

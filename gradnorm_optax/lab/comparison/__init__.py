@@ -1,0 +1,1 @@
+"""Many trials: run, timed and judged."""

@@ -1,0 +1,142 @@
+"""One model's compiled programs, and how trials are placed on devices."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.data.dataset import Dataset
+from gradnorm_optax.lab.training import joining, through_time
+from gradnorm_optax.lab.training.program import Program
+
+
+class Outcome(NamedTuple):
+  """What one trial gave.
+
+  Attributes:
+    history: {figure: values at the evaluations}; shorter if it diverged.
+    diverged: Whether a loss was not finite.
+    seconds: Wall-clock of its call, divided by the trials that shared it.
+    test: Loss and score on the test part, where they were asked for.
+    profile: {step: log10 norms of the gradient at every step of a sequence}, of
+      fresh runs of recurrent models.
+  """
+
+  history: dict[str, list[float]]
+  diverged: bool
+  seconds: float
+  test: dict[str, float] | None
+  profile: dict[str, list[float | None]] | None = None
+
+
+class Bench:
+  """A model on its data, with one program for every method."""
+
+  def __init__(self, model: schema.Model, dataset: Dataset,
+               train: schema.Train, batch: int):
+    """Places the data; `batch` trials share a call where it exceeds 1."""
+    self.problem = joining.join(model, dataset, train.dtype)
+    self.train, self.batch = train, batch
+    self._model = model
+    self._programs: dict[str, Program] = {}
+    devices = jax.devices()
+    spread = batch > 1 and batch % len(devices) == 0
+    mesh = Mesh(np.array(devices if spread else devices[:1]), ('trial',))
+    self._shared = NamedSharding(mesh, PartitionSpec())
+    self._split = NamedSharding(mesh, PartitionSpec('trial'))
+    self._data = jax.device_put(
+        (dataset.train, dataset.validation), self._shared)
+    self._test_data = jax.device_put(dataset.test, self._shared)
+    self._init: Callable[..., Any] = jax.jit(
+        jax.vmap(self.problem.init) if batch > 1 else self.problem.init)
+    self._test: Callable[..., Any] = jax.jit(
+        jax.vmap(self.problem.evaluate, (0, 0, None)) if batch > 1
+        else self.problem.evaluate)
+
+  @functools.cached_property
+  def alone(self) -> 'Bench':
+    """The same with one trial in a call, whose steps can be timed."""
+    return self if self.batch == 1 else Bench(
+        self._model, self.problem.dataset, self.train, 1)
+
+  def program(self, method: schema.Method) -> Program:
+    """The program of a method; equal tables share one."""
+    key = method.alone.model_dump_json()
+    if key not in self._programs:
+      self._programs[key] = Program(
+          self.problem, method, self.train, self.batch)
+    return self._programs[key]
+
+  def warm(self) -> None:
+    """Compiles initialization and test, so that threads find them ready."""
+    params, extra = self._start([0])[:2]
+    jax.block_until_ready(self._test(params, extra, self._test_data))
+
+  def compile(self, method: schema.Method) -> None:
+    """Compiles a method's program."""
+    self.program(method).compile(self._data, *self._start([0])[:2])
+
+  def _start(self, seeds: Sequence[int]) -> tuple[Any, Any, Any]:
+    """Parameters, variables and seeds of the trials of one call."""
+    if self.batch == 1:
+      seed = jax.device_put(jnp.int32(seeds[0]), self._shared)
+      return (*self._init(seed), seed)
+    padded = [*seeds, *[seeds[-1]] * (self.batch - len(seeds))]
+    seed = jax.device_put(jnp.array(padded, jnp.int32), self._split)
+    return (*self._init(seed), seed)
+
+  def run(self, method: schema.Method, rates: Sequence[float],
+          seeds: Sequence[int], test: bool) -> list[Outcome]:
+    """Runs the trials of one call; reads the test part if told to."""
+    params, extra, seed = self._start(seeds)
+    rate: Any = jnp.float32(rates[0])
+    if self.batch > 1:
+      padded = [*rates, *[rates[-1]] * (self.batch - len(rates))]
+      rate = jax.device_put(jnp.array(padded, jnp.float32), self._split)
+    state, history, seconds = self.program(method).run(
+        self._data, params, extra, rate, seed)
+    scores = None
+    if test:
+      scores = jax.tree.map(np.asarray, self._test(
+          state.params, state.extra, self._test_data))
+    if self.batch == 1:
+      history, scores = jax.tree.map(lambda a: a[None], (history, scores))
+    return [_outcome(history, scores, i, seconds / len(rates),
+                     self.train.eval_every)
+            for i in range(len(rates))]
+
+  def time(self, method: schema.Method, rate: float) -> float:
+    """Seconds of one step of one trial: `eval_every` steps, no evaluation."""
+    assert self.batch == 1, 'time `alone`'
+    params, extra, seed = self._start([0])
+    *_, seconds = self.program(method).run(
+        self._data, params, extra, jnp.float32(rate), seed, chunks=1,
+        measured=False)
+    return seconds / self.train.eval_every
+
+
+def _outcome(history: Any, scores: Any, index: int, seconds: float,
+             every: int) -> Outcome:
+  """Cuts one trial out of a call's arrays."""
+  figures = {name: np.asarray(values[index], np.float64)
+             for name, values in history._asdict().items()
+             if values is not None}
+  profiles = figures.pop('profile', None)
+  finite = np.isfinite(figures['train_loss']) & np.isfinite(figures['loss'])
+  diverged = not finite.all()
+  count = len(finite) if not diverged else int(finite.argmin())
+  short = {name: [float(f'{v:.7g}') for v in values[:count]]
+           for name, values in figures.items()}
+  test = None
+  if scores is not None:
+    test = {name: float(values[index]) for name, values in scores.items()}
+  # Fresh runs are few, and only they are drawn.
+  profile = None
+  if test is not None and profiles is not None and count:
+    profile = through_time.moments(profiles[:count], every)
+  return Outcome(short, diverged, seconds, test, profile)

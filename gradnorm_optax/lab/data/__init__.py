@@ -1,0 +1,1 @@
+"""From files and generators to examples in three parts."""

@@ -1,0 +1,231 @@
+"""The user's arrays: read from files, checked, padded."""
+
+import contextlib
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.data import sequences
+from gradnorm_optax.lab.data.raw import Raw
+from gradnorm_optax.lab.objective import padding
+from gradnorm_optax.lab.support.errors import LabError, nearest
+
+
+@contextlib.contextmanager
+def _opened(path: pathlib.Path) -> Iterator[Any]:
+  """Opens a file of arrays; whatever it breaks on is said in one line."""
+  try:
+    with path.open('rb') as file:  # NumPy leaves a broken one open
+      found = np.load(file, allow_pickle=False)
+      with found if hasattr(found, 'close') else contextlib.nullcontext():
+        yield found
+  except LabError:
+    raise
+  except Exception as error:  # zip, zlib and NumPy each have their own
+    if 'allow_pickle' in str(error):
+      raise LabError(
+          f'{path}: holds Python objects (or is no file of arrays), which are '
+          'not read; save texts as np.array(values, str), and sequences of '
+          'unequal length padded, with an array `lengths`') from error
+    told = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    raise LabError(f'{path}: cannot read the arrays: the file is damaged or '
+                   f'cut short ({told}); save it again') from error
+
+
+def npz(config: schema.Data, path: pathlib.Path) -> Raw:
+  """Reads arrays `x`, `y` (or the named ones) and `lengths` of an archive."""
+  with _opened(path) as archive:
+    if isinstance(archive, np.ndarray):
+      raise LabError(f'{path}: one array, not an archive; save with '
+                     'np.savez(path, x=inputs, y=labels)')
+    for name in (config.inputs, config.label):
+      if name not in archive:
+        raise LabError(f'{path}: no array {name!r}{nearest(name, archive)}')
+    lengths = archive['lengths'] if 'lengths' in archive else None
+    x, y = archive[config.inputs], archive[config.label]
+  return checked(config, str(path), x, y, lengths)
+
+
+def npy(config: schema.Data, path: pathlib.Path) -> Raw:
+  """Reads a pair of .npy files."""
+  labels = pathlib.Path(config.labels or '').expanduser()
+  if not labels.exists():
+    raise LabError(f'[data] labels: {labels} does not exist')
+  read = []
+  for file in (path, labels):
+    with _opened(file) as found:
+      if not isinstance(found, np.ndarray):
+        raise LabError(f'{file}: an archive, not one array; call it .npz')
+      read.append(found)
+  return checked(config, str(path), *read)
+
+
+def listed(name: str, which: str, values: Any) -> Any:
+  """The values as an array or a list; refuses what has no examples."""
+  if not isinstance(values, np.ndarray | list | tuple) and hasattr(
+      values, '__array__'):
+    values = np.asarray(values)  # of pandas, JAX, PyTorch
+  if isinstance(values, np.ma.MaskedArray):
+    shown = np.asarray(values.data).astype(object)
+    shown[np.ma.getmaskarray(values)] = None
+    values = shown
+  mend = next((mend for known, mend in (
+      ('toarray', '.toarray()'), ('to_pandas', '.to_pandas()'),
+      ('__next__', 'list(...)'), ('__getitem__', 'list(...)'))
+               if hasattr(values, known)), '')
+  if isinstance(values, str | dict):
+    mend = ''
+  if not (values.ndim if isinstance(values, np.ndarray)
+          else isinstance(values, list | tuple)):
+    raise LabError(
+        f'{name}: the {which} must be an array or a list with one entry for '
+        f'each example, not {kind(values)}'
+        + (f'; give their {mend}' if mend else ''))
+  return values
+
+
+def kind(value: Any) -> str:
+  """What a value is, for a message."""
+  if value is None:
+    return 'None'
+  if isinstance(value, np.ndarray) and not value.ndim:
+    return f'one value, {value}, of shape ()'
+  return type(value).__name__
+
+
+def array(name: str, which: str, values: Any) -> np.ndarray:
+  """The values as one array, also where it was an array of arrays."""
+  if isinstance(values, np.ndarray) and values.dtype == object and len(
+      values) and np.ndim(values[0]) and len(
+          {np.shape(one) for one in values}) == 1:
+    values = list(values)
+  try:
+    return sequences.known(np.asarray(values))
+  except ValueError as error:
+    raise LabError(f'{name}: the {which} are no array: '
+                   f'{str(error).splitlines()[0]}') from error
+
+
+def checked(config: schema.Data, name: str, x: Any, y: Any,
+            lengths: Any = None) -> Raw:
+  """Checks arrays or lists of sequences: one label for each example."""
+  def where(example: int, entry: int | None) -> str:
+    place = '' if entry is None else f', entry {entry}'
+    return f'{name}: example {example}{place}'
+
+  x, y = listed(name, 'inputs', x), listed(name, 'labels', y)
+  if len(x) != len(y):
+    raise LabError(f'{name}: {len(x)} inputs, but {len(y)} labels')
+  if not len(x):
+    raise LabError(f'{name}: no examples')
+  if sequences.ragged(x):
+    if lengths is not None:
+      raise LabError(f'{name}: inputs of unequal length, and lengths too; '
+                     'leave the lengths out, they are those of the inputs')
+    return padded(config, name, x, y, where)
+  x, y = array(name, 'inputs', x), array(name, 'labels', y)
+  if x.dtype == object:
+    x = _numbers(x, where)
+  if x.dtype.kind not in 'fiub':
+    raise LabError(f'{name}: inputs have dtype {x.dtype}, not numbers')
+  if not x.size:
+    raise LabError(f'{name}: inputs of shape {x.shape} hold nothing')
+  if lengths is not None:
+    lengths = array(name, 'lengths', lengths)
+    return _masked(config, name, x, y, lengths, where)
+  if x.ndim == 1:
+    x = x[:, None]
+  if x.ndim == 4:
+    notes = ['pictures of {}x{}x{}'.format(*x.shape[1:])]
+    if x.dtype.kind in 'iub':  # many: their bytes are not spread out yet
+      return Raw(name, x, y, notes, where)
+  else:
+    notes = []
+  return Raw(name, _typed(config, name, x), y, notes, where)
+
+
+def _numbers(x: np.ndarray,
+             where: Callable[[int, int | None], str]) -> np.ndarray:
+  """Numbers that came as Python objects; None is a missing cell."""
+  try:
+    return x.astype(np.float64)
+  except (TypeError, ValueError):
+    for i, row in enumerate(x.reshape(len(x), -1)):
+      for j, value in enumerate(row):
+        try:
+          np.float64(value)
+        except (TypeError, ValueError):
+          raise LabError(f'{where(i, j)}: {value!r} is no number') from None
+    raise
+
+
+def _typed(config: schema.Data, name: str, x: np.ndarray) -> np.ndarray:
+  """Symbols as integers, everything else as numbers."""
+  if not config.symbols:
+    return x if x.dtype.kind == 'f' else x.astype(np.float64)
+  if x.dtype.kind not in 'iu' or x.min() < 0:
+    raise LabError(f'{name}: data.symbols needs integers from 0 on, not '
+                   f'{x.dtype} from {x.min()} on')
+  if x.max() > np.iinfo(np.int32).max:
+    raise LabError(f'{name}: the symbol {x.max()} is too large; number the '
+                   'kinds of symbols from 0 on')
+  return x
+
+
+def padded(config: schema.Data, name: str, x: Any, y: Any,
+           where: Callable[[int, int | None], str],
+           place: Callable[[int], str] | None = None) -> Raw:
+  """Pads sequences, and their labels where every position has one.
+
+  Args:
+    config: Whether integers are symbols.
+    name: Where the examples come from, for messages.
+    x: The sequences.
+    y: Their labels.
+    where: Names a place for an error, as in `Raw`.
+    place: Names an example, where `where` would name its label.
+  """
+  def labelled(example: int) -> str:
+    return where(example, None)
+
+  place = place or labelled
+  notes = []
+  if sequences.texts(x):
+    x, alphabet = sequences.coded(x, place)
+    notes.append(f'{len(alphabet)} symbols')
+    config = config.model_copy(update={'symbols': True})
+  x, lengths = sequences.padded(x, place)
+  if sequences.ragged(y) and not isinstance(y[0], str):
+    if sequences.texts(y):
+      y = sequences.coded(y, labelled)[0]
+    y, held = sequences.padded(y, labelled)
+    if (held != lengths).any():
+      i = int(np.flatnonzero(held != lengths)[0])
+      raise LabError(f'{labelled(i)}: {lengths[i]} steps, but {held[i]} labels')
+  raw = _masked(config, name, x, array(name, 'labels', y), lengths, where)
+  raw.notes[:0] = notes
+  return raw
+
+
+def _masked(config: schema.Data, name: str, x: np.ndarray, y: np.ndarray,
+            lengths: np.ndarray,
+            where: Callable[[int, int | None], str]) -> Raw:
+  """Checks the lengths and empties the padding, whatever stood there."""
+  steps = x.shape[1] if x.ndim > 1 else 0
+  bad = (lengths < 1) | (lengths > steps) if lengths.shape == (
+      len(x),) and lengths.dtype.kind in 'iu' else np.ones(1, bool)
+  if bad.any():
+    raise LabError(f'{where(int(bad.argmax()), None)}: lengths must be '
+                   f'{len(x)} integers from 1 to {steps}')
+  inside = padding.inside(lengths, steps)
+  x = _typed(config, name, np.where(
+      inside.reshape(inside.shape + (1,) * (x.ndim - 2)), x,
+      np.zeros((), x.dtype)))
+  if x.ndim == 2 and x.dtype.kind == 'f':
+    x = x[..., None]
+  notes = [] if lengths.min() == lengths.max() else [
+      f'{lengths.min()} to {lengths.max()} steps, padded']
+  return Raw(name, x, y, notes, where, lengths.astype(np.int32))

@@ -1,0 +1,53 @@
+"""Examples ready to train on: three parts and what they are."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from gradnorm_optax.lab.objective import objective as objective_lib
+
+
+class Split(NamedTuple):
+  """Inputs and targets, first axis: examples.
+
+  Attributes:
+    x: Inputs, float32, or symbols, int32; padded where lengths differ.
+    y: Classes, int32, or standardized numbers, float32.
+    lengths: Positions of each sequence that are no padding, int32; None where
+      all are as long.
+  """
+
+  x: np.ndarray
+  y: np.ndarray
+  lengths: np.ndarray | None = None
+
+
+class Dataset(NamedTuple):
+  """Three parts of one set of examples.
+
+  Attributes:
+    train, validation, test: The parts; statistics come from `train` alone.
+    outputs: How many outputs a model needs: classes, symbols, or numbers.
+    image: Height, width and channels where an example is a picture.
+    description: One line for the report: where the examples come from, how
+      many there are, and everything that was left out, filled or noticed.
+    objective: The loss and the quality.
+    symbols: Of how many kinds the inputs are where they are symbols.
+    readout: At how many of the last steps a sequence is read, outputs having
+      shape (B, readout, outputs); None where labels say it themselves.
+  """
+
+  train: Split
+  validation: Split
+  test: Split
+  outputs: int
+  image: tuple[int, int, int] | None
+  description: str
+  objective: objective_lib.Objective
+  symbols: int | None = None
+  readout: int | None = None
+
+
+def sizes(parts: list[Split]) -> str:
+  return ' + '.join(f'{len(part.y)} {name}' for part, name in zip(
+      parts, ('training', 'validation', 'test'), strict=True))

@@ -1,0 +1,1 @@
+"""The blocks' norms at the first batches, shown."""

@@ -1,0 +1,1 @@
+"""From a method's table to an optax chain."""

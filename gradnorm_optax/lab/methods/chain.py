@@ -1,0 +1,153 @@
+"""From a method's table to an optax chain: what the lab runs, a user writes.
+
+`build` puts the parts together in the order clip, normalize, optimizer and
+wraps the chain.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.methods.registry import (
+  NORMALIZERS,
+  OPTIMIZERS,
+  WRAPPERS,
+  Context,
+  Rate,
+)
+from gradnorm_optax.lab.support import user_code
+from gradnorm_optax.lab.support.errors import LabError
+
+
+class Built(NamedTuple):
+  """A method ready to train.
+
+  Attributes:
+    tx: The optax transformation.
+    wrap: Turns the model's parameters into what `tx` is given.
+    unwrap: The reverse: the parameters to train and to evaluate.
+    sampling: How the examples of a step are chosen; None for all of them.
+    pascanu: The weight of Pascanu's regularizer, or None.
+  """
+
+  tx: optax.GradientTransformation
+  wrap: Callable[[Any], Any]
+  unwrap: Callable[[Any], Any]
+  sampling: schema.Sampling | None = None
+  pascanu: float | None = None
+
+  @property
+  def chooses(self) -> bool:
+    """Whether steps say which of their examples they were taken on."""
+    return self.sampling is not None and self.pascanu is None
+
+
+def build(method: schema.Method, learning_rate: Rate,
+          context: Context = Context(),
+          max_skips: int | None = None) -> Built:
+  """Builds the optax chain of a method's table.
+
+  Args:
+    method: The table.
+    learning_rate: A number, a traced scalar or an optax schedule.
+    context: What the method may know about the model.
+    max_skips: So many gradients in a row that are not finite are left out, by
+      `optax.apply_if_finite`; None for none.
+
+  Returns:
+    The chain. Under `lookahead` the optimizer's parameters are the pair of
+    fast and slow weights; the fast ones are trained and evaluated, as the
+    authors of SING do.
+
+  >>> from gradnorm_optax.lab import schema
+  >>> built = build(schema.Method(optimizer='adam', clip=1.0), 1e-3)
+  >>> isinstance(built.tx, optax.GradientTransformation)
+  True
+  """
+  parts = [*_front(method, context),
+           _optimizer(method, learning_rate, context)]
+  tx = optax.chain(*parts) if len(parts) > 1 else parts[0]
+  if method.wrap is not None:
+    tx = WRAPPERS[method.wrap].make(tx, method, context)
+  if max_skips is not None:  # optax's does not go around its own lookahead
+    tx = optax.apply_if_finite(tx, max_skips)
+  if method.lookahead is None:
+    return Built(tx, lambda params: params, lambda params: params,
+                 method.sampling, method.pascanu)
+  tx = optax.lookahead(tx, method.lookahead, method.lookahead_alpha)
+  return Built(tx, optax.LookaheadParams.init_synced,
+               lambda params: params.fast, method.sampling, method.pascanu)
+
+
+def front(method: schema.Method,
+          context: Context) -> optax.GradientTransformation:
+  """What stands before the optimizer: clipping and normalization."""
+  return optax.chain(optax.identity(), *_front(method, context))
+
+
+def _front(method: schema.Method,
+           context: Context) -> list[optax.GradientTransformation]:
+  clip = [] if method.clip is None else [
+      optax.clip_by_global_norm(method.clip)]
+  return [*clip, *(NORMALIZERS[name].make(method, context)
+                   for name in method.normalize)]
+
+
+def _optimizer(method: schema.Method, learning_rate: Rate,
+               context: Context) -> optax.GradientTransformation:
+  """Makes the optimizer itself, the user's own included."""
+  row = OPTIMIZERS.get(method.optimizer)
+  make = row.make if row else user_code.resolve(method.optimizer)
+  options = {**(row.defaults if row else {}), **method.options}
+  if row and row.context:
+    options['context'] = context
+  try:
+    tx = make(learning_rate, **options)
+  except (TypeError, ValueError) as error:
+    raise LabError(f'optimizer {method.optimizer!r} with options '
+                   f'{dict(method.options)}: {error}') from error
+  if not (hasattr(tx, 'init') and hasattr(tx, 'update')):
+    raise LabError(f'{method.optimizer!r} returned {type(tx).__name__}, not '
+                   'an optax.GradientTransformation')
+  return tx
+
+
+@contextlib.contextmanager
+def refusing(method: schema.Method, context: Context,
+             init: Callable[[int], Any], where: str) -> Iterator[None]:
+  """Says in one line that a method refuses a model, where it does.
+
+  What the model or the user's own optimizer raises is left as it is: its
+  traceback shows where.
+
+  Args:
+    method: The table.
+    context: What the method may know about the model.
+    init: `init(seed)` draws parameters and other variables.
+    where: What the line calls the method and the model.
+
+  Raises:
+    LabError: A step of the method alone fails, too.
+  """
+  try:
+    yield
+  except (TypeError, ValueError, NotImplementedError):
+    if ':' in method.optimizer:
+      raise
+    built = build(method, 1e-3, context)
+
+    def step(seed: int) -> Any:
+      params = init(seed)[0]
+      held = built.wrap(params)
+      return built.tx.update(params, built.tx.init(held), held)
+
+    try:
+      jax.eval_shape(step, 0)
+    except (TypeError, ValueError, NotImplementedError) as error:
+      told = str(error).partition('\n')[0]
+      raise LabError(f'{where}: {told}') from error
+    raise

@@ -1,0 +1,50 @@
+"""Refuses a table of a method that cannot be built."""
+
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.methods.chain import build
+from gradnorm_optax.lab.methods.registry import (
+  NORMALIZERS,
+  OPTIMIZERS,
+  WRAPPERS,
+)
+from gradnorm_optax.lab.support import user_code
+from gradnorm_optax.lab.support.errors import LabError, nearest
+
+
+def check_all(config: schema.Config,
+              origin: str = 'configuration') -> schema.Config:
+  """Checks every method's table; returns the configuration.
+
+  Raises:
+    LabError: An unknown name; it names `origin`, as the file, and the method.
+  """
+  for name, method in config.methods.items():
+    try:
+      check(method)
+    except LabError as error:
+      raise LabError(f'{origin}: [methods.{name}] {error}') from None
+  return config
+
+
+def check(method: schema.Method) -> None:
+  """Raises `LabError` unless every name in the table is known."""
+  if ':' in method.optimizer:
+    user_code.resolve(method.optimizer)
+  elif method.optimizer not in OPTIMIZERS:
+    raise LabError(f'unknown optimizer {method.optimizer!r}'
+                   f'{nearest(method.optimizer, OPTIMIZERS)} (your own is '
+                   'written "package.module:function")')
+  for name in method.normalize:
+    if name not in NORMALIZERS:
+      raise LabError(f'normalize: unknown method {name!r}'
+                     f'{nearest(name, NORMALIZERS)}')
+  if method.wrap is not None and method.wrap not in WRAPPERS:
+    raise LabError(f'wrap: unknown method {method.wrap!r}'
+                   f'{nearest(method.wrap, WRAPPERS)}')
+  if method.ratio is not None and 'bng' not in method.normalize:
+    raise LabError('ratio belongs to normalize = "bng"')
+  if method.blocks is not None and not method.normalize:
+    raise LabError('blocks without normalize has nothing to act on')
+  traced = method.optimizer == 'path_sgd' or 'path_scale' in method.normalize
+  if not traced:  # traces a model, which is not yet there
+    build(method, 1e-3)

@@ -1,0 +1,1 @@
+"""What a run minimizes, and the quality by which it is judged."""

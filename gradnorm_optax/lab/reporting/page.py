@@ -1,0 +1,116 @@
+"""One self-contained HTML file for the manager on top, the engineer below."""
+
+import datetime
+import math
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+import markupsafe
+
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.reporting import alt_texts, canvas, figures
+from gradnorm_optax.lab.results.looks import Look
+from gradnorm_optax.lab.results.records import Profiles, Row, Summary
+from gradnorm_optax.lab.schema import toml
+from gradnorm_optax.lab.support import provenance
+
+# Figures are drawn in this ink and the page puts its own text colour there.
+INK = '#010203'
+CAPTIONS = {
+    'curves': (
+        'Learning curves',
+        'Validation score by step at each method\'s chosen rate: mean over '
+        'the fresh seeds, the band from the worst to the best. Dotted: '
+        'guessing.'),
+    'sensitivity': (
+        'Sensitivity to the learning rate',
+        'Final validation score at every rate tried, mean over the tuning '
+        'seeds. A wide plateau is easy to tune.'),
+    'norms': (
+        'Norms of the blocks: ',
+        'Each row is a block of parameters, each column one of the first '
+        'batches of the first fresh run. First the raw gradients under the '
+        'first method, then what each method hands to its optimizer (a '
+        'wrapper left aside). Rows of one colour train at one speed.'),
+    'through_time': (
+        'The gradient through time: ',
+        'Norm of the loss\'s gradient at every step of a sequence, at four '
+        'moments of the first fresh run. A line that falls to the left '
+        'vanishes on its way back, one that rises explodes.'),
+}
+
+
+def render(config: schema.Config, found: Summary, looks: Sequence[Look] = (),
+          profiles: Profiles | None = None, command: str = '') -> str:
+  """Renders the report of a comparison.
+
+  Args:
+    config: The configuration.
+    found: The rows and the verdicts.
+    looks: The block norms of every method's first batches.
+    profiles: The gradient through time, where the model is recurrent.
+    command: How to run it again.
+
+  Returns:
+    An HTML page that loads nothing from anywhere.
+  """
+  environment = jinja2.Environment(
+      loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+      autoescape=True, trim_blocks=True, lstrip_blocks=True,
+      undefined=jinja2.StrictUndefined)
+  environment.filters |= {
+      'percent': found.measure.show, 'signed': found.measure.signed,
+      'figure': number}
+  models = dict.fromkeys(row.model for row in found.rows)
+  drawn = figures.draw(found, looks, profiles, INK)
+  return environment.get_template('page.html.j2').render(
+      found=found, models={model: [row for row in found.rows
+                                   if row.model == model] for model in models},
+      verdicts={v.model: v for v in found.verdicts}, best=_best,
+      pictures=[_picture(name, picture, alt_texts.describe(
+          name, found, looks, profiles or {}))
+                for name, picture in drawn.items()],
+      flags=[(look.model, look.method, block, flag) for look in looks
+             for block, flag in look.flags.items()],
+      config=toml.resolved(config), versions=provenance.versions(),
+      machine=provenance.machine(), revision=provenance.revision(),
+      command=command, today=datetime.date.today().isoformat(),
+      isfinite=math.isfinite)
+
+
+def _picture(name: str, picture: Any, alt: str) -> tuple[str, str, str]:
+  """Heading, caption and SVG of a picture."""
+  kind, _, model = name.partition('-')
+  heading, caption = CAPTIONS[kind]
+  anchor = re.sub(r'\W', '_', name)
+  return heading + model, caption, inline(
+      picture, f'{heading}{model}. {alt}', anchor)
+
+
+def inline(picture: Any, alt: str, name: str) -> str:
+  """A figure as SVG text that takes the colour of the text around it."""
+  text = canvas.image(picture, 'svg', transparent=True, metadata={
+      'Date': None, 'Creator': None}).decode()
+  text = text[text.index('<svg'):].replace(INK, 'currentColor')
+  # Two figures on one page must not share identifiers.
+  text = re.sub(r'(id="|href="#|url\(#)', rf'\g<1>{name}-', text)
+  label = markupsafe.escape(alt)
+  return text.replace('<svg', f'<svg role="img" aria-label="{label}"', 1)
+
+
+def _best(rows: list[Row]) -> float:
+  """The best mean score among the methods that train."""
+  return max((row.score.mean for row in rows if row.trains),
+             default=math.inf)
+
+
+def number(value: float) -> str:
+  """A figure with three digits, a dash where there is none.
+
+  >>> number(0.012345), number(float('inf'))
+  ('0.0123', '-')
+  """
+  return f'{value:.3g}' if math.isfinite(value) else '-'

@@ -1,0 +1,1 @@
+"""What trials left, and what it lets one say."""

@@ -1,0 +1,195 @@
+"""What comparisons and inspections find: plain data, which others judge and
+draw."""
+
+import dataclasses
+import math
+import shlex
+from typing import Any, Literal, NamedTuple
+
+from gradnorm_optax.lab.objective.measure import ACCURACY, Measure
+from gradnorm_optax.lab.results import stats
+from gradnorm_optax.lab.results.stats import FALSE_ALARMS
+
+# {model: {method: {training step: log10 norms through time}}}
+Profiles = dict[str, dict[str, dict[int, list[float | None]]]]
+
+
+class Clock(NamedTuple):
+  """Times of one method on one model.
+
+  Attributes:
+    step_seconds: Median time of a training step.
+    bare: The optimizer alone; None if the method is that.
+    overhead: Quartiles of the ratio of both times, round by round.
+    rounds: Seconds of a step in every round, interleaved with the others'.
+  """
+
+  step_seconds: float
+  bare: str | None
+  overhead: tuple[float, float, float] | None
+  rounds: tuple[float, ...] = ()
+
+
+class Run(NamedTuple):
+  """One trial, judged.
+
+  A diverged run counts with the worst score, infinite loss and infinite time.
+  """
+
+  seed: int
+  diverged: bool
+  score: float
+  final_loss: float
+  steps_to_target: float
+  curve: tuple[float, ...]
+  test_score: float
+
+  @staticmethod
+  def of(record: dict[str, Any], target: float = math.inf,
+         every: int = 1, worst: float = 0.0) -> 'Run':
+    """Judges a record of the run folder; no score counts below `worst`."""
+    curve = tuple(max(worst, value) for value in record['history']['score'])
+    if record['diverged']:
+      return Run(
+          record['seed'], True, worst, math.inf, math.inf, curve, worst)
+    test = record.get('test')
+    return Run(
+        record['seed'], False, curve[-1], record['history']['loss'][-1],
+        stats.steps_to_target(curve, target, every), curve,
+        max(worst, test['score']) if test else math.nan)
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+  """A method at one learning rate, over the tuning seeds."""
+
+  rate: float
+  score: float
+  diverged: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """A method on a model.
+
+  Attributes:
+    model, method: Their names.
+    rate: The chosen learning rate.
+    edge: Whether it lies on the edge of the grid, which voids the row.
+    trains: Whether any run was better than guessing.
+    score: Final validation score over the fresh seeds.
+    spread: Its standard deviation over the seeds.
+    steps: Median step at which the target was reached; inf if it was not.
+    reached: How many seeds reached it.
+    seconds: `steps` times the measured time of a step.
+    diverged: How many fresh runs diverged.
+    seeds: How many fresh seeds there were.
+    test: Score on the test part, read once.
+    step_seconds: Median time of a training step.
+    bare: The method without clipping and normalization.
+    overhead: Quartiles of its step's time over the bare one's, interleaved.
+    sensitivity: Every rate that was tried.
+    runs: The fresh runs.
+    tuned: Mean score on the tuning seeds at the chosen rate.
+    plain: Whether it is a baseline: an optimizer of optax, clipped or not.
+    difference: Paired difference to the best baseline of the model.
+    acted: Share of the steps of the fresh runs in which sampling changed which
+      examples count; None where the method has none.
+    rounds: Seconds of a step in every round of timing.
+  """
+
+  model: str
+  method: str
+  rate: float
+  edge: bool
+  trains: bool
+  score: stats.Interval
+  spread: float
+  steps: float
+  reached: int
+  seconds: float
+  diverged: int
+  seeds: int
+  test: stats.Interval
+  step_seconds: float
+  bare: str | None
+  overhead: tuple[float, float, float] | None
+  sensitivity: tuple[Point, ...]
+  runs: tuple[Run, ...]
+  tuned: float = math.nan
+  plain: bool = True
+  difference: stats.Interval | None = None
+  acted: float | None = None
+  rounds: tuple[float, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+  """The recommendation for one model.
+
+  Attributes:
+    model: Its name.
+    kind: "gain" where the interval of the paired difference lies above zero,
+      for every baseline unless one was named; "loss" where it lies below,
+      "none" else, "void" where no statement is allowed.
+    text: One sentence.
+    method: The method that tuning nominated; None if there is none.
+    baseline: The baseline that tuning nominated; None if there is none.
+    difference: Paired difference of final validation scores.
+  """
+
+  model: str
+  kind: Literal['gain', 'loss', 'none', 'void']
+  text: str
+  method: str | None = None
+  baseline: str | None = None
+  difference: stats.Interval | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+  """All rows of a comparison and what they share.
+
+  Attributes:
+    chance: The score of guessing.
+    target: The score to reach.
+    measure: What the score is.
+    worst: What a diverged run scores.
+  """
+
+  name: str
+  title: str
+  data: str
+  chance: float
+  target: float
+  steps: int
+  every: int
+  seeds: int
+  tune_seeds: int
+  rows: tuple[Row, ...]
+  verdicts: tuple[Verdict, ...] = ()
+  measure: Measure = ACCURACY
+  worst: float = 0.0
+
+  @property
+  def few(self) -> str | None:
+    """What to say of intervals that rest on too few seeds."""
+    if not 1 < self.seeds < 5:
+      return None
+    return (f'{self.seeds} seeds are few: such an interval leaves out zero in '
+            f'{FALSE_ALARMS[self.seeds]} of comparisons between equals; set '
+            'compare.seeds = 10.')
+
+  @property
+  def diagnosis(self) -> str | None:
+    """The command that says where the first diverged run went bad."""
+    lost = next(((row, run) for row in self.rows for run in row.runs
+                 if run.diverged), None)
+    if lost is None:
+      return None
+    row, run = lost
+    values = {'model': row.model, 'method': row.method,
+              'learning_rate': f'{row.rate:g}', 'seed': run.seed}
+    return 'gradnorm train CONFIG ' + ' '.join(
+        '--set ' + shlex.quote(f'run.{key}={value}')
+        for key, value in values.items())

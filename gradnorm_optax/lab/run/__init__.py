@@ -1,0 +1,1 @@
+"""One run, on the disk: figures, checkpoints, going on."""

@@ -1,0 +1,98 @@
+"""The folder of a run: one configuration, one set of data, one code."""
+
+import os
+import pathlib
+import shutil
+
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.results.store import TRIALS
+from gradnorm_optax.lab.schema import toml
+from gradnorm_optax.lab.schema.toml import CONFIG
+from gradnorm_optax.lab.support import files, user_code
+from gradnorm_optax.lab.support.errors import LabError
+
+DATA, CODE = 'data.digest', 'code.digest'
+METRICS, SELECTION = 'metrics.jsonl', 'selection.jsonl'
+THROUGH_TIME = 'through_time.jsonl'
+# What only that command writes.
+MARKS = {'gradnorm train': (METRICS, 'checkpoints', DATA),
+         'gradnorm compare': (TRIALS,)}
+
+
+def check(folder: pathlib.Path, command: str) -> None:
+  """Raises `LabError` where something else than this command keeps its own."""
+  for other, marks in MARKS.items():
+    for mark in marks:
+      if other != command and (folder / mark).exists():
+        raise LabError(f'{folder}: holds a run of {other} ({mark}), which '
+                       f'{command} would overwrite; give --out another folder')
+  if (folder / CONFIG).exists() and not any(
+      (folder / mark).exists() for mark in MARKS[command]):
+    raise LabError(f'{folder / CONFIG}: not written by {command}, which would '
+                   'overwrite it; give --out another folder')
+
+
+def check_same(folder: pathlib.Path, config: schema.Config,
+               fresh: bool) -> None:
+  """Makes sure that a run may go on here; changes nothing.
+
+  Raises:
+    LabError: The folder holds a run of another configuration or command.
+  """
+  check(folder, 'gradnorm train')
+  if not fresh:
+    _same(folder / CONFIG, _text(config), 'a run of another configuration')
+
+
+def prepare(folder: pathlib.Path, config: schema.Config, data: str,
+            code: list[str], fresh: bool) -> None:
+  """Says in the folder what it is made of, emptying it first if `fresh`.
+
+  Args:
+    folder: The run's, after `check_same`.
+    config: Its configuration.
+    data: The digest of its data.
+    code: The digests of the user's own model, optimizer and loss.
+    fresh: Whether to forget what is finished there.
+
+  Raises:
+    LabError: The folder holds a run on other data or of other code.
+  """
+  if fresh:
+    for name in (METRICS, SELECTION, THROUGH_TIME, CONFIG, DATA, CODE,
+                 toml.MODULES, 'results.json'):
+      (folder / name).unlink(missing_ok=True)
+    for name in ('checkpoints', 'tensorboard'):
+      if (folder / name).is_dir():  # renamed first: half of one is no run
+        (folder / name).rename(folder / f'{name}.{os.getpid()}.deleted')
+  for old in folder.glob('*.deleted'):
+    shutil.rmtree(old, ignore_errors=True)
+  text = '\n'.join(code)
+  _same(folder / DATA, data, 'a run on other data')
+  _same(folder / CODE, text, 'a run of other code of yours',
+        ', or delete that file to go on with the new code')
+  files.write(folder / DATA, data)  # first: its mark
+  if code:
+    files.write(folder / CODE, text)
+  files.write(folder / CONFIG, _text(config))
+  keep_modules(folder, config)
+
+
+def keep_modules(folder: pathlib.Path, config: schema.Config) -> None:
+  """Says where the user's own modules are; `schema.toml` looks there."""
+  found = user_code.places(config.user_functions())
+  if found:
+    files.write(folder / toml.MODULES, '\n'.join(found) + '\n')
+
+
+def _text(config: schema.Config) -> str:
+  """What a run is made of; comparisons make no difference to it."""
+  return toml.resolved(config.model_copy(
+      update={'compare': schema.Compare()}))
+
+
+def _same(path: pathlib.Path, text: str, other: str, mend: str = '') -> None:
+  """Refuses a folder that is made of something else."""
+  if path.exists() and path.read_bytes() != text.encode():
+    raise LabError(f'{path.parent}: holds {other} ({path.name} differs); use '
+                   f'--fresh or another --out{mend}')

@@ -1,0 +1,61 @@
+"""All that a run writes from step to step, besides its checkpoints."""
+
+import pathlib
+from typing import Any
+
+from gradnorm_optax.lab.methods import sampling
+from gradnorm_optax.lab.run.folder import METRICS, SELECTION, THROUGH_TIME
+from gradnorm_optax.lab.run.tensorboard import Board
+from gradnorm_optax.lab.support.errors import LabError
+from gradnorm_optax.lab.support.jsonl import Lines
+
+
+class Journal:
+  """A run's files of lines; those after its checkpoint are forgotten.
+
+  Attributes:
+    rows: The figures, as in metrics.jsonl.
+    profiles: The gradient's log10 norms through time, as in
+      through_time.jsonl; empty where the model is not recurrent.
+  """
+
+  def __init__(self, folder: pathlib.Path, step: int, *, chooses: bool,
+               timed: bool):
+    """Opens the files; the last two only where there is something to write.
+
+    Args:
+      folder: The run's.
+      step: The step of the checkpoint from which the run goes on.
+      chooses: Whether the method chooses its examples.
+      timed: Whether the model is recurrent.
+
+    Raises:
+      LabError: The figures do not reach to that step.
+    """
+    self._metrics = Lines(folder / METRICS, step)
+    if step and [row['step'] for row in self._metrics.rows][-1:] != [step]:
+      raise LabError(
+          f'{folder / METRICS}: no figures of step {step}, the last '
+          f'checkpoint\'s; put the file back, delete checkpoints/{step} to go '
+          'on from the one before, or start over with --fresh')
+    self._board = Board(folder / 'tensorboard', step)
+    self._chosen = Lines(
+        folder / SELECTION, step, remember=False) if chooses else None
+    self._profiles = Lines(folder / THROUGH_TIME, step) if timed else None
+    self.rows = self._metrics.rows
+    self.profiles = self._profiles.rows if self._profiles else []
+
+  def add(self, row: dict[str, Any], figures: Any,
+          profile: list[float | None] | None) -> None:
+    """Writes a chunk: its figures, its choices, the gradient through time."""
+    if self._chosen is not None:
+      first = row['step'] - len(figures.rows) + 1
+      self._chosen.add(sampling.lines(first, figures.rows, figures.choice))
+    if self._profiles is not None:
+      self._profiles.add([{'step': row['step'], 'log_norms': profile}])
+    self._metrics.add([row])
+    self._board.add(row)
+
+  def close(self) -> None:
+    """Gives the files free."""
+    self._board.close()

@@ -1,0 +1,135 @@
+"""One run: checkpoints, figures, and going on after any interruption."""
+
+import json
+import pathlib
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.run import folder as run_folder
+from gradnorm_optax.lab.run.checkpoints import Checkpoints
+from gradnorm_optax.lab.run.journal import Journal
+from gradnorm_optax.lab.run.trained import Trained
+from gradnorm_optax.lab.run.trainer import Trainer, named
+from gradnorm_optax.lab.support import files, provenance, signals, user_code
+from gradnorm_optax.lab.support.errors import LabError
+from gradnorm_optax.lab.training import diagnosis, steps
+
+
+def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
+        fresh: bool = False, quiet: bool = False) -> Trained:
+  """Trains one model with one method, going on where it stopped.
+
+  Args:
+    config: Its `[run]` names the model, the method and the learning rate.
+    out: The run folder; `runs/NAME-train` if None.
+    fresh: Begin again, forgetting checkpoints and figures.
+    quiet: No progress bar.
+
+  Returns:
+    The figures and the final parameters, with `.table()` and `.plot()`.
+
+  Raises:
+    LabError: A folder of another configuration, or a disk that is full.
+    diagnosis.Diverged: A loss that is no number, with the first bad block.
+  """
+  folder = pathlib.Path(out or pathlib.Path('runs') / f'{config.name}-train')
+  guard = files.claim(folder)
+  try:
+    return _run(config, folder, fresh, quiet)
+  finally:
+    guard.release()
+
+
+def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,
+         quiet: bool) -> Trained:
+  """Runs in a folder that is ours alone."""
+  from gradnorm_optax.lab.support import progress
+  run_folder.check_same(folder, config, fresh)
+  trainer = Trainer(config)  # before anything is written or deleted
+  state = trainer.start()
+  run_folder.prepare(
+      folder, config, provenance.data_digest(trainer.dataset[:3]),
+      user_code.digests(config.user_functions(*trainer.names)), fresh)
+  checkpoints = Checkpoints(folder / 'checkpoints', config.run.keep)
+  latest = checkpoints.latest()
+  if latest is not None:
+    state = checkpoints.restore(latest, state)
+  trainer.compile(state)
+  journal = Journal(
+      folder, latest or 0, chooses=trainer.built.chooses,
+      timed=trainer.timed)
+  try:
+    with progress.training(config.train.steps, latest or 0, quiet) as show, \
+        signals.noted() as caught:
+      state = _loop(config, trainer, checkpoints, journal, state, show, caught)
+  finally:
+    journal.close()
+    checkpoints.close()
+  stopped = caught[0] if caught else None
+  test = None
+  params = trainer.built.unwrap(state.params)
+  if stopped is None:
+    test = {name: float(value) for name, value in trainer.evaluate(
+        params, state.extra, trainer.parts[2]).items()}
+    files.write(folder / 'results.json', json.dumps({
+        'data': trainer.dataset.description,
+        'test': test, 'last': journal.rows[-1],
+        'best_checkpoint': checkpoints.best(),
+        'versions': provenance.versions(),
+        'revision': provenance.revision(),
+        'machine': provenance.machine()}, indent=1) + '\n')
+  return Trained(folder, journal.rows, stopped, test, params,
+                 trainer.dataset.objective.measure, journal.profiles,
+                 trainer.dataset.description)
+
+
+def restored(folder: pathlib.Path, config: schema.Config,
+             step: int | None = None) -> tuple[str, Any]:
+  """The model and the parameters of a run's checkpoint, the newest if None."""
+  trainer = Trainer(config)
+  path = folder / 'checkpoints'
+  checkpoints = Checkpoints(
+      path, config.run.keep, read_only=True) if path.is_dir() else None
+  if checkpoints is None or (
+      step := checkpoints.latest() if step is None else step) is None:
+    raise LabError(f'{folder}: no checkpoint here; gradnorm train writes them')
+  state = checkpoints.restore(step, trainer.start())
+  checkpoints.close()
+  return (named(config.models, config.run.model, 'run.model'),
+          trainer.built.unwrap(state.params))
+
+
+def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
+          journal: Journal, state: steps.State, show: Any,
+          caught: list[int]) -> steps.State:
+  """Trains to the end or to the first signal."""
+  every = config.train.eval_every
+  chunks = 0
+  while int(state.step) < config.train.steps and not caught:
+    before = state
+    began = time.perf_counter()
+    state, figures = jax.block_until_ready(trainer.chunk(state))
+    seconds = time.perf_counter() - began
+    row = trainer.row(state, figures, seconds)
+    if config.run.non_finite == 'skip':
+      diagnosis.check_skips(before, figures, config.run.max_skips)
+    elif not np.isfinite(figures.loss).all():
+      raise diagnosis.diagnose(
+          trainer.problem, trainer.built, trainer.one, before, every)
+    elif row['validation_loss'] is None:
+      raise diagnosis.Diverged(
+          f'step {row["step"]}: the loss of the validation part is not finite, '
+          'though that of every batch was. Look at its examples, at your own '
+          'loss (a logarithm or a division?), or lower the learning rate')
+    journal.add(row, figures, trainer.profile(state))
+    show(row)
+    chunks += 1
+    last = row['step'] == config.train.steps
+    if last or caught or chunks % config.run.checkpoint_every == 0:
+      score = row['validation_score']
+      checkpoints.save(row['step'], state, -1e30 if score is None else score)
+  return state

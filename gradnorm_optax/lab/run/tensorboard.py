@@ -1,0 +1,60 @@
+"""TensorBoard's event files, whole whenever a run was killed."""
+
+import contextlib
+import os
+import pathlib
+import time
+from typing import Any
+
+from gradnorm_optax.lab.support import files
+from gradnorm_optax.lab.support.jsonl import KEPT
+
+
+class Board:
+  """TensorBoard's events, one for each row; none without tensorboardX.
+
+  tensorboardX's own `SummaryWriter` hands events to a thread, which loses the
+  last of them to a kill and, once its disk is full, blocks the run for good.
+  Here every row is on the disk before the checkpoint that follows it. Each
+  start opens a file whose first event tells TensorBoard to forget the steps
+  that are trained again.
+  """
+
+  def __init__(self, folder: pathlib.Path, step: int):
+    """Opens a new file of events after `step`."""
+    self._folder = folder
+    self._writer: Any = None
+    try:
+      from tensorboardX import event_file_writer
+      from tensorboardX.proto import event_pb2
+    except ImportError:
+      return
+    self._event = event_pb2.Event
+    with files.disk(folder, KEPT):
+      folder.mkdir(parents=True, exist_ok=True)
+      # Two starts within a second must not share a name.
+      self._writer = event_file_writer.EventsWriter(
+          str(folder / 'events'), f'.{step:09d}.{os.getpid()}')
+      start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+      self._write(step=step + 1, session_log=start)
+
+  def add(self, row: dict[str, Any]) -> None:
+    """Writes the figures of a row, under one step."""
+    if self._writer is None:
+      return
+    from tensorboardX.proto import summary_pb2
+    values = [summary_pb2.Summary.Value(tag=name, simple_value=value)
+              for name, value in row.items()
+              if name != 'step' and value is not None]
+    with files.disk(self._folder, KEPT):
+      self._write(step=row['step'], summary=summary_pb2.Summary(value=values))
+
+  def _write(self, **content: Any) -> None:
+    self._writer.write_event(self._event(wall_time=time.time(), **content))
+    self._writer.flush()
+
+  def close(self) -> None:
+    """Gives the file free; what `add` took is written already."""
+    if self._writer is not None:
+      with contextlib.suppress(OSError):  # a buffer that found the disk full
+        self._writer.close()

@@ -1,0 +1,135 @@
+"""The compiled pieces of one run."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.data import sources
+from gradnorm_optax.lab.methods import chain, sampling
+from gradnorm_optax.lab.methods.schedules import schedule
+from gradnorm_optax.lab.support import json_safe
+from gradnorm_optax.lab.support.errors import LabError, nearest
+from gradnorm_optax.lab.support.json_safe import finite
+from gradnorm_optax.lab.training import joining, steps, through_time
+
+
+class Trainer:
+  """The compiled pieces of one run."""
+
+  def __init__(self, config: schema.Config):
+    """Builds model and optimizer as `[run]` names them."""
+    run, self.train = config.run, config.train
+    model = named(config.models, run.model, 'run.model')
+    name = named(config.methods, run.method, 'run.method')
+    method = config.methods[name]
+    self.names = model, name
+    self.dataset = sources.load(config.data, config.train)
+    self.problem = joining.join(
+        config.models[model], self.dataset, config.train.dtype)
+    self.rate = schedule(config.train, run.learning_rate)
+    self.skips = run.non_finite == 'skip'
+    self.built = chain.build(
+        method, self.rate, self.problem.context,
+        run.max_skips if self.skips else None)
+    self.refusing = lambda: chain.refusing(
+        method, self.problem.context, self.problem.init,
+        f'[methods.{name}] on [models.{model}]')
+    self.seed = run.seed
+    self.timed = through_time.has_time(self.problem)
+    self.parts = jax.device_put(self.dataset[:3])
+    self.evaluate = jax.jit(self.problem.evaluate)
+    self._stretch: Any = jax.jit(self.stretch)
+    self._profile = jax.jit(
+        lambda params, part: through_time.profile(self.problem, params, part))
+
+  def compile(self, state: steps.State) -> None:
+    """Compiles a chunk, so that the first one is timed like the others."""
+    with self.refusing():
+      self._stretch = self._stretch.lower(state, self.parts[0]).compile()
+
+  def chunk(self, state: steps.State) -> tuple[steps.State, steps.Figures]:
+    """Takes `eval_every` steps, compiled; their figures are stacked."""
+    return self._stretch(state, self.parts[0])
+
+  def one(self, state: steps.State,
+          examples: Any = None) -> tuple[steps.State, steps.Figures]:
+    """Takes one step; on the training part unless told otherwise."""
+    new, figures = steps.step(
+        self.problem, self.built, self.train,
+        self.parts[0] if examples is None else examples,
+        jnp.int32(self.seed), state)
+    if self.skips:  # batch statistics of what is left out are left out, too
+      taken = _skipped(new) == _skipped(state)
+      new = new._replace(extra=jax.tree.map(
+          lambda a, b: jnp.where(taken, a, b), new.extra, state.extra))
+      figures = figures._replace(skipped=optax.tree.get(
+          new.opt_state, 'notfinite_count'))
+    return new, figures
+
+  def stretch(self, state: steps.State,
+              examples: Any = None) -> tuple[steps.State, steps.Figures]:
+    """Takes `eval_every` steps.
+
+    To be compiled with `examples` as an argument: as a constant, a large
+    training part would be copied into the program.
+    """
+    return lax.scan(lambda state, _: self.one(state, examples), state,
+                    length=self.train.eval_every)
+
+  def start(self) -> steps.State:
+    """The state before the first step."""
+    with self.refusing():
+      return jax.jit(lambda seed: steps.start(
+          self.problem, self.built, *self.problem.init(seed)))(self.seed)
+
+  def row(self, state: steps.State, figures: steps.Figures,
+          seconds: float) -> dict[str, Any]:
+    """The figures of a chunk."""
+    score = self.evaluate(
+        self.built.unwrap(state.params), state.extra, self.parts[1])
+    step = int(state.step)
+    rate = self.rate(step - 1) if callable(self.rate) else self.rate
+    row = {'step': step, 'loss': finite(_mean(figures.loss)),
+           'validation_loss': finite(score['loss']),
+           'validation_score': finite(score['score']),
+           'gradient_norm': finite(_mean(figures.gradient)),
+           'learning_rate': float(rate),
+           'seconds_per_step': round(seconds / self.train.eval_every, 6)}
+    if self.skips:
+      row['skipped'] = int(_skipped(state))
+    if figures.choice is not None:
+      row['acted'] = float(sampling.acted(figures.choice).mean())
+    return row
+
+  def profile(self, state: steps.State) -> list[float | None] | None:
+    """The gradient's log10 norm at every step of a sequence, if it is one."""
+    if not self.timed:
+      return None
+    return json_safe.numbers(self._profile(
+        self.built.unwrap(state.params), self.parts[1]))
+
+
+def _mean(values: Any) -> float:
+  """The mean over the steps that were not left out; NaN if all were."""
+  known = np.asarray(values)[np.isfinite(values)]
+  return float(known.mean()) if len(known) else math.nan
+
+
+def _skipped(state: steps.State) -> Any:
+  """How many gradients were not finite and left out."""
+  return optax.tree.get(state.opt_state, 'total_notfinite')
+
+
+def named(tables: dict[str, Any], name: str | None, key: str) -> str:
+  """The named table, or the first."""
+  if name is None:
+    return next(iter(tables))
+  if name not in tables:
+    raise LabError(f'{key}: unknown name {name!r}{nearest(name, tables)}')
+  return name

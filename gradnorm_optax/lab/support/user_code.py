@@ -1,0 +1,160 @@
+"""The user's own code, named `package.module:function`."""
+
+import ast
+import contextlib
+import functools
+import hashlib
+import importlib.machinery
+import importlib.util
+import os
+import pathlib
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from gradnorm_optax.lab.support.errors import LabError, nearest
+
+# The top modules that were imported here, and their files.
+_FILES: dict[str, str] = {}
+
+
+def resolve(name: str) -> Callable[..., Any]:
+  """Imports the function.
+
+  Raises:
+    LabError: No such module or function, or a module that cannot be imported.
+      What else a module raises is left for its author to see.
+  """
+  if not re.fullmatch(r'\w+(\.\w+)*(?<!\.py):\w+', name):
+    raise LabError(f'{name!r} names no function; write "package.module:'
+                   'function", such as "my_data:load" for load in my_data.py')
+  module, _, function = name.partition(':')
+  try:
+    found = _imported(module)
+  except (ImportError, SyntaxError) as error:
+    raise LabError(f'{name!r}: cannot import {module!r} ({error})') from error
+  except SystemExit as error:
+    raise LabError(f'{name!r}: importing {module!r} ends the program; put what '
+                   'it runs under `if __name__ == "__main__":`') from error
+  if not hasattr(found, function):
+    known = [key for key, value in vars(found).items()
+             if not key.startswith('_') and callable(value)]
+    raise LabError(f'{name!r}: {getattr(found, "__file__", module)} has no '
+                   f'{function!r}{nearest(function, known)}')
+  return getattr(found, function)
+
+
+def _imported(module: str) -> Any:
+  """Imports a module; one of its name beside another configuration makes way.
+
+  In a notebook two configurations may each have a `my_model.py`. What lies in
+  the other's folder goes with it: `my_model` may import from there.
+  """
+  top = module.partition('.')[0]
+  importlib.invalidate_caches()
+  spec = importlib.machinery.PathFinder.find_spec(top)
+  old, new = _FILES.get(top), spec and spec.origin
+  if old and new and old != new:
+    _read.cache_clear()
+    for name, other in list(sys.modules.items()):
+      file = getattr(other, '__file__', None) or ''
+      beside = pathlib.Path(file).parent == pathlib.Path(old).parent
+      if name.partition('.')[0] == top or (beside and name != '__main__'):
+        del sys.modules[name]
+  ours = top not in sys.modules
+  found = importlib.import_module(module)
+  file = getattr(sys.modules[top], '__file__', None)
+  if ours and file and 'site-packages' not in file:
+    _FILES[top] = file
+  return found
+
+
+def places(names: Iterable[str]) -> list[str]:
+  """The folders in which these functions' modules were found."""
+  found = set()
+  for name in names:
+    module = name.partition(':')[0]
+    file = getattr(sys.modules.get(module), '__file__', None)
+    if file:
+      path = pathlib.Path(file).resolve()
+      depth = module.count('.') + (path.stem == '__init__')
+      found.add(str(path.parents[depth]))
+  return sorted(found)
+
+
+@contextlib.contextmanager
+def importing(what: str) -> Iterator[None]:
+  """Says of a package that the user's code lacks whose code it is."""
+  try:
+    yield
+  except ModuleNotFoundError as error:
+    raise LabError(f'{what}: {error}') from error
+
+
+def digests(names: Iterable[str]) -> list[str]:
+  """Digests of the code behind these functions."""
+  return [digest(name) for name in names]
+
+
+def digest(name: str) -> str:
+  """A digest of the file that it stands in and of the user's that this imports.
+
+  Files count as they were when first asked for; packages that are installed do
+  not count.
+  """
+  found: dict[str, str] = {}
+  waiting = [name.partition(':')[0]] if ':' in name else []
+  while waiting:
+    module = waiting.pop()
+    path = getattr(sys.modules.get(module), '__file__', None) or ''
+    if path in found or not path.endswith('.py') or installed(path):
+      continue
+    found[path], imported = _read(path, getattr(
+        sys.modules[module], '__package__', None) or '')
+    waiting += imported
+  return '-'.join(sorted(found.values()))
+
+
+@functools.cache
+def _read(path: str, package: str) -> tuple[str, list[str]]:
+  """The digest of a file and what it imports, as it was when first read."""
+  content = pathlib.Path(path).read_bytes()
+  return hashlib.sha256(content).hexdigest()[:16], _imports(content, package)
+
+
+def _imports(content: bytes, package: str) -> list[str]:
+  """The modules that a file may import, and the packages that they lie in."""
+  try:
+    tree = ast.parse(content)
+  except SyntaxError:  # it is being edited; what was imported was whole
+    return []
+  found = []
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Import):
+      found += [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+      base = node.module or ''
+      if node.level:
+        base = importlib.util.resolve_name('.' * node.level + base, package)
+      found += [base, *(f'{base}.{alias.name}' for alias in node.names)]
+  return [name.rsplit('.', up)[0] for name in found
+          for up in range(name.count('.') + 1)]
+
+
+def installed(path: str) -> bool:
+  """Whether a file is of this package, of another one or of Python itself."""
+  return any(part in path for part in (
+      str(pathlib.Path(__file__).parents[2]),
+      str(pathlib.Path(os.__file__).parent), 'site-packages', '<frozen'))
+
+
+def place(error: BaseException) -> str:
+  """Where in the user's code something was raised: ' (file, line n)', or ''."""
+  frames = [frame for frame in traceback.extract_tb(error.__traceback__)
+            if not installed(frame.filename)]
+  if not frames:
+    return ''
+  last = frames[-1]
+  return f' ({pathlib.Path(last.filename).name}, line {last.lineno})'

@@ -1,0 +1,1 @@
+"""A model on its data: its step, its gradients, its compiled programs."""

@@ -1,0 +1,176 @@
+"""A model with its data: initialization, loss and evaluation."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from gradnorm_optax import paths
+from gradnorm_optax.lab.data.dataset import Dataset, Split
+from gradnorm_optax.lab.methods import registry
+from gradnorm_optax.lab.models import user_linen, user_model
+from gradnorm_optax.lab.objective.objective import Misfit
+from gradnorm_optax.lab.support import user_code
+from gradnorm_optax.lab.support.errors import LabError
+
+EVALUATION_BATCH = 1024
+FIRST_BATCH = 128  # what a model that starts from data is shown
+
+
+class Problem(NamedTuple):
+  """What is trained, apart from how.
+
+  Attributes:
+    module: The Linen module.
+    dataset: The examples, as NumPy arrays.
+    context: What methods may know about the model.
+    start: How the parameters of a perceptron are balanced.
+    told: Whether the model is told the lengths of sequences.
+    named: What messages call the model.
+    needs_lengths: Whether it has no default for them.
+  """
+
+  module: Any
+  dataset: Dataset
+  context: registry.Context
+  start: str = 'balanced'
+  told: bool = False
+  named: str = 'the model'
+  needs_lengths: bool = False
+
+  def held(self) -> tuple[str, ...]:
+    """Traces what the model holds beside parameters: names of collections."""
+    _, extra = jax.eval_shape(self.init, 0)
+    return tuple(name for name in extra if jax.tree.leaves(extra[name]))
+
+  def init(self, seed: jax.Array | int) -> tuple[Any, Any]:
+    """Draws the parameters and the other variables of one seed."""
+    # A stream of its own: data order and initialization share the seed only.
+    key = jax.random.fold_in(jax.random.key(seed), 0)
+    x, _, lengths = jax.tree.map(
+        lambda a: jnp.asarray(a[:FIRST_BATCH]), self.dataset.train)
+    with self._calling(x):
+      variables = dict(self.module.init(
+          key, x, train=False, **self._lengths(x, lengths)))
+    params = variables.pop('params', {})
+    if not jax.tree.leaves(params):
+      raise LabError(f'{self.named} has no parameters: there is nothing to '
+                     'train')
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+      if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+        name = jax.tree_util.keystr(path, simple=True, separator='/')
+        raise LabError(f'{self.named}: the parameter {name!r} is {leaf.dtype}, '
+                       'which has no gradient; keep it as another variable')
+    if self.start == 'unbalanced':
+      names = sorted(params)  # layer01, layer02, ..., output
+      layers = paths.unbalance(
+          [params[name] for name in names], jax.random.fold_in(key, 1))
+      params = dict(zip(names, layers, strict=True))
+    return params, variables
+
+  def outputs(self, params: Any, extra: Any, x: ArrayLike,
+              lengths: ArrayLike | None = None, **options: Any) -> Any:
+    """What the model returns, and its new variables where they may change."""
+    options |= self._lengths(x, lengths)
+    with self._calling(x):
+      return self.module.apply({'params': params, **extra}, x, **options)
+
+  def _lengths(self, x: Any, lengths: Any) -> dict[str, Any]:
+    """The lengths for a model that takes them, whole ones if it must."""
+    if self.told and lengths is None and self.needs_lengths:
+      lengths = jnp.full(x.shape[:1], x.shape[1], jnp.int32)
+    return {'lengths': lengths} if self.told and lengths is not None else {}
+
+  @contextlib.contextmanager
+  def _calling(self, x: Any) -> Iterator[None]:
+    """Says in one line what the user's own model raised, and where."""
+    try:
+      yield
+    except LabError:
+      raise
+    except Exception as error:
+      if not self._own:
+        raise
+      told = (str(error).strip().splitlines() or [''])[0]
+      raise LabError(
+          f'{self.named}, called with examples {x.shape}, {x.dtype}, raised '
+          f'{type(error).__name__}: {told}{user_code.place(error)}') from error
+
+  @property
+  def _own(self) -> bool:
+    return isinstance(self.module, user_linen.FromLinen | user_model.FromNnx)
+
+  def _float(self, outputs: Any) -> jax.Array:
+    """One array of outputs, float32."""
+    if not hasattr(outputs, 'astype') or not jnp.issubdtype(
+        outputs.dtype, jnp.floating):
+      shape = ('B', 'T')[:1 + self.dataset.objective.positions]
+      found = (f'an array of {outputs.dtype}' if hasattr(outputs, 'dtype')
+               else type(outputs).__name__)
+      raise LabError(
+          f'{self.named} returned {found} from its call, not one array of '
+          f'floating-point outputs, ({", ".join(shape)}, '
+          f'{self.dataset.outputs})')
+    return outputs.astype(jnp.float32)
+
+  @contextlib.contextmanager
+  def _naming(self) -> Iterator[None]:
+    """Names the model where its outputs have a wrong shape."""
+    try:
+      yield
+    except Misfit as error:
+      told = f'; its function is given outputs = {self.dataset.outputs}' if (
+          self._own) else ''
+      raise LabError(f'{self.named} {error.told}{told}') from error
+
+  def loss(self, params: Any, extra: Any, x: jax.Array, y: jax.Array,
+           lengths: jax.Array | None = None) -> tuple[jax.Array, Any]:
+    """Mean loss of a training batch and the new variables.
+
+    The mean is over all labels that are no padding.
+    """
+    outputs, new = self.outputs(
+        params, extra, x, lengths, train=True, mutable=list(extra))
+    for name in extra:
+      if jax.tree.map(_kind, new[name]) != jax.tree.map(_kind, extra[name]):
+        raise LabError(
+            f'{self.named}: its variables {name!r} have other shapes after a '
+            'step than before, and cannot be carried on; with sow, give '
+            'init_fn and reduce_fn, or use the collection "intermediates"')
+    objective = self.dataset.objective
+    with self._naming():
+      losses = objective.losses(self._float(outputs), y, lengths)
+    return losses.sum() / objective.count(y, lengths), new
+
+  def evaluate(self, params: Any, extra: Any,
+               split: Split) -> dict[str, jax.Array]:
+    """Mean loss and score over a part of the data."""
+    objective = self.dataset.objective
+    spread = objective.spread(split.y, objective.mask(split.y, split.lengths))
+
+    def batch(part: Split) -> list[jax.Array]:
+      outputs = self.outputs(
+          params, extra, part.x, part.lengths, train=False)
+      given = self._float(outputs), part.y, part.lengths
+      with self._naming():
+        return [objective.losses(*given).sum(),
+                objective.scores(*given, spread).sum()]
+
+    size, rows = EVALUATION_BATCH, len(split.y)
+    parts = []
+    if rows % size:
+      parts.append(batch(jax.tree.map(lambda a: a[:rows % size], split)))
+    if rows >= size:
+      whole = jax.tree.map(
+          lambda a: a[rows % size:].reshape(-1, size, *a.shape[1:]), split)
+      parts.append([sums.sum() for sums in jax.lax.map(batch, whole)])
+    count = objective.count(split.y, split.lengths)
+    loss, score = (sum(part[i] for part in parts) / count for i in (0, 1))
+    return {'loss': loss, 'score': score}
+
+
+def _kind(leaf: Any) -> tuple[Any, ...]:
+  return leaf.shape, leaf.dtype

@@ -1,0 +1,102 @@
+"""The training step and what it carries."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.data.dataset import Split
+from gradnorm_optax.lab.methods import chain
+from gradnorm_optax.lab.training import gradients
+from gradnorm_optax.lab.training.problem import Problem
+
+
+class State(NamedTuple):
+  """Everything that a run carries from step to step.
+
+  Attributes:
+    step: Number of steps taken; shape (), int32.
+    params: The parameters as the optimizer sees them.
+    extra: The model's other variables (batch statistics).
+    opt_state: The optimizer's state.
+    order: The current epoch's order of the examples; shape (n,), int32.
+  """
+
+  step: jax.Array
+  params: Any
+  extra: Any
+  opt_state: Any
+  order: jax.Array
+
+
+def start(problem: Problem, built: chain.Built, params: Any,
+          extra: Any) -> State:
+  """The state before the first step."""
+  params = built.wrap(params)
+  order = jnp.arange(len(problem.dataset.train.y), dtype=jnp.int32)
+  return State(jnp.zeros([], jnp.int32), params, extra,
+               built.tx.init(params), order)
+
+
+class Figures(NamedTuple):
+  """What a step shows.
+
+  Attributes:
+    loss: The loss of its batch.
+    gradient: The norm of the gradient.
+    rows: The batch's rows of the training part; (batch,), int32.
+    choice: Which of them the gradient was taken of; None for all.
+    skipped: How many gradients up to this one were not finite and left out in a
+      row; None where none are left out.
+  """
+
+  loss: jax.Array
+  gradient: jax.Array
+  rows: jax.Array
+  choice: Any = None
+  skipped: Any = None
+
+
+def step(problem: Problem, built: chain.Built, train: schema.Train,
+         examples: Split, seed: jax.Array | int,
+         state: State) -> tuple[State, Figures]:
+  """Takes one training step; returns the new state and its figures."""
+  return open_step(problem, built, train, examples, seed, state)[:2]
+
+
+def open_step(problem: Problem, built: chain.Built, train: schema.Train,
+              examples: Split, seed: jax.Array | int,
+              state: State) -> tuple[State, Figures, Any]:
+  """Takes one training step; returns the raw gradient too.
+
+  The order of the examples depends on the seed and the epoch alone, so that
+  all methods see the same batches.
+  """
+  order, rows = _rows(train, seed, state)
+  batch = jax.tree.map(lambda a: a[rows], examples)
+  key = jax.random.fold_in(
+      jax.random.fold_in(jax.random.key(seed), 2), state.step)
+  loss, extra, gradient, choice = gradients.take(
+      problem, built, built.unwrap(state.params), state.extra, batch,
+      train.accumulate, key)
+  updates, opt_state = built.tx.update(gradient, state.opt_state, state.params)
+  params = optax.apply_updates(state.params, updates)
+  return (State(state.step + 1, params, extra, opt_state, order),
+          Figures(loss, optax.tree.norm(gradient), rows, choice), gradient)
+
+
+def _rows(train: schema.Train, seed: jax.Array | int,
+          state: State) -> tuple[jax.Array, jax.Array]:
+  """The epoch's order and the rows of the next step's batch."""
+  count = len(state.order)
+  size = min(train.batch_size, count // train.accumulate * train.accumulate)
+  epoch, index = jnp.divmod(state.step, count // size)
+  key = jax.random.fold_in(
+      jax.random.fold_in(jax.random.key(seed), 1), epoch)
+  order = lax.cond(
+      index == 0, lambda: jax.random.permutation(key, count),
+      lambda: state.order)
+  return order, lax.dynamic_slice(order, (index * size,), (size,))
