@@ -41,7 +41,8 @@ selects where the long-term norm leaves the range of -2.5 to 1 ("sgr"), or the
 first 20 with Pascanu's regularizer. The rates were searched alike, on seeds of
 their own; the figures are of fresh seeds, the same start and the same pools for
 all. Intervals are bootstrap 95% intervals, expanded for small samples
-(`gradnorm_optax.lab.results.stats`). Configurations were committed before the runs.
+(`gradnorm_optax.lab.results.stats`). Configurations were committed before the
+runs.
 '''
 
 VARIANTS = '''## What was tried before

@@ -42,15 +42,16 @@ def by_lab(seeds: int, steps: int, per_call: int) -> list[float]:
   """Runs the tuning phase of `gradnorm compare`, every result kept."""
   from gradnorm_optax.lab.comparison import runner as runner_lib
   from gradnorm_optax.lab.results import store as store_lib
+  from gradnorm_optax.lab.results.trials import Pair
   config = configuration(seeds, steps, per_call)
   with tempfile.TemporaryDirectory() as folder, \
       store_lib.Store(folder) as store:
     runner = runner_lib.Runner(config)
     runner.use(store, lambda what, finished: None)
     runner.finish('tune')
-    records = [record for rate in RATES for record in runner.records(
-        'tune', 'mlp', 'adamw', rate)]
-  return [record['history']['loss'][-1] for record in records if record]
+    records = [record for rate in RATES for record in runner.trials.finished(
+        'tune', Pair('mlp', 'adamw'), rate)]
+  return [record['history']['loss'][-1] for record in records]
 
 
 def by_loop(seeds: int, steps: int) -> list[float]:

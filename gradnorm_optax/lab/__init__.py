@@ -73,6 +73,18 @@ def compare(config: Any, overrides: Sequence[str] = (), *,
       load(config, overrides), out, fresh=fresh, quiet=quiet)
 
 
+def report(folder: str | pathlib.Path) -> 'Comparison':
+  """Judges a finished comparison again, and draws it: `gradnorm report`.
+
+  Needs neither data nor models: the folder may come from another machine.
+
+  Raises:
+    LabError: No finished comparison is there, or some of its trials are gone.
+  """
+  from gradnorm_optax.lab.comparison import comparison
+  return comparison.again(folder)
+
+
 def train(config: Any, overrides: Sequence[str] = (), *,
           out: str | pathlib.Path | None = None, fresh: bool = False,
           quiet: bool = False) -> 'Trained':

@@ -110,6 +110,22 @@ def _app() -> Any:
     return 128 + (done.stopped or 0)
 
   @app.command()
+  def report(folder: Annotated[pathlib.Path, typer.Argument(
+      metavar='FOLDER', help='A finished comparison, such as runs/demo.')]
+             ) -> None:
+    """Judge a finished comparison again, and draw it again, in seconds.
+
+    Needs neither data nor models: FOLDER may come from another machine.
+
+    Example: gradnorm report runs/demo
+    """
+    from gradnorm_optax.lab.comparison import comparison
+    done = comparison.again(folder)
+    console = _console()
+    console.print(done.table())
+    console.print(f'\nReport: {done.folder}/report.html')
+
+  @app.command()
   def methods() -> None:
     """List the methods that a configuration can name.
 

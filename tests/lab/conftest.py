@@ -49,13 +49,13 @@ def tiny_text():
 @pytest.fixture(scope='session')
 def finished(tmp_path_factory, tiny_text):
   """Its finished run folder: (file, comparison)."""
+  from gradnorm_optax import lab
   from gradnorm_optax.lab.comparison import comparison
-  from gradnorm_optax.lab.schema import toml
   folder = tmp_path_factory.mktemp('finished')
   path = folder / 'tiny.toml'
   path.write_text(tiny_text)
   with jax.numpy_dtype_promotion('standard'):
-    return path, comparison.run(toml.read(path), folder / 'run', quiet=True)
+    return path, comparison.run(lab.load(path), folder / 'run', quiet=True)
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ def python(code):
 def test_help_imports_nothing_heavy():
   # The package root imports JAX: only what the lab itself adds is judged.
   done = python(
-      'import sys, gradnorm_optax.lab.errors; before = set(sys.modules)\n'
+      'import sys, gradnorm_optax.lab.support.errors\n'
+      'before = set(sys.modules)\n'
       'from gradnorm_optax.lab import cli\n'
       'try: cli.main(["--help"])\n'
       'except SystemExit: pass\n'

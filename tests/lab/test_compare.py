@@ -8,13 +8,13 @@ import shutil
 import numpy as np
 import pytest
 
+from gradnorm_optax import lab
 from gradnorm_optax.lab.comparison import (
   comparison as comparison_lib,
   runner,
 )
 from gradnorm_optax.lab.results import store as store_lib
 from gradnorm_optax.lab.run import loop
-from gradnorm_optax.lab.schema import toml
 from gradnorm_optax.lab.support import files
 
 
@@ -67,7 +67,7 @@ def test_an_interrupted_comparison_goes_on(finished, tmp_path):
   folder = tmp_path / 'cut'
   folder.mkdir()
   (folder / 'trials.jsonl').write_bytes(b''.join(cut[:4]) + cut[4][:37])
-  again = comparison_lib.run(toml.read(path), folder, quiet=True)
+  again = comparison_lib.run(lab.load(path), folder, quiet=True)
   assert lines(folder)[:4] == [line.decode().rstrip('\n') for line in cut[:4]]
   assert len(lines(folder)) == len(cut)
 
@@ -78,7 +78,7 @@ def test_an_interrupted_comparison_goes_on(finished, tmp_path):
 
 
 def test_diverged_trials_stop_and_are_counted(tiny, gradnorm, tmp_path):
-  found = comparison_lib.run(toml.read(tiny, [
+  found = comparison_lib.run(lab.load(tiny, [
       'compare.learning_rates=[1e30]', 'compare.seeds=1',
       'methods.clip_momentum.optimizer=sgd']), tmp_path / 'run', quiet=True)
   for row in found.summary.rows:
@@ -97,8 +97,8 @@ def test_diverged_trials_stop_and_are_counted(tiny, gradnorm, tmp_path):
 
 def test_vmapped_trials_agree_and_share_a_call(finished, tmp_path):
   path, done = finished
-  found = comparison_lib.run(toml.read(path, ['compare.trials_per_call=3']),
-                      tmp_path / 'run', quiet=True)
+  found = comparison_lib.run(lab.load(path, ['compare.trials_per_call=3']),
+                             tmp_path / 'run', quiet=True)
   for a, b in zip(found.summary.rows, done.summary.rows, strict=True):
     for one, other in zip(a.runs, b.runs, strict=True):
       np.testing.assert_allclose(one.curve, other.curve, atol=0.02)
@@ -109,14 +109,14 @@ def test_vmapped_trials_agree_and_share_a_call(finished, tmp_path):
 
 def test_equal_methods_are_run_once(finished, tmp_path):
   path, _ = finished
-  settings = toml.read(path, [
+  settings = lab.load(path, [
       'methods.again={optimizer="momentum"}',
       'methods.third={optimizer="momentum"}'])
   some = runner.Runner(settings)
   with contextlib.closing(store_lib.Store(tmp_path / 'run')) as store:
     some.use(store, lambda *_: None)
     calls = list(some.calls('tune'))
-  assert [call.method for call in calls] == 3 * ['momentum'] + 3 * [
+  assert [call.pair.method for call in calls] == 3 * ['momentum'] + 3 * [
       'clip_momentum']
 
 
@@ -124,9 +124,9 @@ def test_two_writers_are_refused(finished):
   path, done = finished
   with store_lib.Store(done.folder):
     with pytest.raises(files.LabError, match='another process'):
-      comparison_lib.run(toml.read(path), done.folder, quiet=True)
+      comparison_lib.run(lab.load(path), done.folder, quiet=True)
     with pytest.raises(files.LabError, match='another process'):
-      loop.run(toml.read(path), done.folder, quiet=True)
+      loop.run(lab.load(path), done.folder, quiet=True)
 
 
 def test_damaged_line_is_named(tmp_path):

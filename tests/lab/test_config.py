@@ -107,7 +107,7 @@ def test_broken_toml(gradnorm, tmp_path):
 def test_encodings_and_names_of_files(gradnorm, tmp_path, tiny_text):
   path = tmp_path / 'my notes.toml'
   path.write_bytes(b'\xef\xbb\xbf' + tiny_text.encode())  # as on Windows
-  assert toml.read(path).name == 'my_notes'
+  assert lab.load(path).name == 'my_notes'
   path.write_bytes('title = "caf\xe9"\n'.encode('latin-1'))
   code, _, err = gradnorm('compare', path)
   assert code == 2 and 'not UTF-8 text' in err and err.count('\n') == 1
@@ -121,24 +121,24 @@ def test_modules_beside_a_configuration_come_first(
   monkeypatch.setattr(sys, 'path', list(sys.path))
   monkeypatch.chdir(tmp_path / 'here')
   for name in ('there', 'here', 'there'):
-    toml.read(tmp_path / name / 'config.toml')
+    lab.load(tmp_path / name / 'config.toml')
     assert sys.path[0] == str((tmp_path / name).resolve())
   assert sys.path.count(sys.path[0]) == 1
   assert sys.path[1] == str((tmp_path / 'here').resolve())
 
 
 def test_overrides_and_resolved_config(tiny, tmp_path):
-  read = toml.read(
+  read = lab.load(
       tiny, ['train.steps=40', 'data.source=digits', 'methods.momentum.clip=2'])
   assert (read.train.steps, read.methods['momentum'].clip) == (40, 2.0)
   assert read.name == 'tiny'
   again = tmp_path / 'again.toml'
   again.write_text(toml.resolved(read))
-  assert toml.read(again) == read
+  assert lab.load(again) == read
 
 
 def test_any_value_is_set_with_one_flag(tiny):
-  read = toml.read(tiny, [
+  read = lab.load(tiny, [
       'methods.new={optimizer="sgd", options={nesterov=true, momentum=0.5}}',
       'methods.momentum.options.nesterov=true',
       'methods.momentum.blocks.skip=["*bias", "a\'b"]',
@@ -152,12 +152,12 @@ def test_any_value_is_set_with_one_flag(tiny):
   assert momentum.blocks.stacked == {'layers.*/kernel': 0}
   assert read.compare.learning_rates == (1e-3, 0.1)
   assert read.models['two'].depth == 5 and read.title == "a = 'b'"
-  assert toml.read(tiny, ['title=say "x"']).title == 'say "x"'
+  assert lab.load(tiny, ['title=say "x"']).title == 'say "x"'
 
 
 def test_frozen(tiny):
   with pytest.raises(ValueError, match='frozen'):
-    toml.read(tiny).train.steps = 3
+    lab.load(tiny).train.steps = 3
 
 
 @pytest.mark.parametrize('path', sorted(CONFIGS.glob('*.toml')),

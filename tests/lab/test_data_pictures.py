@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gradnorm_optax import lab
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import preparation, sources
-from gradnorm_optax.lab.schema import toml
 from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.training import joining
 
@@ -137,7 +137,7 @@ def cifar(path):
 def test_cifar10_through_the_same_code(tmp_path):
   datasets.disable_progress_bars()
   kept = cifar(tmp_path / 'cifar')
-  read = toml.read(CONFIGS / 'cifar10_weight_norm.toml', [
+  read = lab.load(CONFIGS / 'cifar10_weight_norm.toml', [
       f'data.path={tmp_path}/cifar', 'data.validation=0.2'])
   found = sources.load(read.data)
   assert [len(part.y) for part in found[:3]] == [48, 12, 20]

@@ -6,11 +6,11 @@ import jax
 import numpy as np
 import pytest
 
+from gradnorm_optax import lab
 from gradnorm_optax.lab.data import sources
 from gradnorm_optax.lab.inspection import inspection
 from gradnorm_optax.lab.results import advice
 from gradnorm_optax.lab.run import loop
-from gradnorm_optax.lab.schema import toml
 from gradnorm_optax.lab.training import joining
 
 CONFIG = """
@@ -55,7 +55,7 @@ def test_norms_of_scanned_layers(file, gradnorm):
   np.testing.assert_allclose(bng['after'], 1.0, rtol=1e-5)
   # The first batch is the same for all methods; its norm, recomputed.
   assert adam['gradient'][0] == pytest.approx(bng['gradient'][0])
-  read = toml.read(file)
+  read = lab.load(file)
   made = joining.join(read.models['net'], sources.load(read.data))
   params, extra = jax.jit(made.init)(0)
   key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 1), 0)
@@ -77,7 +77,7 @@ def test_the_folder_of_a_run(file, gradnorm):
       '[models.net]\nkind = "mlp"\ndepth = 1\nwidth = 8\n'
       '[train]\nsteps = 10\neval_every = 10\n'
       '[methods.adam]\noptimizer = "adam"\n')
-  read = toml.read(file)
+  read = lab.load(file)
   done = loop.run(read, file.parent / 'run', quiet=True)
   found = inspection.at(done.folder, batches=2)
   assert found.folder == done.folder / 'inspect'

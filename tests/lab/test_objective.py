@@ -11,10 +11,9 @@ from sklearn import metrics
 
 from gradnorm_optax import lab
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.comparison import summary
 from gradnorm_optax.lab.data import preparation, sources
 from gradnorm_optax.lab.objective import usual
-from gradnorm_optax.lab.results import stats
+from gradnorm_optax.lab.results import stats, summary
 from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.training import joining, problem
 

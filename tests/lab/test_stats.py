@@ -6,9 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from gradnorm_optax.lab.comparison import summary
 from gradnorm_optax.lab.reporting import terminal
-from gradnorm_optax.lab.results import stats
+from gradnorm_optax.lab.results import stats, summary
 
 
 def test_bootstrap_of_two_values():

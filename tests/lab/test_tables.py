@@ -6,7 +6,6 @@ import pytest
 from gradnorm_optax import lab
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import preparation, sources
-from gradnorm_optax.lab.schema import toml
 from gradnorm_optax.lab.support.errors import LabError
 
 ROWS = 5000
@@ -238,7 +237,7 @@ def test_source_and_path_belong_together(tmp_path):
   path.write_text('[data]\nsource = "file"\n[models.m]\nkind = "mlp"\n'
                   '[methods.a]\noptimizer = "adam"\n')
   with pytest.raises(LabError, match='path and source = "file" belong'):
-    toml.read(path)
+    lab.load(path)
   with pytest.raises(LabError, match='nothing.csv does not exist'):
     sources.load(table(tmp_path / 'nothing.csv'))
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from benchmarks import kills
+from gradnorm_optax import lab
 from gradnorm_optax.lab.run import loop, tensorboard, trainer as trainer_lib
 from gradnorm_optax.lab.run.checkpoints import Checkpoints
-from gradnorm_optax.lab.schema import toml
 from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.training import gradients
 
@@ -52,7 +52,7 @@ def file(tmp_path_factory):
 def whole(file):
   """A run that nobody interrupted."""
   with jax.numpy_dtype_promotion('standard'), jax.numpy_rank_promotion('allow'):
-    return loop.run(toml.read(file), file.parent / 'whole', quiet=True)
+    return loop.run(lab.load(file), file.parent / 'whole', quiet=True)
 
 
 def same(rows):
@@ -130,7 +130,7 @@ def test_a_signal_saves_and_leaves(file, tmp_path, monkeypatch):
     return original(self, *args)
   original = trainer.row
   monkeypatch.setattr(trainer, 'row', row)
-  done = loop.run(toml.read(file, ['run.checkpoint_every=100']), tmp_path,
+  done = loop.run(lab.load(file, ['run.checkpoint_every=100']), tmp_path,
                    quiet=True)
   assert done.stopped == signal.SIGTERM and done.test is None
   assert [row['step'] for row in done.rows] == [10, 20]
@@ -148,7 +148,7 @@ def test_a_rate_that_explodes_is_diagnosed(file, gradnorm, tmp_path):
 
 
 def test_bad_updates_can_be_skipped_and_are_counted(file, tmp_path):
-  done = loop.run(toml.read(file, [
+  done = loop.run(lab.load(file, [
       'run.method=adam', 'run.learning_rate=1e37', 'run.non_finite=skip',
       'run.max_skips=100', 'train.steps=20']), tmp_path, quiet=True)
   # The first step is finite and ruins the parameters.
@@ -168,9 +168,9 @@ def test_too_many_skips_stop_the_run(file, gradnorm, tmp_path):
 
 def test_another_configuration_is_refused(file, whole):
   with pytest.raises(LabError, match='another configuration'):
-    loop.run(toml.read(file, ['run.seed=1']), whole.folder, quiet=True)
+    loop.run(lab.load(file, ['run.seed=1']), whole.folder, quiet=True)
   with pytest.raises(LabError, match="run.method: unknown name 'adan'.*'adam'"):
-    loop.run(toml.read(file, ['run.method=adan']),
+    loop.run(lab.load(file, ['run.method=adan']),
               file.parent / 'nothing', quiet=True)
 
 
@@ -251,10 +251,10 @@ def test_a_disk_that_fills_up_is_one_line(file, tmp_path, command, what):
 
 
 def test_accumulated_parts_give_the_whole_batch_gradient(file, tmp_path):
-  one = loop.run(toml.read(file, ['train.steps=10']), tmp_path / 'one',
+  one = loop.run(lab.load(file, ['train.steps=10']), tmp_path / 'one',
                   quiet=True)
   four = loop.run(
-      toml.read(file, ['train.steps=10', 'train.accumulate=4']),
+      lab.load(file, ['train.steps=10', 'train.accumulate=4']),
       tmp_path / 'four', quiet=True)
   assert one.rows[0]['loss'] == pytest.approx(four.rows[0]['loss'], rel=1e-4)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4),
@@ -262,7 +262,7 @@ def test_accumulated_parts_give_the_whole_batch_gradient(file, tmp_path):
 
 
 def test_accumulated_parts_of_narrow_parameters_do_not_vanish(file):
-  trainer = trainer_lib.Trainer(toml.read(file))
+  trainer = trainer_lib.Trainer(lab.load(file))
   made, state = trainer.problem, trainer.start()
   narrow = jax.tree.map(lambda p: p.astype(jnp.bfloat16),
                         trainer.built.unwrap(state.params))
@@ -278,7 +278,7 @@ def test_accumulated_parts_of_narrow_parameters_do_not_vanish(file):
 
 
 def test_bfloat16_computes_and_keeps_float32_parameters(file, tmp_path):
-  done = loop.run(toml.read(file, ['train.dtype=bfloat16']), tmp_path,
+  done = loop.run(lab.load(file, ['train.dtype=bfloat16']), tmp_path,
                    quiet=True)
   assert {leaf.dtype for leaf in jax.tree.leaves(done.params)} == {
       np.dtype('float32')}
@@ -288,7 +288,7 @@ def test_bfloat16_computes_and_keeps_float32_parameters(file, tmp_path):
 def test_other_data_in_the_same_folder_is_refused(file, tmp_path):
   path = tmp_path / 'own.npz'
   x, y = np.random.default_rng(0).normal(size=(90, 3)), np.arange(90) % 3
-  config_own = toml.read(file, [
+  config_own = lab.load(file, [
       'data.source=file', f'data.path={path}', 'train.steps=10'])
   np.savez(path, x=x, y=y)
   loop.run(config_own, tmp_path / 'run', quiet=True)
@@ -300,9 +300,9 @@ def test_other_data_in_the_same_folder_is_refused(file, tmp_path):
 def test_reading_a_run_touches_nothing(file, whole, tmp_path):
   before = sorted(p.relative_to(whole.folder)
                   for p in whole.folder.rglob('*'))
-  loop.restored(whole.folder, toml.read(file))
+  loop.restored(whole.folder, lab.load(file))
   assert before == sorted(p.relative_to(whole.folder)
                           for p in whole.folder.rglob('*'))
   with pytest.raises(LabError, match='no checkpoint here'):
-    loop.restored(tmp_path, toml.read(file))
+    loop.restored(tmp_path, lab.load(file))
   assert not any(tmp_path.iterdir())

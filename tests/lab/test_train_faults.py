@@ -10,7 +10,6 @@ import pytest
 
 from gradnorm_optax import lab
 from gradnorm_optax.lab.run import loop, trainer as trainer_lib
-from gradnorm_optax.lab.schema import toml
 from gradnorm_optax.lab.support import user_code
 
 
@@ -21,7 +20,7 @@ def whole(tmp_path_factory, tiny_text):
   file.write_text(tiny_text)
   with jax.numpy_dtype_promotion('standard'), jax.numpy_rank_promotion('allow'):
     return file, loop.run(
-        toml.read(file), file.parent / 'run', quiet=True).folder
+        lab.load(file), file.parent / 'run', quiet=True).folder
 
 
 @pytest.fixture

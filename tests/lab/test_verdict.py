@@ -4,8 +4,7 @@ import math
 
 import pytest
 
-from gradnorm_optax.lab.comparison import summary
-from gradnorm_optax.lab.results import stats, verdict
+from gradnorm_optax.lab.results import stats, summary, verdict
 
 
 def row(method, accuracies, **changes):

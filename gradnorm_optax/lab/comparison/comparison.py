@@ -1,20 +1,17 @@
-"""Methods x learning rates x seeds on the same footing.
-
-First every method's learning rate is chosen on the tuning seeds, by validation
-score; then fresh seeds, the same for all methods, are run at the chosen
-rate, and only these read the test part.
-"""
+"""Methods x learning rates x seeds on the same footing."""
 
 import pathlib
 from typing import Any, NamedTuple
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.comparison import summary as summary_lib, timing
 from gradnorm_optax.lab.comparison.runner import Runner
 from gradnorm_optax.lab.reporting import figures, saving, terminal
-from gradnorm_optax.lab.results import store as store_lib
+from gradnorm_optax.lab.results import finished, summary as summary_lib
+from gradnorm_optax.lab.results.finished import Finished
 from gradnorm_optax.lab.results.looks import Look
 from gradnorm_optax.lab.results.records import Profiles, Summary
+from gradnorm_optax.lab.results.store import Store
+from gradnorm_optax.lab.results.trials import Trials
 from gradnorm_optax.lab.run import folder as run_folder
 from gradnorm_optax.lab.support import progress
 
@@ -68,21 +65,43 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
   """
   folder = pathlib.Path(out or pathlib.Path('runs') / config.name)
   run_folder.check(folder, 'gradnorm compare')
-  total = sum(
+  runner = Runner(config)  # before --fresh forgets anything
+  with Store(folder, fresh=fresh) as store, \
+      progress.bar(_planned(config), quiet) as tick:
+    runner.use(store, tick)
+    runner.run()
+  run_folder.keep_modules(folder, config)
+  return _judged(folder, runner.trials,
+                 command or f'gradnorm compare {folder}/config.toml')
+
+
+def again(folder: str | pathlib.Path) -> Comparison:
+  """Judges a finished folder's trials again, and draws it again.
+
+  Neither data nor models are needed: the folder may come from another machine.
+
+  Raises:
+    LabError: No finished comparison is there.
+  """
+  folder = pathlib.Path(folder)
+  found = finished.read(folder)
+  return _judged(folder, finished.trials(folder, found), found.command)
+
+
+def _judged(folder: pathlib.Path, trials: Trials, command: str) -> Comparison:
+  """Judges finished trials and writes what is to be read."""
+  found = Finished(trials.config, trials.basis,
+                   summary_lib.summarize(trials), command)
+  done = Comparison(folder, found.summary, trials.config, trials.looks(),
+                    trials.profiles())
+  saving.save(folder, found, done.looks, done.profiles)
+  return done
+
+
+def _planned(config: schema.Config) -> int:
+  """How many trials both phases have."""
+  return sum(
       len(method.learning_rates or config.compare.learning_rates)
       * config.compare.tune_seeds + config.compare.seeds
       for model in config.models
       for method in config.methods_on(model).values())
-  runner = Runner(config)  # before --fresh forgets anything
-  with store_lib.Store(folder, fresh=fresh) as store, \
-      progress.bar(total, quiet) as tick:
-    runner.use(store, tick)
-    runner.run()
-    tick('measuring the cost of a step', 0)
-    found = summary_lib.summarize(runner, timing.measure(runner))
-    done = Comparison(
-        folder, found, config, runner.looks(), runner.profiles())
-  run_folder.keep_modules(folder, config)
-  saving.save(folder, config, found, done.looks, done.profiles,
-              command or f'gradnorm compare {folder}/config.toml')
-  return done

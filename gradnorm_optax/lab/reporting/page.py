@@ -10,12 +10,11 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.reporting import alt_texts, canvas, figures
+from gradnorm_optax.lab.results.finished import Finished
 from gradnorm_optax.lab.results.looks import Look
-from gradnorm_optax.lab.results.records import Profiles, Row, Summary
+from gradnorm_optax.lab.results.records import Profiles, Row
 from gradnorm_optax.lab.schema import toml
-from gradnorm_optax.lab.support import provenance
 
 # Figures are drawn in this ink and the page puts its own text colour there.
 INK = '#010203'
@@ -43,20 +42,19 @@ CAPTIONS = {
 }
 
 
-def render(config: schema.Config, found: Summary, looks: Sequence[Look] = (),
-          profiles: Profiles | None = None, command: str = '') -> str:
+def render(done: Finished, looks: Sequence[Look] = (),
+           profiles: Profiles | None = None) -> str:
   """Renders the report of a comparison.
 
   Args:
-    config: The configuration.
-    found: The rows and the verdicts.
+    done: The rows and the verdicts, and what they rest on.
     looks: The block norms of every method's first batches.
     profiles: The gradient through time, where the model is recurrent.
-    command: How to run it again.
 
   Returns:
     An HTML page that loads nothing from anywhere.
   """
+  found, basis = done.summary, done.basis
   environment = jinja2.Environment(
       loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
       autoescape=True, trim_blocks=True, lstrip_blocks=True,
@@ -75,9 +73,9 @@ def render(config: schema.Config, found: Summary, looks: Sequence[Look] = (),
                 for name, picture in drawn.items()],
       flags=[(look.model, look.method, block, flag) for look in looks
              for block, flag in look.flags.items()],
-      config=toml.resolved(config), versions=provenance.versions(),
-      machine=provenance.machine(), revision=provenance.revision(),
-      command=command, today=datetime.date.today().isoformat(),
+      config=toml.resolved(done.config), versions=basis.versions,
+      machine=basis.machine, revision=basis.revision,
+      command=done.command, today=datetime.date.today().isoformat(),
       isfinite=math.isfinite)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from gradnorm_optax.lab.objective.measure import ACCURACY, Measure
 from gradnorm_optax.lab.results import stats
 from gradnorm_optax.lab.results.stats import FALSE_ALARMS
+from gradnorm_optax.lab.support.json_safe import OrInf, OrNan
 
 # {model: {method: {training step: log10 norms through time}}}
 Profiles = dict[str, dict[str, dict[int, list[float | None]]]]
@@ -39,10 +40,10 @@ class Run(NamedTuple):
   seed: int
   diverged: bool
   score: float
-  final_loss: float
-  steps_to_target: float
+  final_loss: OrInf
+  steps_to_target: OrInf
   curve: tuple[float, ...]
-  test_score: float
+  test_score: OrNan
 
   @staticmethod
   def of(record: dict[str, Any], target: float = math.inf,
@@ -64,7 +65,7 @@ class Point:
   """A method at one learning rate, over the tuning seeds."""
 
   rate: float
-  score: float
+  score: OrNan
   diverged: int
 
 
@@ -104,10 +105,10 @@ class Row:
   edge: bool
   trains: bool
   score: stats.Interval
-  spread: float
-  steps: float
+  spread: OrNan
+  steps: OrInf
   reached: int
-  seconds: float
+  seconds: OrInf
   diverged: int
   seeds: int
   test: stats.Interval
@@ -116,7 +117,7 @@ class Row:
   overhead: tuple[float, float, float] | None
   sensitivity: tuple[Point, ...]
   runs: tuple[Run, ...]
-  tuned: float = math.nan
+  tuned: OrNan = math.nan
   plain: bool = True
   difference: stats.Interval | None = None
   acted: float | None = None

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gradnorm_optax.lab.support.json_safe import OrNan
+
 # Of intervals that span all values: how often these have one sign by chance.
 FALSE_ALARMS = {2: '50%', 3: '25%', 4: '12.5%'}
 
@@ -14,9 +16,9 @@ FALSE_ALARMS = {2: '50%', 3: '25%', 4: '12.5%'}
 class Interval(NamedTuple):
   """A mean and its 95% interval."""
 
-  mean: float
-  low: float
-  high: float
+  mean: OrNan
+  low: OrNan
+  high: OrNan
 
 
 def mean_interval(values: Sequence[float], seed: int = 0) -> Interval:

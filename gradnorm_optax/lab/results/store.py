@@ -13,6 +13,13 @@ from gradnorm_optax.lab.support.jsonl import read
 TRIALS = 'trials.jsonl'
 
 
+def finished(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
+  """The finished trials of a folder, by fingerprint; changes nothing."""
+  path = folder / TRIALS
+  rows = read(path, 'fingerprint', 'a finished trial') if path.exists() else []
+  return {row['fingerprint']: row for row in rows}
+
+
 def fingerprint(**parts: Any) -> str:
   """A digest of what determines a trial's result.
 
@@ -53,8 +60,7 @@ class Store:
     """Reads the finished trials and cuts off a broken last line."""
     if not path.exists():
       return
-    for record in read(path, 'fingerprint', 'a finished trial'):
-      self.records[record['fingerprint']] = record
+    self.records |= finished(self.folder)
     os.truncate(path, path.read_bytes().rfind(b'\n') + 1)
 
   def add(self, record: dict[str, Any]) -> None:

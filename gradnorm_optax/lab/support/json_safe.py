@@ -2,7 +2,15 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Annotated, Any
+
+import pydantic
+
+# A figure that JSON holds as null where it is not finite, read back as it was.
+OrNan = Annotated[float, pydantic.BeforeValidator(
+    lambda value: math.nan if value is None else value)]
+OrInf = Annotated[float, pydantic.BeforeValidator(
+    lambda value: math.inf if value is None else value)]
 
 
 def finite(value: Any, digits: int | None = None) -> float | None:

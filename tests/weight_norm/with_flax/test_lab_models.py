@@ -15,11 +15,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[3]))
 from twins import batch
 
 from benchmarks.weight_norm import norms_in_loops
+from gradnorm_optax import lab
 from gradnorm_optax.lab.data import pictures, raw, sources
 from gradnorm_optax.lab.methods import chain, schedules
 from gradnorm_optax.lab.models.recurrent import Recurrent
 from gradnorm_optax.lab.models.weight_norm import NORMS, PaperNet, SmallNet
-from gradnorm_optax.lab.schema import toml
 from gradnorm_optax.lab.training import joining, steps as steps_lib
 from gradnorm_optax.weight_norm import weight_normalized
 
@@ -65,7 +65,7 @@ def test_small_net_learns_with_every_norm(norm):
 
 def test_two_steps_with_the_papers_settings(monkeypatch):
   """Its configuration, on pictures of its shapes; narrow, for two cores."""
-  made = toml.read(CONFIGS / 'cifar10_weight_norm.toml')
+  made = lab.load(CONFIGS / 'cifar10_weight_norm.toml')
   assert made.train.batch_size == 100 and made.data.source == 'cifar10'
   assert {model.norm for model in made.models.values()} == set(NORMS)
   rng = np.random.default_rng(0)

@@ -1,0 +1,61 @@
+"""What the trials of a comparison rest on besides its configuration."""
+
+from typing import Any, NamedTuple
+
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.objective.measure import Measure
+from gradnorm_optax.lab.objective.objective import Objective
+from gradnorm_optax.lab.support import provenance, user_code
+
+
+class Basis(NamedTuple):
+  """Data, code and machine, and how scores are read; JSON can hold it.
+
+  Attributes:
+    data: The digest of the examples.
+    description: The data in words.
+    measure: What the score is.
+    chance: The score of guessing.
+    margin: By how much a run must exceed it to count as trained.
+    worst: What a diverged run scores; lower scores count as this one.
+    code: The digest of the package's own code.
+    own: {model: {method: digests of the user's code}}.
+    versions: Those of the packages.
+    revision: That of the package's source, where it is a checkout.
+    machine: Processor and devices.
+  """
+
+  data: str
+  description: str
+  measure: Measure
+  chance: float
+  margin: float
+  worst: float
+  code: str
+  own: dict[str, dict[str, list[str]]]
+  versions: dict[str, str]
+  revision: dict[str, Any] | None
+  machine: dict[str, Any]
+
+  def user_code(self, model: str, method: str) -> list[str]:
+    """The digests of the user's code behind one row."""
+    return self.own[model][method]
+
+
+def here(config: schema.Config, data: str, description: str,
+         objective: Objective) -> Basis:
+  """What trials rest on that are run now, on this machine.
+
+  Args:
+    config: Names the user's own functions, imported before.
+    data: The digest of the examples.
+    description: The data in words.
+    objective: How they are judged.
+  """
+  return Basis(
+      data, description, objective.measure, objective.chance, objective.margin,
+      objective.worst, provenance.source_digest(),
+      {model: {method: user_code.digests(config.user_functions(model, method))
+               for method in config.methods_on(model)}
+       for model in config.models},
+      provenance.versions(), provenance.revision(), provenance.machine())

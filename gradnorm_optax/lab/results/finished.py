@@ -1,0 +1,89 @@
+"""A finished comparison on the disk: results.json and the trials beside it."""
+
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+import pydantic
+
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.results import clocks, store
+from gradnorm_optax.lab.results.basis import Basis
+from gradnorm_optax.lab.results.records import Summary
+from gradnorm_optax.lab.results.trials import Trials
+from gradnorm_optax.lab.support import files
+from gradnorm_optax.lab.support.errors import LabError
+from gradnorm_optax.lab.support.json_safe import plain
+
+FILE = 'results.json'
+
+
+class Finished(NamedTuple):
+  """What results.json holds.
+
+  Attributes:
+    config: The resolved configuration.
+    basis: What the trials rest on besides.
+    summary: The rows and the verdicts.
+    command: How to run it again.
+  """
+
+  config: schema.Config
+  basis: Basis
+  summary: Summary
+  command: str
+
+
+_SHAPE: Any = pydantic.TypeAdapter(Finished)
+
+
+def write(folder: pathlib.Path, found: Finished) -> None:
+  """Writes results.json; what is not finite becomes null."""
+  basis = found.basis
+  content = {
+      'versions': basis.versions, 'revision': basis.revision,
+      'machine': basis.machine, 'command': found.command,
+      'config': found.config.model_dump(mode='json'),
+      'summary': plain(found.summary), 'basis': plain(basis)}
+  files.write(folder / FILE,
+              json.dumps(content, indent=1, allow_nan=False) + '\n')
+
+
+def read(folder: pathlib.Path) -> Finished:
+  """Reads results.json: the objects that were written.
+
+  Raises:
+    LabError: No such file, or none of a comparison of this version.
+  """
+  path = folder / FILE
+  try:
+    content = json.loads(path.read_text(encoding='utf-8'))
+    return _SHAPE.validate_python(
+        {name: content[name] for name in Finished._fields})
+  except OSError as error:
+    raise LabError(f'{folder}: no finished comparison here ({path.name}: '
+                   f'{error.strerror}); gradnorm compare writes it') from error
+  except (ValueError, KeyError, TypeError) as error:
+    raise LabError(
+        f'{path}: not written by gradnorm compare of this version; run the '
+        'comparison again') from error
+
+
+def trials(folder: pathlib.Path, found: Finished) -> Trials:
+  """The trials of the folder, all of which must be there.
+
+  Raises:
+    LabError: One is missing.
+  """
+  asked = Trials(store.finished(folder), found.config, found.basis)
+  lost = sum(len(asked.missing(phase, pair)) for phase in ('tune', 'final')
+             for pair in asked.pairs())
+  if lost:
+    raise LabError(f'{folder}: {lost} trials of results.json are missing in '
+                   f'{store.TRIALS}; run the comparison again')
+  untimed = [model for model in found.config.models
+             if clocks.key(asked, model) not in asked.records]
+  if untimed:
+    raise LabError(f'{folder}: the steps of {untimed[0]!r} are not timed in '
+                   f'{store.TRIALS}; run the comparison again')
+  return asked

@@ -1,0 +1,134 @@
+"""The trials of a comparison: which there are, and what the finished ones say.
+
+First every method's learning rate is chosen on the tuning seeds, by validation
+score; then fresh seeds, the same for all methods, are run at the chosen
+rate, and only these read the test part.
+"""
+
+import itertools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.results.basis import Basis
+from gradnorm_optax.lab.results.looks import Look
+from gradnorm_optax.lab.results.records import Profiles, Run
+from gradnorm_optax.lab.results.store import fingerprint
+
+# Fresh seeds never coincide with tuning seeds, whatever the configuration.
+FRESH = 1000
+
+
+class Pair(NamedTuple):
+  """A model and a method that is run on it."""
+
+  model: str
+  method: str
+
+
+class Trials:
+  """Answers from the records of a run folder, without data and models.
+
+  Attributes:
+    records: {fingerprint: record}, those that come later included.
+    config: What is compared.
+    basis: What the trials rest on besides.
+  """
+
+  def __init__(self, records: Mapping[str, dict[str, Any]],
+               config: schema.Config, basis: Basis):
+    """Takes the records as they are; writes nothing."""
+    self.records, self.config, self.basis = records, config, basis
+
+  def pairs(self) -> list[Pair]:
+    """All models with their methods."""
+    return [Pair(model, method) for model in self.config.models
+            for method in self.config.methods_on(model)]
+
+  def rates(self, method: str) -> tuple[float, ...]:
+    """The grid that a method searches."""
+    own = self.config.methods[method].learning_rates
+    return own or self.config.compare.learning_rates
+
+  def seeds(self, phase: str) -> range:
+    """The seeds of a phase, `tune` or `final`."""
+    compare = self.config.compare
+    if phase == 'tune':
+      return range(compare.tune_seeds)
+    return range(FRESH, FRESH + compare.seeds)
+
+  def planned(self, phase: str) -> int:
+    """How many trials a phase has, finished or not."""
+    return len(self.seeds(phase)) * sum(
+        len(self.rates(pair.method)) if phase == 'tune' else 1
+        for pair in self.pairs())
+
+  def key(self, phase: str, pair: Pair, rate: float, seed: int) -> str:
+    """The fingerprint of a trial."""
+    return fingerprint(
+        phase=phase, data=self.basis.data, own=self.basis.user_code(*pair),
+        model=self.config.models[pair.model].model_dump(),
+        method=self.config.methods[pair.method].alone.model_dump(),
+        train=self.config.train.model_dump(), rate=rate, seed=seed,
+        versions=self.basis.versions, code=self.basis.code)
+
+  def missing(self, phase: str, pair: Pair) -> list[tuple[float, int]]:
+    """Rates and seeds that are not finished."""
+    rates = (self.rates(pair.method) if phase == 'tune'
+             else (self.chosen(pair),))
+    return [(rate, seed) for rate, seed in itertools.product(
+        rates, self.seeds(phase))
+            if self.key(phase, pair, rate, seed) not in self.records]
+
+  def finished(self, phase: str, pair: Pair,
+               rate: float) -> list[dict[str, Any]]:
+    """The records of the finished seeds of a phase."""
+    found = (self.records.get(self.key(phase, pair, rate, seed))
+             for seed in self.seeds(phase))
+    return [record for record in found if record is not None]
+
+  def runs(self, phase: str, pair: Pair, rate: float) -> tuple[Run, ...]:
+    """The finished seeds of a phase, judged."""
+    return tuple(
+        Run.of(record, self.config.compare.target,
+               self.config.train.eval_every, self.basis.worst)
+        for record in self.finished(phase, pair, rate))
+
+  def chosen(self, pair: Pair) -> float:
+    """The rate with the best mean validation score on tuning seeds."""
+    def merit(rate: float) -> tuple[float, float]:
+      runs = self.runs('tune', pair, rate)
+      return (sum(run.score for run in runs),
+              -sum(run.final_loss for run in runs))
+    return max(self.rates(pair.method), key=merit)
+
+  def acted(self, pair: Pair) -> float | None:
+    """The share of the fresh runs' steps in which sampling acted."""
+    shares = [share for record in self.finished(
+        'final', pair, self.chosen(pair))
+              for share in record['history'].get('acted', ())]
+    return float(np.mean(shares)) if shares else None
+
+  def look_key(self, pair: Pair) -> str:
+    """The fingerprint of a look at the first batches."""
+    return self.key(f'look {self.config.compare.look}', pair,
+                    self.chosen(pair), FRESH)
+
+  def looks(self) -> tuple[Look, ...]:
+    """The norms of every method's first batches, at its chosen rate."""
+    found = (self.records.get(self.look_key(pair)) for pair in self.pairs())
+    return tuple(Look.of(record) for record in found if record)
+
+  def profiles(self) -> Profiles:
+    """The gradient through time of the first fresh run of every method."""
+    found: Profiles = {}
+    for pair in self.pairs():
+      rate = self.chosen(pair)
+      record = self.records.get(
+          self.key('final', pair, rate, self.seeds('final')[0]))
+      if record and record.get('profile'):
+        found.setdefault(pair.model, {})[pair.method] = {
+            int(step): norms for step, norms in record['profile'].items()}
+    return found
