@@ -16,7 +16,7 @@ from gradnorm_optax.lab.objective.measure import ACCURACY
 from gradnorm_optax.lab.reporting import (
   alt_texts,
   canvas,
-  page,
+  page as report,
   run_figures,
   terminal,
 )
@@ -102,7 +102,7 @@ def test_rows_that_do_not_train_and_names_that_need_escaping(finished):
       first, method='a<b&c', trains=False, steps=math.inf, edge=False)
   summary = dataclasses.replace(
       done.summary, title='x < y', rows=(lost, second))
-  text = page.render(
+  text = report.render(
       finished_lib.read(done.folder)._replace(summary=summary), done.looks)
   assert 'does not train' in text and 'x &lt; y' in text
   assert 'a&lt;b&amp;c' in text and 'a<b' not in text
@@ -150,7 +150,7 @@ def test_gradient_through_time(finished):
   # One moment, one colour, in every panel.
   assert adam.lines[0].get_color() is not None and np.array_equal(
       adam.lines[0].get_color(), bng.lines[0].get_color())
-  text = page.render(finished_lib.read(done.folder), (), profiles)
+  text = report.render(finished_lib.read(done.folder), (), profiles)
   assert ('adam, after step 20: 10^-1 at step 2 of the sequence, 10^0.5 at '
           'step 3') in text
   assert 'bng&lt;, after step 10' in text and 'The gradient through' in text
