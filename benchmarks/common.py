@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import optax
 
-from gradnorm_optax.lab.support import files, provenance
+from gradnorm_optax.lab.support import files, json_safe, provenance
 
 RESULTS = pathlib.Path(__file__).parent / 'results'
 
@@ -56,9 +56,10 @@ def save(name: str, results: dict[str, Any]) -> None:
   RESULTS.mkdir(exist_ok=True)
   path = RESULTS / f'{name}.json'
   text = json.dumps({
-      **results, 'date': time.strftime('%Y-%m-%d'),
+      **json_safe.plain(results), 'date': time.strftime('%Y-%m-%d'),
       'versions': provenance.versions(), 'revision': provenance.revision(),
-      'machine': provenance.machine()}, indent=1, default=float)
+      'machine': provenance.machine()}, indent=1, default=float,
+                    allow_nan=False)
   files.write(path, text + '\n')
   print(f'written: {path}')
 

@@ -72,6 +72,8 @@ def draw(done: Any, found: dict[str, Any]) -> None:
                     np.clip(loss, 1e-5, 1e3), style, label=start)
     axis.set_title(f'{method}, {rate:g}', fontsize=8)
   axes[0].legend(fontsize=6)
+  picture.supxlabel('step', fontsize=8)
+  picture.supylabel('training loss', fontsize=8)
   picture.savefig(FIGURE, dpi=110)
 
 
