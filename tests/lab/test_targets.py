@@ -26,8 +26,12 @@ def test_modules_that_cannot_be_imported(tmp_path, monkeypatch, text, words):
     user_code.resolve('own_broken:f')
 
 
-def test_a_digest_holds_what_the_file_imports(tmp_path, monkeypatch):
-  monkeypatch.syspath_prepend(tmp_path)
+@pytest.mark.parametrize('private', [True, False])
+def test_a_digest_holds_what_the_file_imports(tmp_path, monkeypatch, private):
+  if private:
+    monkeypatch.setattr(user_code, '_places', (str(tmp_path),))
+  else:
+    monkeypatch.syspath_prepend(tmp_path)
   package = tmp_path / 'own_package'
   package.mkdir()
   (package / '__init__.py').write_text('')
@@ -37,7 +41,7 @@ def test_a_digest_holds_what_the_file_imports(tmp_path, monkeypatch):
 
   def found(width):
     (package / 'layers.py').write_text(f'import own_other\nwidth = {width}\n')
-    for name in [name for name in sys.modules if name.startswith('own_')]:
+    for name in [name for name in sys.modules if '.own_' in f'.{name}']:
       del sys.modules[name]
     user_code._read.cache_clear()
     assert user_code.resolve('own_package.net:f')() == width
@@ -53,15 +57,33 @@ def test_a_digest_holds_what_the_file_imports(tmp_path, monkeypatch):
 
 
 def test_a_module_beside_each_of_two_configurations(tmp_path, monkeypatch):
-  digests = set()
+  monkeypatch.setattr(user_code, '_places', ())
+  digests, functions = set(), {}
+  path = list(sys.path)
   for name in ('first', 'second', 'first'):
     folder = tmp_path / name
     folder.mkdir(exist_ok=True)
-    (folder / 'own_twin.py').write_text('from own_helper import f\n')
-    (folder / 'own_helper.py').write_text(f'def f(): return {name!r}\n')
-    monkeypatch.syspath_prepend(folder)
+    (folder / 'own_twin.py').write_text(
+        'import own_pack.late\n'
+        'def f():\n'
+        '  from own_helper import g\n'  # late, when others were imported
+        '  return g() + own_pack.late.WORD\n')
+    (folder / 'own_helper.py').write_text(f'def g(): return {name!r}\n')
+    (folder / 'own_pack').mkdir(exist_ok=True)
+    (folder / 'own_pack' / '__init__.py').write_text('')
+    (folder / 'own_pack' / 'late.py').write_text(
+        'from . import word\nfrom own_helper import g\n'
+        'WORD = word.WORD + g()\n')
+    (folder / 'own_pack' / 'word.py').write_text('WORD = "!"\n')
+    user_code.search([str(folder)])
     function = user_code.resolve('own_twin:f')
-    assert function() == name and user_code.resolve('own_twin:f') is function
+    assert function() == f'{name}!{name}'
+    assert user_code.resolve('own_twin:f') is function
+    functions[name] = function
     (folder / 'own_twin.py').write_text(f'# {name}\n')
     digests.add(user_code.digest('own_twin:f'))
   assert len(digests) == 2
+  # Both go on side by side, and Python's own names and paths are as before.
+  assert [functions[name]() for name in ('first', 'second')] == [
+      'first!first', 'second!second']
+  assert sys.path == path and 'own_helper' not in sys.modules
