@@ -5,7 +5,7 @@ import pathlib
 import subprocess
 import sys
 
-for name in ('flax', 'pydantic', 'matplotlib', 'sklearn', 'typer'):
+for name in ('chex', 'flax', 'pydantic', 'matplotlib', 'sklearn', 'typer'):
   assert importlib.util.find_spec(name) is None, f'{name} is installed'
 
 import jax.numpy as jnp  # noqa: E402

@@ -10,6 +10,9 @@ from gradnorm_optax.block_norm import (
     scale_by_block_param_norm as scale_by_block_param_norm,
 )
 from gradnorm_optax.blocks import Blocks as Blocks
+from gradnorm_optax.muon import (
+    muon_dimension_numbers as muon_dimension_numbers,
+)
 from gradnorm_optax.path_sgd import (
     normalize_by_path_scale as normalize_by_path_scale,
     path_sgd as path_sgd,

@@ -66,6 +66,17 @@ def leaves_at(layout: Layout, tree: Any) -> list[jax.Array]:
   return [jax.numpy.asarray(found[layout.spec(i).path]) for i in layout.active]
 
 
+def as_wide_as(updates: Any, params: Any) -> Any:
+  """Returns updates in the parameters' dtype where that is wider."""
+  found = dict(zip(_tree.paths(params), _tree.flatten(params)[0], strict=True))
+  leaves, treedef = _tree.flatten(updates)
+  with jax.numpy_dtype_promotion('standard'):
+    return treedef.unflatten([
+        leaf if _tree.is_hole(leaf) or _tree.is_hole(found[path])
+        else leaf.astype(jax.numpy.promote_types(leaf.dtype, found[path].dtype))
+        for path, leaf in zip(_tree.paths(updates), leaves, strict=True)])
+
+
 def check_transformation(name: str, inner: Any) -> None:
   """Raises `TypeError` for what is not an optax transformation."""
   if not (hasattr(inner, 'init') and hasattr(inner, 'update')):
@@ -76,25 +87,43 @@ def check_transformation(name: str, inner: Any) -> None:
 
 
 def check_nonnegative(name: str, **values: Any) -> None:
-  """Raises `ValueError` for a concrete value below 0 (or NaN)."""
+  """Raises for what is no number, and `ValueError` below 0 (or for NaN)."""
   _check(name, values, lambda v: v >= 0, 'at least 0')
 
 
 def check_positive(name: str, **values: Any) -> None:
-  """Raises `ValueError` for a concrete value that is not above 0."""
+  """Raises for what is no number, and `ValueError` where it is not above 0."""
   _check(name, values, lambda v: v > 0, 'above 0')
 
 
 def check_decays(name: str, **values: Any) -> None:
-  """Raises `ValueError` for a concrete value outside [0, 1)."""
+  """Raises for what is no number, and `ValueError` outside [0, 1)."""
   _check(name, values, lambda v: (v >= 0) & (v < 1), 'in [0, 1)')
+
+
+def check_rate(name: str, learning_rate: Any) -> None:
+  """Raises for a learning rate that is neither a number nor a schedule."""
+  if not callable(learning_rate):
+    check_nonnegative(name, learning_rate=learning_rate)
 
 
 def _check(
     name: str, values: dict[str, Any], good: Callable[[Any], Any], rule: str
 ) -> None:
   for key, value in values.items():
+    if callable(value):
+      raise TypeError(
+          f'{name}({key}=...): a number, not a function. A schedule goes'
+          f' through optax.inject_hyperparams(gn.{name})({key}=schedule).')
+    kind = None if value is None or isinstance(value, (str, bytes)) else (
+        jax.numpy.result_type(value) if hasattr(value, 'dtype')
+        else np.asarray(value).dtype)
+    if kind is None or not jax.numpy.issubdtype(kind, jax.numpy.number):
+      raise TypeError(f'{name}({key}={value!r}): a number, {rule}.')
+    if np.shape(value) != ():
+      raise ValueError(
+          f'{name}({key}=...): one number for all, not an array of shape'
+          f' {np.shape(value)}.')
     # A traced value (optax.inject_hyperparams) cannot be looked at.
-    if not isinstance(value, jax.core.Tracer) and not np.all(
-        good(np.asarray(value))):
+    if not isinstance(value, jax.core.Tracer) and not good(np.asarray(value)):
       raise ValueError(f'{name}({key}={value}): must be {rule}.')

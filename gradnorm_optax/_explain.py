@@ -81,7 +81,7 @@ def _row(spec: LeafSpec, total: int) -> Row:
   count = math.prod(spec.block_shape)
   fan_in = '?' if spec.fan_in is None else _join(spec.fan_in)
   return Row(
-      spec.path or _tree.ROOT, spec.shape, str(spec.dtype), str(spec.label),
+      spec.path, spec.shape, str(spec.dtype), str(spec.label),
       f'{count} x {total // count}' if spec.kept else str(total), fan_in,
       _join(spec.stack))
 

@@ -2,14 +2,14 @@
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
 from jax import lax, numpy as jnp
 
-from gradnorm_optax import _tree
 from gradnorm_optax._layout import LeafSpec
+from gradnorm_optax._places import ANY
 
 AxisName = Any  # None, a mesh axis or a tuple of them
 
@@ -35,6 +35,21 @@ def _varying(array: Any) -> frozenset[Any]:
   return frozenset(jax.typeof(array).manual_axis_type.varying)
 
 
+class Crossing(tuple):
+  """The mesh axes over which a sum continues.
+
+  `apart` are mesh axes over which the sum is another number on each device,
+  because the leaf is cut there along axes that the sum leaves standing.
+  """
+
+  apart: frozenset[Any]
+
+  def __new__(cls, over: Iterable[Any] = (), apart: Iterable[Any] = ()):
+    self = super().__new__(cls, over)
+    self.apart = frozenset(apart)
+    return self
+
+
 def sharded_over(
     spec: LeafSpec, leaf: Any, axis_name: AxisName
 ) -> tuple[Any, ...]:
@@ -42,18 +57,37 @@ def sharded_over(
 
   Where JAX tracks variance, a leaf that does not vary over a mesh axis is whole
   on every device and counts once; where it does not (`check_vma=False`,
-  `pmap`), every leaf counts as sharded unless `Blocks(replicated=)` names it.
+  `pmap`), a leaf counts as cut over the axes that its PartitionSpec names, and
+  without one over all, unless `Blocks(replicated=)` names it.
+
+  Raises:
+    ValueError: The leaf varies over a mesh axis that its PartitionSpec leaves
+      out.
   """
   if axis_name is None or spec.replicated:
     return ()
-  return tuple(
-      axis for axis in names(axis_name)
-      if axis not in _varying(lax.axis_index(axis)) or axis in _varying(leaf))
+  named = None
+  if spec.cut is not None and not any(ANY in entry for entry in spec.cut):
+    named = {axis for entry in spec.cut for axis in entry}
+  found = []
+  for axis in names(axis_name):
+    tracked = axis in _varying(lax.axis_index(axis))
+    if tracked and axis in _varying(leaf):
+      if named is not None and axis not in named:
+        raise ValueError(
+            f'leaf {spec.path!r} varies over mesh axis {axis!r}, which its'
+            ' PartitionSpec in gn.Blocks(sharded=...) leaves out. Add it there,'
+            ' average the gradient over that axis first, or leave it out of'
+            ' axis_name.')
+      found.append(axis)
+    elif not tracked and (named is None or axis in named):
+      found.append(axis)
+  return tuple(found)
 
 
 def crossing(
     spec: LeafSpec, leaf: Any, over: Sequence[int], axis_name: AxisName
-) -> tuple[Any, ...]:
+) -> Crossing:
   """Returns the mesh axes over which a sum over array axes continues.
 
   Args:
@@ -67,25 +101,30 @@ def crossing(
   """
   found = sharded_over(spec, leaf, axis_name)
   if not found or len(over) == len(spec.shape):
-    return found
-  cut = _cut(spec)
-  outside = set(cut or ()) - set(over)
-  if cut is None or (outside and spec.cut is not None and set(cut) & set(over)):
+    return Crossing(found)
+  cut = spec.cut or _default_cut(spec)
+  inside = {axis for a in over for axis in (cut[a] if cut else ())}
+  outside = {axis for a, entry in enumerate(cut or ()) if a not in over
+             for axis in entry}
+  if cut is None or (spec.cut is not None and ANY in inside & outside):
     raise ValueError(
-        f'leaf {spec.path or _tree.ROOT!r} is sharded over {found} and its'
-        f' reduction over axes {tuple(over)} does not cover the whole array, so'
-        ' it matters along which axis the leaf is cut. Name that one axis:'
-        f' gn.Blocks(sharded={{{spec.path!r}: axis}}).')
-  return found if set(cut) & set(over) else ()
+        f'leaf {spec.path!r} is sharded over {found} and its reduction over'
+        f' axes {tuple(over)} does not cover the whole array, so it matters'
+        ' along which axes the leaf is cut. Say so:'
+        f' gn.Blocks(sharded={{{spec.path!r}: PartitionSpec(...)}}).')
+  if ANY in inside | outside:
+    return Crossing(found) if ANY in inside else Crossing((), found)
+  return Crossing([axis for axis in found if axis in inside],
+                  [axis for axis in found if axis not in inside])
 
 
-def _cut(spec: LeafSpec) -> tuple[int, ...] | None:
-  if spec.cut is not None:
-    return spec.cut
+def _default_cut(spec: LeafSpec) -> tuple[tuple[Any, ...], ...] | None:
+  """Returns the cut of a leaf of which nothing is said: along its fan-in."""
   own = tuple(a for a in range(len(spec.shape)) if a not in spec.stack)
   default = spec.fan_in is None or spec.fan_in == own[:-1]
   if len(own) >= 2 and default and not spec.explicit:
-    return own[:-1]
+    return tuple((ANY,) if a in own[:-1] else ()
+                 for a in range(len(spec.shape)))
   return None
 
 
@@ -95,38 +134,55 @@ def size(axes: Sequence[Any]) -> int:
 
 
 def psum(
-    parts: list[jax.Array], axes: list[tuple[Any, ...]], axis_name: AxisName
+    parts: list[jax.Array], axes: Sequence[tuple[Any, ...]],
+    axis_name: AxisName,
 ) -> list[jax.Array]:
   """Adds parts over their mesh axes, all of them in one collective.
 
   Args:
     parts: Local sums of one dtype, of any shapes.
-    axes: For each part the mesh axes that it continues over; () for a part
-      that is whole already.
+    axes: For each part the mesh axes that it continues over, from `crossing`;
+      () for a part that is whole already.
     axis_name: The mesh axes given to the transformation. A part that continues
       over some of them only is divided by the size of the others, so that one
-      collective over all serves every part.
+      collective over all serves every part. Parts that differ over the others
+      (one array cut along its fan-in and along its outputs) cannot join it:
+      there is one collective for each set of axes over which parts differ.
   """
-  moving = [i for i, own in enumerate(axes) if own]
-  if not moving:
-    return parts
-  every = _union(axis_name, axes)
+  groups: dict[frozenset[Any], list[int]] = {}
+  for i, own in enumerate(axes):
+    if own:
+      groups.setdefault(getattr(own, 'apart', frozenset()), []).append(i)
+  result = list(parts)
+  for apart, moving in groups.items():
+    every = tuple(axis for axis in _union(axis_name, [axes[i] for i in moving])
+                  if axis not in apart)
+    for i, part in zip(moving, _psum(
+        [parts[i] for i in moving], [axes[i] for i in moving], every),
+                       strict=True):
+      result[i] = part
+  return result
+
+
+def _psum(
+    parts: list[jax.Array], axes: list[tuple[Any, ...]], every: tuple[Any, ...]
+) -> list[jax.Array]:
   flat = []
-  for i in moving:
-    others = size([axis for axis in every if axis not in axes[i]])
-    part = parts[i].reshape(-1)
+  for part, own in zip(parts, axes, strict=True):
+    others = size([axis for axis in every if axis not in own])
+    part = part.reshape(-1)
     flat.append(part if others == 1 else part / jnp.asarray(others, part.dtype))
   total = lax.psum(lax.concatenate(flat, 0), every)
-  result, start = list(parts), 0
-  for i in moving:
-    stop = start + parts[i].size
-    result[i] = lax.slice(total, (start,), (stop,)).reshape(parts[i].shape)
+  result, start = [], 0
+  for part in parts:
+    stop = start + part.size
+    result.append(lax.slice(total, (start,), (stop,)).reshape(part.shape))
     start = stop
   return result
 
 
 def _union(
-    axis_name: AxisName, axes: Sequence[tuple[Any, ...]]
+    axis_name: AxisName, axes: Iterable[tuple[Any, ...]]
 ) -> tuple[Any, ...]:
   """Returns the mesh axes over which anything continues, in their order."""
   return tuple(
@@ -159,7 +215,7 @@ def agree(
          for s, x in zip(specs, leaves, strict=True)]
   moving = [crossing(s, x, o, axis_name)
             for s, x, o in zip(specs, leaves, over, strict=True)]
-  local = any(c and not m for c, m in zip(cut, moving, strict=True))
+  local = any(set(c) - set(m) for c, m in zip(cut, moving, strict=True))
   if local and any(moving):
     every = _union(axis_name, cut)
     flag = lax.pmax(flag.astype(jnp.int32), every) > 0

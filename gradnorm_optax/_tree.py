@@ -5,9 +5,11 @@ parameter) or `optax.MaskedNode` (what `optax.masked` and `optax.partition` put
 where they hide a leaf). Holes keep their place and their path.
 """
 
+import collections
 import difflib
+import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -23,26 +25,50 @@ def is_hole(node: Any) -> bool:
   return node is None or isinstance(node, optax.MaskedNode)
 
 
+def is_placeholder(tree: Any) -> bool:
+  """Tells whether this is what `optax.tree.map_params` calls `init` with.
+
+  An object without leaves stands there for the whole tree, so that what `init`
+  makes of it shows which parts of a state are like the parameters.
+  """
+  return not flatten(tree)[0] and not isinstance(tree, (Mapping, Sequence))
+
+
 def flatten(tree: Any) -> tuple[list[Any], Any]:
   """Returns the leaves of a tree, holes included, and its structure."""
   return jax.tree.flatten(tree, is_leaf=is_hole)
 
 
-def paths(tree: Any) -> list[str]:
+def paths(
+    tree: Any, is_leaf: Callable[[Any], bool] = is_hole
+) -> list[str]:
   """Returns the path of each leaf, holes included, written `a/b/kernel`.
 
-  The attribute under which an NNX variable keeps its array is dropped, so that
-  a parameter has one name whether or not it is still wrapped.
+  A parameter has one name, bare or boxed: the segment is dropped under which a
+  box keeps its only array (`value` of Flax's `Partitioned` and of an NNX
+  variable, `array` of a named array, the place in a node without names). Keys
+  that are tuples are several segments, as `flatten_dict` makes them. The leaf
+  of a tree without any keys is called `ROOT`.
   """
+  every = _keys(tree, is_leaf)
+  alone = collections.Counter(keys[:-1] for keys in every)
+  names = [keys[:-1] if keys and opens(keys[-1]) and alone[keys[:-1]] == 1
+           else keys for keys in every]
+  return ['/'.join(itertools.chain.from_iterable(map(_segments, keys))) or ROOT
+          for keys in names]
+
+
+def _keys(tree: Any, is_leaf: Callable[[Any], bool]) -> list[Any]:
+  """Returns the keys of each leaf, without those that open an NNX variable."""
   found = []
-  stop = lambda node: is_hole(node) or _is_nnx_variable(node)  # noqa: E731
+  stop = lambda node: is_leaf(node) or _is_nnx_variable(node)  # noqa: E731
   for keys, node in jax.tree_util.tree_flatten_with_path(tree, stop)[0]:
     if _is_nnx_variable(node):
-      inside = jax.tree_util.tree_flatten_with_path(node, is_hole)[0]
+      inside = jax.tree_util.tree_flatten_with_path(node, is_leaf)[0]
       found += [keys + inner[1:] for inner, _ in inside]
     else:
       found.append(keys)
-  return ['/'.join(map(_name, keys)) for keys in found]
+  return found
 
 
 def _is_nnx_variable(node: Any) -> bool:
@@ -51,11 +77,23 @@ def _is_nnx_variable(node: Any) -> bool:
   return nnx is not None and isinstance(node, nnx.Variable)
 
 
-def _name(key: Any) -> str:
+# What a node with one child may call it and still be a box around an array.
+# (A module with one field, of such a name, is taken for a box as well.)
+_BOXED = ('value', 'array', 'raw_value')
+
+
+def opens(key: Any) -> bool:
+  """Tells whether a key may be the one inside a box."""
+  return (isinstance(key, jax.tree_util.GetAttrKey) and key.name in _BOXED
+          or isinstance(key, jax.tree_util.FlattenedIndexKey) and key.key == 0)
+
+
+def _segments(key: Any) -> tuple[str, ...]:
   for attribute in ('key', 'name', 'idx'):
     if hasattr(key, attribute):
-      return str(getattr(key, attribute))
-  return str(key)
+      name = getattr(key, attribute)
+      return tuple(map(str, name)) if isinstance(name, tuple) else (str(name),)
+  return (str(key),)
 
 
 def shape_dtype(leaf: Any, path: str) -> tuple[tuple[int, ...], np.dtype]:
@@ -65,7 +103,7 @@ def shape_dtype(leaf: Any, path: str) -> tuple[tuple[int, ...], np.dtype]:
     return tuple(np.shape(leaf)), dtype
   except (TypeError, ValueError):
     raise TypeError(
-        f'leaf {path or ROOT!r} is a {type(leaf).__name__}, not an array.'
+        f'leaf {path!r} is a {type(leaf).__name__}, not an array.'
         ' Filter it out of the tree (equinox.filter, nnx.state(model,'
         ' nnx.Param)) or put None in its place.') from None
 
@@ -101,12 +139,12 @@ def require_same(name: str, updates: Any, params: Any, other: str) -> None:
   for path, leaf in wanted.items():
     if path not in have or is_hole(have[path]):
       raise ValueError(
-          f'{name}: the tree changed: the updates have a leaf {path or ROOT!r}'
+          f'{name}: the tree changed: the updates have a leaf {path!r}'
           f' and the {other} have none.{nearest(path, list(have))} Pass both'
           ' from the same model, and call `init` again after changing it.')
     if np.shape(leaf) != np.shape(have[path]):
       raise ValueError(
-          f'{name}: leaf {path or ROOT!r} has shape {np.shape(leaf)} in the'
+          f'{name}: leaf {path!r} has shape {np.shape(leaf)} in the'
           f' updates and {np.shape(have[path])} in the {other}. Pass both from'
           ' the same model, and call `init` again after changing it.')
   seen = set(paths(updates))
@@ -115,6 +153,6 @@ def require_same(name: str, updates: Any, params: Any, other: str) -> None:
     covered = path in seen or any(path.startswith(h + '/') for h in hidden)
     if not covered and not is_hole(leaf):
       raise ValueError(
-          f'{name}: the tree changed: the {other} have a leaf {path or ROOT!r}'
+          f'{name}: the tree changed: the {other} have a leaf {path!r}'
           ' and the updates have none. Pass both from the same model, and call'
           ' `init` again after changing it.')

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import jax
+import numpy as np
 import optax
 from jax.typing import ArrayLike
 
@@ -123,6 +125,7 @@ def scale_by_block_param_norm(
 def bng(
     inner: optax.GradientTransformation, blocks: Any = 'layer', *,
     ratio: ArrayLike | None = None, eps: ArrayLike = 0.0, axis_name: Any = None,
+    min_norm: ArrayLike = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
   """Puts block normalization in front of an optax optimizer.
 
@@ -135,12 +138,14 @@ def bng(
     ratio: None, or the factor of the parameters' block norms.
     eps: As in `normalize_by_block_norm`.
     axis_name: As in `normalize_by_block_norm`.
+    min_norm: Floor of the parameters' block norms, used with `ratio`. At 0 a
+      layer that starts at zero (a zero-initialized output layer) never moves.
 
   Returns:
     An optimizer, as `optax.chain` returns it.
 
   Raises:
-    ValueError: As its parts.
+    ValueError: As its parts; `min_norm` without `ratio`.
     TypeError: `inner` is no transformation.
 
   Examples:
@@ -156,8 +161,13 @@ def bng(
     Training Deep Neural Network <https://arxiv.org/abs/1707.04822>`_, 2017
   """
   check_transformation('bng', inner)
+  if ratio is None and not isinstance(min_norm, jax.core.Tracer) and (
+      np.any(np.asarray(min_norm) != 0)):
+    raise ValueError(
+        f'bng(min_norm={min_norm}): a floor of the norms that `ratio` is'
+        ' multiplied by. Give `ratio` too.')
   parts = [normalize_by_block_norm(blocks, eps=eps, axis_name=axis_name)]
   if ratio is not None:
     parts.append(scale_by_block_param_norm(
-        blocks, ratio=ratio, axis_name=axis_name))
+        blocks, ratio=ratio, min_norm=min_norm, axis_name=axis_name))
   return optax.chain(*parts, inner)

@@ -6,10 +6,15 @@ import operator
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
+import jax
+
+from gradnorm_optax import _muon, _tree
+from gradnorm_optax._conventions import CONVENTIONS
+
 KINDS = ('leaf', 'layer', 'unit', 'global')
 
 Axes = int | Sequence[int]
-_AXES_FIELDS = ('stacked', 'fan_in', 'units', 'sharded')
+_AXES_FIELDS = ('stacked', 'fan_in', 'units')
 _GLOB_FIELDS = ('skip', 'replicated')
 
 
@@ -18,18 +23,18 @@ class Blocks:
   """Says which entries of a parameter tree are normalized together.
 
   Paths are written `a/b/kernel`. Globs are matched by `fnmatch.fnmatchcase` on
-  the whole path, `*` crosses `/`, the first match wins, and one that matches
-  nothing is an error. Axes are those of the stored array; negative ones count
-  from its end.
+  the whole path, `*` crosses `/`, the first match wins (an exact path before
+  all globs), and one that matches nothing is an error. Axes are those of the
+  stored array; negative ones count from its end.
 
   Default fan-in axes (`Blocks.flax()`): leaves named `bias` and `scale` are
-  vectors whatever their shape; `embedding` (V, d): the last axis; `kernel` of
-  rank 3 under `query`, `key`, `value` (in, heads, head_dim): the first; any
-  other `kernel` (Dense (in, out), Conv HWIO, depthwise, attention out
-  (heads, head_dim, out)): all but the last. Arrays of rank >= 2 under other
-  names have no default: what needs a fan-in then raises until `fan_in` or
-  `units` names them. `ConvTranspose(transpose_kernel=True)` stores
-  (..., out, in) under the name `kernel` and needs `units={glob: -2}`.
+  vectors; `embedding` (V, d): the last axis; a `kernel` of rank 3 under
+  `query`, `key`, `value` (in, heads, head_dim): the first; under `out` (heads,
+  head_dim, out): all but the last. Of another `kernel` the bias beside it tells
+  how many of its last axes are outputs; without a bias it is (in, out), or a
+  convolution by its name or its taps. What neither says is refused by all that
+  needs a fan-in, until `fan_in` or `units` names it, as is a vector of rank 2
+  that no kernel beside it explains: it looks stacked (block norms warn).
 
   Attributes:
     by: "leaf" (each array), "layer" (all arrays under one parent path, so
@@ -38,15 +43,19 @@ class Blocks:
       `(path, leaf) -> hashable label`, called with a `jax.ShapeDtypeStruct`.
     stacked: {glob: axis or axes} of leaves that carry a layer axis made by
       `nn.scan`, `nnx.vmap` or `nnx.scan`. Every index along it is a block of
-      its own, and it is never part of fan-in or rank.
+      its own, and it is never part of fan-in or rank. () for none.
     fan_in: {glob: axes} over which the entries of one output unit lie.
     skip: Globs of leaves that pass through untouched.
     replicated: Globs of leaves counted once inside a manual mesh axis.
-    units: {glob: axis or axes} of the outputs; all others are fan-in.
-    sharded: {glob: axis or axes} along which the leaf is cut inside
-      `shard_map`, where a reduction does not cover the whole array.
-    convention: The names that have default fan-in axes; set by the presets
-      `Blocks.flax`, `Blocks.haiku`, `Blocks.equinox`.
+    units: {glob: axis or axes} of the outputs; all others are fan-in. With all
+      axes named every entry is a unit. Where `fan_in` names a leaf too, axes
+      that neither names are layer axes.
+    sharded: How leaves are cut inside `shard_map`, where a reduction does not
+      cover the whole array: {glob: PartitionSpec}, or the tree of specs that
+      `shard_map` takes as `in_specs`; {glob: axis} says that the leaf is cut
+      along that axis alone, over all of `axis_name`.
+    convention: Whose names and layouts these are; set by the presets.
+    scan_axis: Where the preset's layer axes lie; set by the presets.
 
   Raises:
     ValueError: `by` or `convention` is unknown, or a field is no glob mapping.
@@ -67,8 +76,9 @@ class Blocks:
   skip: Sequence[str] = ()
   replicated: Sequence[str] = ()
   units: Mapping[str, Axes] = dataclasses.field(default_factory=dict)
-  sharded: Mapping[str, Axes] = dataclasses.field(default_factory=dict)
+  sharded: Any = dataclasses.field(default_factory=dict)
   convention: str = 'flax'
+  scan_axis: int | None = None
 
   def __post_init__(self):
     if isinstance(self.by, str):
@@ -91,6 +101,7 @@ class Blocks:
       object.__setattr__(self, name, _freeze_axes(name, getattr(self, name)))
     for name in _GLOB_FIELDS:
       object.__setattr__(self, name, _freeze_globs(name, getattr(self, name)))
+    object.__setattr__(self, 'sharded', _freeze_sharded(self.sharded))
 
   @classmethod
   def flax(cls, by='layer', **options) -> 'Blocks':
@@ -109,6 +120,60 @@ class Blocks:
   def equinox(cls, by='layer', **options) -> 'Blocks':
     """Returns blocks for Equinox's and torch's: `weight` (out, in, ...)."""
     return cls(by, convention='equinox', **options)
+
+  @classmethod
+  def maxtext(cls, by='layer', *, scan_axis=1, **options) -> 'Blocks':
+    """Returns blocks for MaxText's decoders, scanned or not.
+
+    Args:
+      by: As in `Blocks`.
+      scan_axis: Its `param_scan_axis`.
+      **options: As in `Blocks`; what they name counts first.
+    """
+    return cls(by, convention='maxtext', scan_axis=scan_axis, **options)
+
+  @classmethod
+  def t5x(cls, by='layer', *, scan_axis=1, **options) -> 'Blocks':
+    """Returns blocks for T5X's models, scanned (at `scan_axis`) or not."""
+    return cls(by, convention='t5x', scan_axis=scan_axis, **options)
+
+  @classmethod
+  def big_vision(cls, by='layer', **options) -> 'Blocks':
+    """Returns blocks for Big Vision's ViT, scanned or not."""
+    return cls(by, convention='big_vision', scan_axis=0, **options)
+
+  @classmethod
+  def gemma(cls, by='layer', **options) -> 'Blocks':
+    """Returns blocks for the Gemma library's einsums."""
+    return cls(by, convention='gemma', **options)
+
+  @classmethod
+  def keras(cls, by='layer', **options) -> 'Blocks':
+    """Returns blocks for Keras' layers on JAX, in trees with their names."""
+    return cls(by, convention='keras', **options)
+
+  @classmethod
+  def levanter(cls, by='layer', **options) -> 'Blocks':
+    """Returns blocks for Levanter's models: `weight/array`, `stacked`."""
+    return cls(by, convention='levanter', scan_axis=0, **options)
+
+  @classmethod
+  def from_muon(cls, dimension_numbers, by='leaf', **options) -> 'Blocks':
+    """Returns blocks with the axes of a table for `optax.contrib.muon`.
+
+    Args:
+      dimension_numbers: A tree like the parameters of
+        `optax.contrib.MuonDimensionNumbers`, None for leaves that muon leaves
+        to Adam; or one for all leaves. Axes that it does not name are layer
+        axes, as muon takes them for batch axes.
+      by: As in `Blocks`.
+      **options: As in `Blocks`, without `fan_in` and `units`.
+
+    Raises:
+      TypeError: The tree holds something else.
+    """
+    fan_in, units = _muon.axes(dimension_numbers)
+    return cls(by, fan_in=fan_in, units=units, **options)
 
 
 class FrozenMapping(dict):
@@ -131,6 +196,26 @@ def _freeze_axes(name: str, given: Any) -> FrozenMapping:
     raise ValueError(
         f'Blocks({name}={given!r}): expected {{glob: axis or axes}}, such as'
         f" {{'layers/*': 0}}.") from error
+
+
+def _freeze_sharded(given: Any) -> FrozenMapping:
+  if isinstance(given, FrozenMapping):
+    return given
+  spec = lambda x: isinstance(x, jax.sharding.PartitionSpec)  # noqa: E731
+  axes = lambda x: isinstance(x, int) or (  # noqa: E731
+      isinstance(x, Sequence) and all(isinstance(n, int) for n in x))
+  if spec(given):
+    return FrozenMapping({'*': given})
+  found = {}
+  leaf = lambda x: x is None or spec(x) or axes(x)  # noqa: E731
+  leaves = jax.tree.leaves(given, is_leaf=leaf)
+  for path, entry in zip(_tree.paths(given, leaf), leaves, strict=True):
+    if entry is None:
+      entry = jax.sharding.PartitionSpec()
+    if not spec(entry):
+      entry = _freeze_axes('sharded', {path: entry})[path]
+    found[path] = entry
+  return FrozenMapping(found)
 
 
 def _freeze_globs(name: str, given: Any) -> tuple[str, ...]:
@@ -159,53 +244,3 @@ def as_blocks(blocks: Any, name: str) -> Blocks:
       f'{name}(blocks=...) takes a gn.Blocks, one of {KINDS} or a function, not'
       f' {type(blocks).__name__}. Under optax.inject_hyperparams name `blocks`'
       ' in static_args.')
-
-
-# Names a library gives its parameters -> where their fan-in lies. 'vector': the
-# array counts as rank 1; 'last': the last axis; 'all but last', 'all but
-# first': the others are outputs; 'kernel': 'all but last' but for attention's.
-CONVENTIONS: dict[str, dict[str, str]] = {
-    'flax': {
-        'kernel': 'kernel', 'embedding': 'last', 'bias': 'vector',
-        'scale': 'vector',
-        # lengths that `gradnorm_optax.linen` and `nnx` keep beside a weight
-        'kernel_g': 'vector', 'kernel_log_g': 'vector',
-        'embedding_g': 'vector', 'embedding_log_g': 'vector'},
-    'haiku': {
-        'w': 'all but last', 'w_i': 'all but last', 'w_h': 'all but last',
-        'embeddings': 'last', 'b': 'vector', 'scale': 'vector',
-        'offset': 'vector'},
-    'equinox': {
-        'weight': 'all but first', 'weight_ih': 'all but first',
-        'weight_hh': 'all but first', 'bias': 'vector', 'bias_n': 'vector'},
-}
-_PROJECTIONS = ('query', 'key', 'value')
-
-
-def default_fan_in(
-    convention: str, path: str, axes: tuple[int, ...]
-) -> tuple[int, ...] | None:
-  """Returns the fan-in axes that a leaf's name implies.
-
-  Args:
-    convention: A key of `CONVENTIONS`.
-    path: The leaf's path.
-    axes: The leaf's axes, layer axes left out.
-
-  Returns:
-    Some of `axes`; () for a vector; None for an unknown name of rank >= 2.
-  """
-  *_, parent, name = ('', '', *path.split('/'))
-  rule = CONVENTIONS[convention].get(name)
-  if rule == 'vector' or len(axes) < 2:
-    return ()
-  if rule == 'kernel':
-    headed = parent in _PROJECTIONS and len(axes) == 3
-    return axes[:1] if headed else axes[:-1]
-  if rule == 'last':
-    return axes[-1:]
-  if rule == 'all but last':
-    return axes[:-1]
-  if rule == 'all but first':
-    return axes[1:]
-  return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,7 +13,8 @@ import numpy as np
 import optax
 
 from gradnorm_optax import _tree
-from gradnorm_optax.paths import norms
+from gradnorm_optax._apply import as_wide_as, check_rate
+from gradnorm_optax.paths import meshes, norms
 
 _NAME = 'normalize_by_path_scale'
 
@@ -56,6 +58,12 @@ def normalize_by_path_scale(
   under `optax.masked` and `optax.partition`, which hide a part of `params` that
   paths still run through. Under `optax.inject_hyperparams` every argument here
   belongs in `static_args`.
+
+  Inside `shard_map`, a parameter that varies over a mesh axis is one device's
+  part, and refused: call `update` outside, under `jit`, on the whole arrays.
+  With `check_vma=False`, and inside `pmap`, JAX cannot tell: a warning, unless
+  `full_params=params` says that they are whole. Under `jit` any layout on any
+  mesh will do.
 
   Args:
     apply_fn: The network, pure, called as `apply_fn(params, x)`. It returns
@@ -105,8 +113,7 @@ def normalize_by_path_scale(
     norms.check_params(params)
     gamma: Any = ()
     if refresh_every > 1:
-      dtype = norms.lifted_dtype(params)
-      gamma = jax.tree.map(lambda a: jnp.zeros(np.shape(a), dtype), params)
+      gamma = optax.tree.zeros_like(params, norms.lifted_dtype(params))
     return NormalizeByPathScaleState(jnp.zeros([], jnp.int32), gamma)
 
   def update_fn(
@@ -125,6 +132,10 @@ def normalize_by_path_scale(
     whole = params if full_params is None else full_params
     norms.check_params(whole)
     _check_whole(whole)
+    meshes.require_whole(whole, f'{_NAME}: parameter')
+    meshes.require_whole(apply_args, f'{_NAME}: apply_args')
+    if full_params is None:
+      _warn_untracked()
     norms.warn_of_batch(apply_fn, whole, shapes, apply_args)
 
     def compute() -> list[jax.Array]:
@@ -187,7 +198,7 @@ def path_sgd(
     ValueError: p is less than 1.
 
   Examples:
-    >>> import jax, jax.numpy as jnp, optax
+    >>> import jax, jax.numpy as jnp, numpy as np, optax
     >>> import gradnorm_optax as gn
     >>> w = [jnp.array([[1., -2.], [3., .5]]), jnp.array([2., -1.])]
     >>> net = lambda w, x: jax.nn.relu(x @ w[0]) @ w[1]
@@ -195,20 +206,28 @@ def path_sgd(
     >>> loss = lambda w: (net(w, jnp.array([-1., 2.])) - 1) ** 2 / 2
     >>> updates, _ = tx.update(jax.grad(loss)(w), tx.init(w), w)
     >>> for leaf in optax.apply_updates(w, updates):
-    ...   print(leaf)
+    ...   print(np.asarray(leaf).round(3))
     [[ 1.03 -2.06]
      [ 2.94  0.62]]
-    [ 1.97      -1.0423529]
+    [ 1.97  -1.042]
 
   References:
     [1] Neyshabur, Salakhutdinov, Srebro, `Path-SGD: Path-Normalized
     Optimization in Deep Neural Networks <https://arxiv.org/abs/1506.02617>`_,
     2015
   """
+  check_rate('path_sgd', learning_rate)
   parts = [normalize_by_path_scale(apply_fn, x, p=p)]
   if momentum is not None:
     parts.append(optax.trace(decay=momentum, nesterov=nesterov))
-  return optax.chain(*parts, optax.scale_by_learning_rate(learning_rate))
+  chain = optax.chain(*parts, optax.scale_by_learning_rate(learning_rate))
+
+  def update(updates, state, params=None, **extra_args):
+    with jax.numpy_dtype_promotion('standard'):  # optax relies on it
+      result, state = chain.update(updates, state, params, **extra_args)
+    return as_wide_as(result, params), state
+
+  return optax.GradientTransformationExtraArgs(chain.init, update)
 
 
 def _check_arguments(apply_fn: Any, x: Any, p: Any, refresh_every: Any) -> int:
@@ -240,6 +259,21 @@ def _check_arguments(apply_fn: Any, x: Any, p: Any, refresh_every: Any) -> int:
   if number < 1:
     raise ValueError(f'{_NAME}: refresh_every must be positive, got {number}')
   return number
+
+
+def _warn_untracked() -> None:
+  """Warns where nobody can tell whether the parameters are whole."""
+  axes = meshes.untracked_axes()
+  if axes:
+    warnings.warn(
+        f'{_NAME}: inside shard_map(check_vma=False) or pmap over {axes} JAX '
+        'does not tell whether each device holds all parameters. The path '
+        'scale is right if it does: say so by update(updates, state, params, '
+        'full_params=params). If parameters are sharded over these axes, call '
+        'update outside, under jit, on the whole arrays.',
+        UserWarning,
+        stacklevel=3,
+    )
 
 
 def _check_whole(params: Any) -> None:

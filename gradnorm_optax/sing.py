@@ -10,7 +10,13 @@ from jax import numpy as jnp
 from jax.typing import ArrayLike
 
 from gradnorm_optax import _norms, _tree
-from gradnorm_optax._apply import check_nonnegative, stateless
+from gradnorm_optax._apply import (
+    check_decays,
+    check_nonnegative,
+    check_positive,
+    check_rate,
+    stateless,
+)
 from gradnorm_optax._layout import Layout, resolve
 from gradnorm_optax.blocks import as_blocks
 from gradnorm_optax.softplus_adam import scale_by_softplus_adam
@@ -126,7 +132,8 @@ def sing(
     b2: ArrayLike = 0.999, eps: ArrayLike = 1e-8,
     weight_decay: ArrayLike = 0.0, softplus_beta: ArrayLike | None = None,
     mask: Any | Callable[[optax.Params], Any] | None = None,
-    blocks: Any = 'leaf', axis_name: Any = None,
+    blocks: Any = 'leaf', axis_name: Any = None, eps_root: ArrayLike = 0.0,
+    mu_dtype: Any = None, nesterov: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
   r"""Trains with standardized gradients in front of AdamW.
 
@@ -145,20 +152,28 @@ def sing(
   and bias (`optax.partition` with `optax.set_to_zero`).
 
   Args:
-    learning_rate: A number or a schedule.
+    learning_rate: A number or a schedule, as in optax.
     b1: Decay of the first moment.
     b2: Decay of the second moment.
     eps: Adam's, added to d where `softplus_beta` is None.
-    weight_decay: Factor of the parameters, multiplied by the learning rate.
+    weight_decay: Factor of the parameters, multiplied by the learning rate; a
+      number or a schedule, as in optax.
     softplus_beta: Sharpness of the softplus denominator (50 in the authors'
       code), or None for Adam's own.
     mask: Which leaves decay, as in `optax.adamw`. By default arrays of rank
       >= 2, layer axes not counted, so neither biases nor norms' scales.
-    blocks: A `gn.Blocks` or one of its kinds; the paper's is "leaf".
+    blocks: A `gn.Blocks` or one of its kinds; the paper's is "leaf". Leaves
+      that it skips are not standardized; of them floating-point ones are still
+      trained by AdamW, others (an integer table) are not touched: their update
+      is 0 and they have no moments.
     axis_name: As in `standardize`.
+    eps_root: Adam's, added to the second moment inside the root.
+    mu_dtype: Of the first moment between steps; None: that of the second.
+    nesterov: Whether to use Nesterov's momentum, as in optax.
 
   Returns:
-    An optimizer that needs `params`.
+    An optimizer that needs `params`. Updates have the parameters' dtype, or the
+    gradients' where that is wider.
 
   Raises:
     ValueError: A hyper-parameter is out of range; see also `standardize`.
@@ -177,25 +192,65 @@ def sing(
     [1] Courtois et al., `SING: A Plug-and-Play DNN Learning Technique
     <https://arxiv.org/abs/2305.15997>`_, 2023
   """
-  check_nonnegative('sing', weight_decay=weight_decay)
-  if not callable(learning_rate):
-    check_nonnegative('sing', learning_rate=learning_rate)
-  chain = optax.chain(
-      standardize(blocks, axis_name=axis_name),
-      scale_by_softplus_adam(b1, b2, eps, softplus_beta),
+  check_decays('sing', b1=b1, b2=b2)
+  check_nonnegative('sing', eps=eps, eps_root=eps_root)
+  if softplus_beta is not None:
+    check_positive('sing', softplus_beta=softplus_beta)
+  if not callable(weight_decay):
+    check_nonnegative('sing', weight_decay=weight_decay)
+  check_rate('sing', learning_rate)
+  blocks = as_blocks(blocks, 'sing')
+
+  def widely(layout: Layout, leaves: list[Any], params: Any) -> list[Any]:
+    units = _norms.normalize(layout, leaves, 1e-8, axis_name, True)
+    return [u.astype(jnp.promote_types(u.dtype, p.dtype))
+            for u, p in zip(units, params, strict=True)]
+
+  head = stateless('sing', blocks, widely, needs_params=True, fan_in=True)
+  tail = optax.chain(
+      scale_by_softplus_adam(
+          b1, b2, eps, softplus_beta, eps_root=eps_root, mu_dtype=mu_dtype,
+          nesterov=nesterov),
       optax.add_decayed_weights(
           weight_decay, matrices(blocks) if mask is None else mask),
       optax.scale_by_learning_rate(learning_rate))
 
+  def init(params):
+    first = head.init(params)
+    return first, *tail.init(_without_integers(params))
+
   def update(updates, state, params=None, **extra_args):
     _tree.require_params(params, 'sing')
+    wide, first = head.update(updates, state[0], params)
+    leaves, treedef = _tree.flatten(_without_integers(wide))
+    found = dict(zip(
+        _tree.paths(params), _tree.flatten(params)[0], strict=True))
+    params = [found.get(path) for path in _tree.paths(wide)]
+    facing = [leaf if _tree.is_hole(leaf) else p  # holes face holes
+              for leaf, p in zip(leaves, params, strict=True)]
     with jax.numpy_dtype_promotion('standard'):  # optax relies on it
-      result, state = chain.update(updates, state, params, **extra_args)
-    # A float32 rate or decay would widen 16-bit updates.
-    return jax.tree.map(
-        lambda u, g: u.astype(jnp.result_type(g)), result, updates), state
+      result, rest = tail.update(
+          treedef.unflatten(leaves), state[1:], treedef.unflatten(facing),
+          **extra_args)
 
-  return optax.GradientTransformationExtraArgs(chain.init, update)
+    def finish(u, given, p):
+      if not _tree.is_hole(u):  # a float32 rate or decay widens 16 bits
+        return u.astype(given.dtype)
+      return given if _tree.is_hole(given) else jnp.zeros_like(p)
+
+    return treedef.unflatten(map(
+        finish, _tree.flatten(result)[0], _tree.flatten(wide)[0], params)), (
+            first, *rest)
+
+  return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _without_integers(tree: Any) -> Any:
+  """Hides what `Blocks.skip` let pass though it has no gradient."""
+  return jax.tree.map(
+      lambda leaf: leaf if _tree.is_hole(leaf) or jnp.issubdtype(
+          jnp.result_type(leaf), jnp.inexact) else optax.MaskedNode(),
+      tree, is_leaf=_tree.is_hole)
 
 
 def matrices(blocks: Any) -> Callable[[Any], Any]:

@@ -1,5 +1,8 @@
 """Adam with a softplus denominator, the released default of SING's authors."""
 
+import functools
+from typing import Any
+
 import jax
 import optax
 from jax import numpy as jnp
@@ -18,7 +21,8 @@ __all__ = ['scale_by_softplus_adam']
 
 def scale_by_softplus_adam(
     b1: ArrayLike = 0.9, b2: ArrayLike = 0.999, eps: ArrayLike = 1e-8,
-    beta: ArrayLike | None = 50.0,
+    beta: ArrayLike | None = 50.0, *, eps_root: ArrayLike = 0.0,
+    mu_dtype: Any = None, nesterov: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
   r"""Rescales updates by Adam with a softplus in place of epsilon.
 
@@ -36,13 +40,18 @@ def scale_by_softplus_adam(
     b2: Decay of the second moment.
     eps: Added to d where `beta` is None; else unused.
     beta: Sharpness of the softplus, or None.
+    eps_root: Added to the second moment inside the root, as in optax.
+    mu_dtype: Of the first moment between steps; None: that of the second.
+    nesterov: Whether to use Nesterov's momentum, as in optax.
 
   Returns:
     A transformation with `optax.ScaleByAdamState`; moments are float32 (float64
-    for float64 leaves), results have the dtype of the updates.
+    for float64 leaves) and lie where the parameters lie, results have the dtype
+    of the updates. Its derivative is finite also where an entry is 0.
 
   Raises:
     ValueError: A decay is outside [0, 1), or `beta` is not positive.
+    TypeError: A leaf is complex or not floating-point, or `mu_dtype` is not.
 
   Examples:
     >>> import gradnorm_optax as gn, jax.numpy as jnp
@@ -57,63 +66,79 @@ def scale_by_softplus_adam(
   """
   name = 'scale_by_softplus_adam'
   check_decays(name, b1=b1, b2=b2)
-  check_nonnegative(name, eps=eps)
+  check_nonnegative(name, eps=eps, eps_root=eps_root)
   if beta is not None:
     check_positive(name, beta=beta)
+  if mu_dtype is not None:
+    if not jnp.issubdtype(mu_dtype, jnp.floating):
+      raise TypeError(f'{name}(mu_dtype={mu_dtype!r}): a floating-point dtype.')
+    mu_dtype = jax.dtypes.canonicalize_dtype(mu_dtype)
 
   def init(params):
-    for index in (layout := resolve('leaf', params, name)).active:
+    for index in (layout := resolve('global', params, name)).active:
       spec = layout.spec(index)
       if jnp.issubdtype(spec.dtype, jnp.complexfloating):
         raise TypeError(
             f'{name}: leaf {spec.path!r} is complex. Split it into real and'
             ' imaginary parts (optax.contrib.split_real_and_imaginary).')
 
-    def moment(p):
-      # An empty integer array passes through every transformation.
-      real = jnp.issubdtype(jnp.result_type(p), jnp.floating)
-      return jnp.zeros(jnp.shape(p), _floats.accumulator(
-          [jnp.asarray(p)] if real else []))
+    def moments(dtype=None):
+      return jax.tree.map(lambda p: jnp.zeros_like(  # keeps its sharding
+          p, dtype or _accumulator(p)), params)
 
     return optax.ScaleByAdamState(
-        jnp.zeros([], jnp.int32), jax.tree.map(moment, params),
-        jax.tree.map(moment, params))
+        jnp.zeros([], jnp.int32), moments(mu_dtype), moments())
 
   def update(updates, state, params=None, **extra_args):
     del params, extra_args
-    resolve('leaf', updates, name)
+    resolve('global', updates, name)
     _tree.require_same(name, updates, state.mu, 'state')
-    leaves, treedef = _tree.flatten(updates)
     count = optax.safe_increment(state.count)
-    moments = zip(leaves, treedef.flatten_up_to(state.mu),
-                  treedef.flatten_up_to(state.nu), strict=True)
-    columns = zip(*(
-        (leaf, mu, nu) if _tree.is_hole(leaf)
-        else _softplus_adam(leaf, mu, nu, count, b1, b2, eps, beta)
-        for leaf, mu, nu in moments), strict=True)
-    result, mu, nu = map(treedef.unflatten, columns) if leaves else (
-        updates, state.mu, state.nu)
-    return result, optax.ScaleByAdamState(count, mu, nu)
+    step = functools.partial(
+        _softplus_adam, count=count, b1=b1, b2=b2, eps=eps, beta=beta,
+        eps_root=eps_root, nesterov=nesterov)
+    leaves, treedef = _tree.flatten(updates)
+    mu, mu_def = _tree.flatten(state.mu)
+    nu, nu_def = _tree.flatten(state.nu)
+    place = {path: i for i, path in enumerate(_tree.paths(state.mu))}
+    for n, path in enumerate(_tree.paths(updates)):
+      if not _tree.is_hole(leaves[n]):
+        i = place[path]
+        leaves[n], mu[i], nu[i] = step(leaves[n], mu[i], nu[i])
+    return treedef.unflatten(leaves), optax.ScaleByAdamState(
+        count, mu_def.unflatten(mu), nu_def.unflatten(nu))
 
   return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _softplus_adam(g, mu, nu, count, b1, b2, eps, beta):
+def _accumulator(leaf: Any) -> Any:
+  dtype = jnp.result_type(leaf)
+  # An empty integer array passes through every transformation.
+  real = jnp.issubdtype(dtype, jnp.floating)
+  return _floats.accumulator([jax.ShapeDtypeStruct((), dtype)] if real else [])
+
+
+def _softplus_adam(
+    g, mu, nu, *, count, b1, b2, eps, beta, eps_root, nesterov):
   """Returns one leaf's update and its moments."""
-  number = lambda value: jnp.asarray(value).astype(mu.dtype)  # noqa: E731
+  dtype, mu_dtype = nu.dtype, mu.dtype
+  number = lambda value: jnp.asarray(value).astype(dtype)  # noqa: E731
 
-  def correction(decay):  # 1 - decay^count, without cancellation
-    return -jnp.expm1(
-        count.astype(mu.dtype) * jnp.log1p(-number(1 - decay)))
+  def correction(decay, steps):  # 1 - decay^steps, without cancellation
+    return -jnp.expm1(steps.astype(dtype) * jnp.log1p(-number(1 - decay)))
 
-  wide = jnp.asarray(g).astype(mu.dtype)
-  mu = number(b1) * mu + number(1 - b1) * wide
+  wide = jnp.asarray(g).astype(dtype)
+  mu = number(b1) * mu.astype(dtype) + number(1 - b1) * wide
   nu = number(b2) * nu + number(1 - b2) * wide**2
-  d = jnp.sqrt(nu) / jnp.sqrt(correction(b2))
-  still = (mu == 0) & (nu == 0)  # also where eps was rounded to 0
+  step = mu / correction(b1, count)
+  if nesterov:
+    step = (number(b1) / correction(b1, optax.safe_increment(count)) * mu
+            + number(1 - b1) / correction(b1, count) * wide)
+  d = _floats.root(nu / correction(b2, count) + number(eps_root))
   if beta is None:
     d = d + number(eps)
+    d = jnp.where(d == 0, 1, d)  # at rest, with an eps that was rounded to 0
   else:
-    d = jax.nn.softplus(number(beta) * d) / number(beta)
-  step = mu / correction(b1) / jnp.where(still, 1, d)
-  return step.astype(jnp.asarray(g).dtype), mu, nu
+    x = number(beta) * d  # at least 0: the plain log is exact enough
+    d = (x + jnp.log(1 + jnp.exp(-x))) / number(beta)
+  return (step / d).astype(jnp.asarray(g).dtype), mu.astype(mu_dtype), nu

@@ -1,5 +1,7 @@
 """Block norms recorded inside a chain, and read from its state."""
 
+import sys
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -62,9 +64,13 @@ def record_block_norms(
   blocks = as_blocks(blocks, 'record_block_norms')
 
   def init(params):
+    if _tree.is_placeholder(params):
+      # No norm is like a parameter; one number stands for all of them.
+      return RecordBlockNormsState(jnp.zeros([], jnp.float32))  # type: ignore
     layout = resolve(blocks, params, 'record_block_norms')
-    leaves = leaves_at(layout, params)
-    dtype = _floats.accumulator(leaves)
+    dtype = _floats.accumulator([
+        jax.ShapeDtypeStruct((), jax.dtypes.canonicalize_dtype(spec.dtype))
+        for spec in map(layout.spec, layout.active)])
     return RecordBlockNormsState({name: {
         label: jnp.zeros(layout.spec(members[0]).block_shape, dtype)
         for label, members in zip(
@@ -74,6 +80,11 @@ def record_block_norms(
     del params, extra_args
     layout = resolve(blocks, updates, 'record_block_norms')
     labels = _labels(layout)
+    if name not in state.norms:
+      raise ValueError(
+          f'record_block_norms({name!r}): the state is of a recorder called'
+          f' {next(iter(state.norms))!r}. Keep that name, or call `init`'
+          ' again.')
     if set(labels) != set(state.norms[name]):
       raise ValueError(
           f'record_block_norms({name!r}): the tree changed: the updates have'
@@ -108,7 +119,8 @@ def block_norms(opt_state: Any, name: str | None = None) -> dict[str, Any]:
 
   Args:
     opt_state: The state of a chain, wherever in it the recorders are; also a
-      whole training state or an `nnx.Optimizer`'s `opt_state`.
+      whole training state, an `nnx.Optimizer`'s `opt_state`, or what
+      `nnx.split` makes of it.
     name: A recorder's name; None for all of them.
 
   Returns:
@@ -119,13 +131,9 @@ def block_norms(opt_state: Any, name: str | None = None) -> dict[str, Any]:
     KeyError: No recorder has that name.
     ValueError: Two recorders of one name hold norms of the same block.
   """
-  is_record = lambda node: isinstance(  # noqa: E731
-      node, RecordBlockNormsState)
   found: dict[str, dict[str, Any]] = {}
-  for node in jax.tree.leaves(opt_state, is_leaf=is_record):
-    if not is_record(node):
-      continue
-    for key, norms in node.norms.items():
+  for norms_by_name in _records(opt_state):
+    for key, norms in norms_by_name.items():
       have = found.setdefault(key, {})
       twice = have.keys() & norms.keys()
       if twice:
@@ -140,6 +148,33 @@ def block_norms(opt_state: Any, name: str | None = None) -> dict[str, Any]:
         f'block_norms: no recorder called {name!r} in this state.'
         f'{_tree.nearest(name, list(found))} Recorders: {sorted(found)}.')
   return found[name]
+
+
+def _records(opt_state: Any) -> Iterator[dict[str, dict[str, Any]]]:
+  """Yields {name: {label: norm}} of each recorder in a state."""
+  stop = lambda node: (  # noqa: E731
+      isinstance(node, RecordBlockNormsState) or _is_split(node))
+  for node in jax.tree.leaves(opt_state, is_leaf=stop):
+    if isinstance(node, RecordBlockNormsState):
+      yield node.norms
+    elif _is_split(node):
+      yield node['norms']
+
+
+def _is_split(node: Any) -> bool:
+  """Tells whether this is a recorder's state after `nnx.split`.
+
+  NNX keeps the name of the field and forgets the class; the moments of a module
+  called `norms` look alike but for the variables that hold them.
+  """
+  nnx = sys.modules.get('flax.nnx')
+  if nnx is None or not isinstance(node, (dict, nnx.State)) or (
+      list(node) != ['norms']):
+    return False
+  leaves = jax.tree.leaves(
+      node['norms'], is_leaf=lambda x: isinstance(x, nnx.Variable))
+  return bool(leaves) and all(
+      isinstance(leaf, nnx.optimizer.OptArray) for leaf in leaves)
 
 
 def _array(norm: Any) -> Any:

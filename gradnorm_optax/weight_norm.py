@@ -7,11 +7,13 @@ import jax
 import optax
 from jax import numpy as jnp
 
-from gradnorm_optax import _shards, _tree, _weight_norm_math as math
+from gradnorm_optax import (
+    _shards, _tree, _weight_norm_math as math, _weight_norm_state as kept,
+    _weight_norm_step as step,
+)
 from gradnorm_optax._apply import check_transformation
 from gradnorm_optax._floats import root
 from gradnorm_optax._layout import LeafSpec
-from gradnorm_optax._weight_norm_step import Step, unit_sums, wide
 
 __all__ = ['WeightNormalizedState', 'weight_normalized']
 
@@ -19,16 +21,14 @@ _NAME = 'weight_normalized'
 
 
 class WeightNormalizedState(NamedTuple):
-  """State of `weight_normalized`.
+  """State of `weight_normalized`, {path: ...} of the leaves it normalizes.
 
-  Where `where` does not match a leaf, and where `inner` holds an array of size
-  0, a zero of shape (1,) stands in its place: orbax saves no empty arrays.
+  With it w = scale x v, and g is ||w|| with the sign of scale. In `inner` a
+  zero of shape (1,) stands in place of each array of size 0.
   """
 
-  v: Any  # like params: directions, at least float32
-  g: Any  # like params, but size 1 along fan-in: lengths, at least float32
-  size: Any  # like g: the larger ||w|| before and after the last step, and more
-  # for the rounding of updates whose dtype is coarser than the parameters'
+  scale: Any  # g/||v||, size 1 along fan-in, at least float32
+  weights: Any  # float32 w beside parameters of a coarser dtype
   inner: Any  # the inner optimizer's, on {'v': ..., 'g': ...}
 
 
@@ -110,80 +110,129 @@ def weight_normalized(
   found = math.check_blocks(blocks, _NAME)
   within = optax.with_extra_args_support(inner)
 
+  def matched(params, leaves):
+    specs = math.select(globs, found, params, _NAME).specs
+    return {i: spec for i, spec in enumerate(specs)
+            if spec is not None and not _tree.is_hole(leaves[i])}
+
   def init(params):
     leaves, treedef = _tree.flatten(params)
-    specs = math.select(globs, found, params, _NAME).specs
-    v, g = list(leaves), list(leaves)
-    position, lengths = list(leaves), list(leaves)
-    matched = {n: spec for n, spec in enumerate(specs)
-               if spec is not None and not _tree.is_hole(leaves[n])}
-    for n, leaf in enumerate(leaves):
-      if not _tree.is_hole(leaf):
-        v[n] = g[n] = jnp.zeros(1, jnp.float32)
-        lengths[n] = jnp.zeros(0, jnp.float32)
-    for n, spec in matched.items():
-      v[n] = position[n] = wide(leaves[n], spec)
+    if _tree.is_placeholder(params):
+      # Only v is like the parameters, not what has one number by unit.
+      one = jnp.zeros((), jnp.float32)
+      return WeightNormalizedState(
+          one, one, within.init({'v': params, 'g': one}))
+    specs, in_box = matched(params, leaves), kept.boxes(params)[0]
+    v, g = list(leaves), kept.no_lengths(leaves)
     # Parameters are whole where `init` is called outside of `shard_map`.
-    squares = unit_sums(
-        [jnp.square(v[n]) for n in matched], list(matched.values()),
-        [leaves[n] for n in matched],
-        axis_name if _shards.bound(axis_name) else None)
-    for n, total in zip(matched, squares, strict=True):
-      g[n] = lengths[n] = root(total)
+    lengths = _lengths(
+        leaves, specs, axis_name if _shards.bound(axis_name) else None)
+    scale, weights = {}, {}
+    for i, spec in specs.items():
+      v[i], g[i] = _widened(leaves[i]), lengths[i]
+      scale[spec.path] = jnp.ones_like(lengths[i])
+      if step.is_coarse(spec.dtype):
+        weights[spec.path] = step.Weights(
+            kept.rebox(in_box[i], _copy(v[i])), _copy(lengths[i]))
     # `inner` may keep what it is given, and state and parameters may be donated
     # together: so no two of these share an array.
-    v, g, size, position, lengths = (
-        jax.tree.unflatten(treedef, [
-            x if _tree.is_hole(x) else jnp.array(x) for x in part])
-        for part in (v, g, g, position, lengths))
+    position = {'v': jax.tree.unflatten(treedef, map(_copy, v)),
+                'g': kept.bare(params, g)}
     return WeightNormalizedState(
-        v, g, size, _fill(within.init({'v': position, 'g': lengths})))
+        scale, weights, kept.fill(within.init(position)))
 
   def update(updates, state, params=None, **extra_args):
     _tree.require_params(params, _NAME)
     _tree.require_same(_NAME, updates, params, 'parameters')
-    specs = math.select(globs, found, params, _NAME).specs
-    _require_state(state, params, specs)
-    step = Step(specs, updates, state, params, axis_name)
-    position = step.position()
-    inner_state = _empty(state.inner, jax.eval_shape(within.init, position))
+    new, update_def = _tree.flatten(updates)
+    leaves, treedef = _tree.flatten(params)
+    specs = matched(params, leaves)
+    kept.require_state(state, list(specs.values()), dict(
+        zip(_tree.paths(params), leaves, strict=True)), _NAME)
+
+    # Where a parameter has no update (a hole), nothing depends on its slope.
+    at = {path: n for n, path in enumerate(_tree.paths(updates))
+          if not _tree.is_hole(new[n])}
+    places = {i: at[spec.path] for i, spec in specs.items() if spec.path in at}
+    p = {i: jnp.asarray(leaves[i]) for i in specs}
+    grads = {i: jnp.asarray(new[places[i]]) if i in places else p[i] for i in p}
+    held = {i: _opened(state.weights.get(spec.path))
+            for i, spec in specs.items()}
+    sums = _whole({
+        i: step.read(p[i], grads[i], held[i], spec.reduced)
+        for i, spec in specs.items()}, specs, p, axis_name)
+    points = {i: step.locate(p[i], state.scale[spec.path], held[i], sums[i])
+              for i, spec in specs.items()}
+
+    v, g = list(leaves), kept.no_lengths(leaves)
+    for i, point in points.items():
+      v[i], g[i] = step.position(point)
+    by_v, by_g = new, kept.no_lengths(new)
+    for i, n in places.items():
+      by_v[n], by_g[n] = step.gradient(grads[i], points[i]), points[i].slope
+    position = {'v': jax.tree.unflatten(treedef, v),
+                'g': kept.bare(params, g)}
     moves, inner_state = within.update(
-        step.gradients(), inner_state, position, **extra_args)
-    result, v, g, size = step.move(moves)
-    return result, WeightNormalizedState(v, g, size, _fill(inner_state))
+        {'v': jax.tree.unflatten(update_def, by_v),
+         'g': kept.bare(updates, by_g)},
+        kept.empty(state.inner, jax.eval_shape(within.init, position), _NAME),
+        position, **extra_args)
+
+    by_v, by_g = (_tree.flatten(moves[name])[0] for name in 'vg')
+    turned = {i: step.turn(by_v[n], points[i], specs[i].reduced)
+              for i, n in places.items()}
+    sums = _whole({i: part for i, (_, part) in turned.items()},
+                  specs, p, axis_name)
+    scale, weights = dict(state.scale), dict(state.weights)
+    for i, n in places.items():
+      spec = specs[i]
+      by_v[n], scale[spec.path], wide = step.compose(
+          p[i], turned[i][0], sums[i], by_g[n], points[i], spec.reduced,
+          step.wider(p[i].dtype, grads[i].dtype))
+      if wide is not None:
+        box = state.weights[spec.path].w
+        weights[spec.path] = wide._replace(w=kept.rebox(box, wide.w))
+    return (jax.tree.unflatten(update_def, by_v),
+            WeightNormalizedState(scale, weights, kept.refill(inner_state, state.inner)))
 
   return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _fill(state: Any) -> Any:
-  """Puts a zero in place of each empty array of inner's state."""
-  return jax.tree.map(
-      lambda x: jnp.zeros(1, x.dtype) if jnp.size(x) == 0 else x, state)
+def _lengths(
+    leaves: list[Any], specs: dict[int, LeafSpec], axis_name: Any
+) -> dict[int, Any]:
+  """Returns ||w|| by unit: abstract for an abstract leaf."""
+  abstract = {i for i in specs
+              if isinstance(leaves[i], jax.ShapeDtypeStruct)}
+  p = {i: jnp.asarray(leaves[i]) for i in specs if i not in abstract}
+  sums = _whole({i: step.squares(x, specs[i].reduced) for i, x in p.items()},
+                specs, p, axis_name)
+  return {i: jax.ShapeDtypeStruct(
+      kept.unit_shape(spec), math.accumulator(spec.dtype)) if i in abstract
+          else root(sums[i]['ww']) for i, spec in specs.items()}
 
 
-def _empty(state: Any, shapes: Any) -> Any:
-  """Undoes `_fill`."""
-  return jax.tree.map(
-      lambda x, shape: jnp.zeros(shape.shape, shape.dtype)
-      if 0 in shape.shape else x, state, shapes)
+def _whole(
+    parts: dict[int, Any], specs: dict[int, LeafSpec], p: dict[int, Any],
+    axis_name: Any,
+) -> dict[int, Any]:
+  """Returns sums by unit over all devices."""
+  return dict(zip(parts, step.over_devices(
+      list(parts.values()), [specs[i] for i in parts], [p[i] for i in parts],
+      axis_name), strict=True))
 
 
-def _require_state(
-    state: WeightNormalizedState, params: Any, specs: Sequence[LeafSpec | None]
-) -> None:
-  paths = _tree.paths(params)
-  held = _tree.flatten(state.v)[0]
-  same = _tree.paths(state.v) == paths
-  for path, leaf, spec in zip(paths, held, specs, strict=True) if same else ():
-    if spec is not None and not _tree.is_hole(leaf) and (
-        leaf.shape != spec.shape):
-      raise ValueError(
-          f'{_NAME}: leaf {path or _tree.ROOT!r} has shape {spec.shape} in the'
-          f' parameters and {leaf.shape} in the state. Call `init` again after'
-          ' changing the model.')
-  if not same:
-    changed = sorted(set(paths) ^ set(_tree.paths(state.v)))
-    raise ValueError(
-        f'{_NAME}: the tree changed since `init`:'
-        f' {", ".join(map(repr, changed[:3]))}. Call `init` again after'
-        ' changing the model.')
+def _widened(leaf: Any) -> Any:
+  if isinstance(leaf, jax.ShapeDtypeStruct):
+    return leaf.update(dtype=math.accumulator(leaf.dtype))
+  return step.wide(jnp.asarray(leaf))
+
+
+def _copy(leaf: Any) -> Any:
+  same = _tree.is_hole(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)
+  return leaf if same else jnp.array(leaf)
+
+
+def _opened(held: Any) -> Any:
+  """Returns float32 weights, if any, out of their box."""
+  return held and held._replace(w=jax.tree.leaves(held.w)[0])

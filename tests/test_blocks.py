@@ -134,7 +134,8 @@ def test_nnx_paths_do_not_depend_on_the_wrapping():
 def test_root_leaves():
   shape = jax.ShapeDtypeStruct((3, 3), 'float32')
   assert [r.block for r in gn.explain([shape] * 4).rows] == ['0', '1', '2', '3']
-  rows = gn.explain({'kernel': shape, 'bias': shape}).rows
+  vector = jax.ShapeDtypeStruct((3,), 'float32')
+  rows = gn.explain({'kernel': shape, 'bias': vector}).rows
   assert rows[0].block == rows[1].block
   rows = gn.explain({'kernel': shape, 'other': shape}).rows
   assert rows[0].block != rows[1].block

@@ -8,7 +8,13 @@ from flax import linen as nn
 from flax.typing import Dtype, Initializer
 from jax import numpy as jnp
 
-from gradnorm_optax._mean_only import batch_mean, feature_axes, shifted
+from gradnorm_optax._mean_only import (
+    batch_mean,
+    feature_axes,
+    mean_dtype,
+    shifted,
+    updated,
+)
 
 __all__ = ['MeanOnlyBatchNorm']
 
@@ -32,6 +38,7 @@ class MeanOnlyBatchNorm(nn.Module):
     axis: Feature axis or axes; the mean is over all others.
     axis_name: Mapped axis over which the batch is split, if any.
     dtype: Of the result; that of the input by default (float32 for integers).
+      The running average of a complex input is complex, else float32.
     param_dtype: Of the bias.
     bias_init: Of the bias.
 
@@ -72,6 +79,8 @@ class MeanOnlyBatchNorm(nn.Module):
       mask: Boolean, broadcastable to x: the positions that count.
 
     Raises:
+      TypeError: x is complex, and the average was made for a real input, or
+        `dtype` is real.
       ValueError: Neither or both of the call and the attribute say what to
         subtract, or x has no axis `axis`.
     """
@@ -80,17 +89,21 @@ class MeanOnlyBatchNorm(nn.Module):
     axes = feature_axes(x, self.axis)
     shape = tuple(x.shape[a] for a in axes)
     average = self.variable(
-        'batch_stats', 'mean', lambda: jnp.zeros(shape, jnp.float32))
+        'batch_stats', 'mean', lambda: jnp.zeros(shape, _stored(x.dtype)))
     if stored:
       mean = average.value
     else:
       starting = self.is_initializing()
       mean = batch_mean(x, axes, mask, None if starting else self.axis_name)
       if not starting:
-        average.value = (
-            self.momentum * average.value
-            + (1 - self.momentum) * mean.astype(average.value.dtype))
+        average.value = updated(average.value, mean, self.momentum)
     bias = self.param(
         'bias', self.bias_init, shape, self.param_dtype
     ) if self.use_bias else None
     return shifted(x, mean, bias, axes, self.dtype)
+
+
+def _stored(dtype: Any) -> Any:
+  """Returns the dtype of the running average."""
+  complex_ = jnp.issubdtype(dtype, jnp.complexfloating)
+  return mean_dtype(dtype) if complex_ else jnp.float32

@@ -1,14 +1,21 @@
 """Mean-only batch normalization for NNX."""
 
-from collections.abc import Sequence
+import types
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 from flax import nnx
-from flax.typing import Dtype
+from flax.typing import Dtype, Initializer
 from jax import numpy as jnp
 
-from gradnorm_optax._mean_only import batch_mean, feature_axes, shifted
+from gradnorm_optax._mean_only import (
+    batch_mean,
+    feature_axes,
+    mean_dtype,
+    shifted,
+    updated,
+)
 
 __all__ = ['MeanOnlyBatchNorm']
 
@@ -26,6 +33,9 @@ class MeanOnlyBatchNorm(nnx.Module):
   `nnx.view(model, use_running_average=True)` set it). The gradient with
   respect to t is centered over the batch.
 
+  It takes the arguments of `nnx.BatchNorm`, without those of the deviation and
+  the scale.
+
   Args:
     num_features: Size of the feature axis, or of several.
     use_running_average: Whether to subtract the stored average.
@@ -34,7 +44,14 @@ class MeanOnlyBatchNorm(nnx.Module):
     axis: Feature axis or axes; the mean is over all others.
     axis_name: Mapped axis over which the batch is split, if any.
     dtype: Of the result; that of the input by default (float32 for integers).
-    param_dtype: Of the bias.
+    param_dtype: Of the bias. Complex inputs need a complex one, and the running
+      average is then complex too, else float32.
+    bias_init: Of the bias.
+    bias_metadata: Of the bias's `nnx.Param`.
+    rngs: What `bias_init` draws from; one that draws needs it.
+
+  Raises:
+    ValueError: `bias_init` is given without `rngs`.
 
   Examples:
     >>> import jax, gradnorm_optax.nnx as gnn
@@ -54,12 +71,24 @@ class MeanOnlyBatchNorm(nnx.Module):
       use_bias: bool = True, axis: int | Sequence[int] = -1, *,
       axis_name: Any = None, dtype: Dtype | None = None,
       param_dtype: Dtype = jnp.float32,
+      bias_init: Initializer = nnx.initializers.zeros,
+      bias_metadata: Mapping[str, Any] = types.MappingProxyType({}),
+      rngs: nnx.Rngs | None = None,
   ):
     shape = (num_features,) if isinstance(num_features, int) else (
         tuple(num_features))
-    self.mean = nnx.BatchStat(jnp.zeros(shape, jnp.float32))
-    self.bias = nnx.Param(jnp.zeros(shape, param_dtype)) if use_bias else (
-        nnx.data(None))
+    complex_ = jnp.issubdtype(param_dtype, jnp.complexfloating)
+    stored = mean_dtype(param_dtype) if complex_ else jnp.float32
+    self.mean = nnx.BatchStat(jnp.zeros(shape, stored))
+    if use_bias:
+      if rngs is None and bias_init is not nnx.initializers.zeros:
+        raise ValueError(
+            'nnx.MeanOnlyBatchNorm: bias_init may draw random numbers: pass'
+            ' rngs, such as nnx.Rngs(0).')
+      key = jax.random.key(0) if rngs is None else rngs.params()
+      self.bias = nnx.Param(bias_init(key, shape, param_dtype), **bias_metadata)
+    else:
+      self.bias = nnx.data(None)
     self.use_running_average = use_running_average
     self.momentum = momentum
     self.use_bias = use_bias
@@ -80,6 +109,7 @@ class MeanOnlyBatchNorm(nnx.Module):
       mask: Boolean, broadcastable to x: the positions that count.
 
     Raises:
+      TypeError: x is complex, and `param_dtype` or `dtype` is real.
       ValueError: Neither the call nor the attribute says what to subtract, or
         x has other features than the layer.
     """
@@ -100,10 +130,9 @@ class MeanOnlyBatchNorm(nnx.Module):
       mean = self.mean[...]
     else:
       mean = batch_mean(x, axes, mask, self.axis_name)
-      old = self.mean[...]
       # What is stored has no gradient; the mean subtracted has.
-      new = jax.lax.stop_gradient(mean).astype(old.dtype)
-      self.mean.set_value(self.momentum * old + (1 - self.momentum) * new)
+      self.mean.set_value(updated(
+          self.mean[...], jax.lax.stop_gradient(mean), self.momentum))
     bias = None if self.bias is None else self.bias[...]
     return shifted(x, mean, bias, axes, self.dtype)
 

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import source_info_util
 
-from gradnorm_optax.paths import _compat
+from gradnorm_optax.paths import _compat, meshes
 from gradnorm_optax.paths.values import (
     Arithmetic,
     Const,
@@ -47,6 +47,20 @@ _WAY_OUT = (
     'is such a function, register a rule for its primitive with '
     'gradnorm_optax.paths.register_rule'
 )
+_COLLECTIVE = frozenset((
+    'shard_map psum psum_invariant pmax pmin all_gather all_to_all ppermute '
+    'reduce_scatter axis_index'
+).split())
+_ALONE = (
+    'Paths run through the whole network: let apply_fn be the network without '
+    'shard_map and collectives, and call the path functions outside of '
+    'shard_map, under jit'
+)
+_NO_RULE = (
+    'If it is positively homogeneous in the input, register one with '
+    'gradnorm_optax.paths.register_rule; else replace this part, or leave it '
+    'out of apply_fn'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +82,12 @@ class Lifter(Arithmetic):
   by_lifted: bool = False
   callers: list[Any] = dataclasses.field(default_factory=list)
 
-  def run(self, jaxpr: Any, args: Sequence[Value]) -> list[Value]:
+  def run(
+      self, jaxpr: Any, args: Sequence[Value], consts: Sequence[Any] = ()
+  ) -> list[Value]:
     """Interprets a program; returns the values of its outputs."""
-    program, consts = _compat.parts(jaxpr)
+    program, own = _compat.parts(jaxpr)
+    consts = [*own, *consts]
     env: dict[Any, Value] = {}
     env.update(zip(program.constvars, map(Const, consts)))
     env.update(zip(program.invars, args))
@@ -106,6 +123,7 @@ class Lifter(Arithmetic):
   def evaluate(self, eqn: Any, args: Sequence[Value]) -> list[Value]:
     """Applies a primitive to the plain values; the result is constant."""
     values = [arg.value for arg in args]  # type: ignore[union-attr]
+    params = meshes.without_sharding(eqn.params)
     size = sum(math.prod(var.aval.shape) for var in eqn.outvars)
     if (
         size <= _CONCRETE_SIZE
@@ -113,9 +131,9 @@ class Lifter(Arithmetic):
         and not any(isinstance(value, jax.core.Tracer) for value in values)
     ):
       with jax.ensure_compile_time_eval():
-        out = eqn.primitive.bind(*values, **eqn.params)
+        out = eqn.primitive.bind(*values, **params)
     else:
-      out = eqn.primitive.bind(*values, **eqn.params)
+      out = eqn.primitive.bind(*values, **params)
     outs = out if eqn.primitive.multiple_results else [out]
     return [Const(value) for value in outs]
 
@@ -134,6 +152,7 @@ class Lifter(Arithmetic):
     return Data(
         self.linear(jnp.add, value.lifted, self.lift(value.bias)),
         origin=value.origin,
+        multiple=value.multiple,
     )
 
   def result(self, eqn: Any, args: Sequence[Value], num: Num) -> Value:
@@ -153,6 +172,12 @@ class Lifter(Arithmetic):
     names = [str(info.name_stack) for info in chain]
     module = '/'.join(name for name in names if name)
     place = f'{where}, in {module}' if module else where
+    if not why and name not in HINTS and name not in self.rules:
+      mend = _ALONE if name in _COLLECTIVE else _NO_RULE
+      return LiftError(
+          f'the path norm has no rule for primitive {name!r} at {place}. '
+          f'{mend}.'
+      )
     why = why or HINTS.get(name, 'not positively homogeneous in the input')
     return LiftError(
         f'the path norm is not defined for primitive {name!r} at {place}: '
@@ -169,6 +194,14 @@ def _known(value: Any) -> Any:
 
 
 HINTS = {
+    **dict.fromkeys(
+        (
+            'sin cos tan asin acos atan atan2 sinh cosh asinh acosh atanh pow '
+            'log exp2 erf_inv lgamma digamma floor ceil round rem nextafter '
+            'cbrt reduce_prod cumprod cumlogsumexp'
+        ).split(),
+        'not positively homogeneous in the input',
+    ),
     'tanh': 'tanh is not positively homogeneous (a tanh network or RNN: '
     'use relu or a linear activation)',
     'erf': 'erf is not positively homogeneous (GELU: use relu)',
@@ -191,21 +224,23 @@ HINTS = {
 
 def path_sum(
     lifter: Lifter,
-    apply_fn: Callable[..., Any],
+    program: Any,
     params: Any,
     lifted: Sequence[Num],
     x: Any,
     apply_args: tuple[Any, ...] = (),
+    consts: Sequence[Any] = (),
 ) -> Num:
   """Returns G, the sum over all paths of `apply_fn(params, x, *apply_args)`.
 
   Args:
     lifter: The interpreter.
-    apply_fn: The network.
+    program: The network, traced by `meshes.trace`.
     params: Its parameters.
     lifted: |w|^p for each leaf of `params`.
-    x: The input; only shapes and dtypes matter.
+    x: The input; only shapes matter.
     apply_args: Further arguments of apply_fn, constants of the network.
+    consts: The arrays that apply_fn captured.
 
   Returns:
     A scalar lifted number.
@@ -213,19 +248,17 @@ def path_sum(
   Raises:
     LiftError: The network has a part without a path norm.
   """
-  shape = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), x)
-  closed = jax.make_jaxpr(apply_fn)(params, shape, *apply_args)
   args: list[Value] = [
       Weight(value, num) for value, num in zip(jax.tree.leaves(params), lifted)
   ]
   zero = jnp.zeros([], lifter.dtype) if lifter.scaled else None
   args += [
       Data(Num(jnp.ones(leaf.shape, lifter.dtype), zero))
-      for leaf in jax.tree.leaves(shape)
+      for leaf in jax.tree.leaves(x)
   ]
   args += [Const(leaf) for leaf in jax.tree.leaves(apply_args)]
   nums = []
-  for var, out in zip(closed.jaxpr.outvars, lifter.run(closed, args)):
+  for var, out in zip(program.outvars, lifter.run(program, args, consts)):
     if isinstance(out, Mask) or not jnp.issubdtype(
         var.aval.dtype, np.floating
     ):

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gradnorm_optax import _tree
+from gradnorm_optax.paths import meshes
 from gradnorm_optax.paths.lift import Lifter, path_sum
 from gradnorm_optax.paths.register import rules
 from gradnorm_optax.paths.values import Num
@@ -51,8 +53,9 @@ def path_norm(
       sum over paths: a warning.
     p: The exponent, at least 1.
     merge_affine: Whether consecutive affine maps of single units are folded
-      first (a layer's bias and a batch norm after it become one scale and one
-      bias): the published convention for networks with batch norm.
+      first: a layer's bias and a batch norm after it become one scale and one
+      bias. The code of [2] folds a batch norm so, but not the layer's bias
+      before it; figures agree where there is none, as in ResNets.
 
   Returns:
     A scalar, float64 if some parameter is float64, else float32.
@@ -67,26 +70,35 @@ def path_norm(
     >>> from gradnorm_optax.paths import path_norm
     >>> params = [jnp.array([[1., -2.], [3., .5]]), jnp.array([[2.], [-1.]])]
     >>> net = lambda w, x: jax.nn.relu(x @ w[0]) @ w[1]
-    >>> print(path_norm(net, params, jnp.zeros(2)), 44.25 ** 0.5)
-    6.652067 6.6520...
+    >>> print(f'{path_norm(net, params, jnp.zeros(2)) ** 2:.3f}')
+    44.250
 
   References:
     [1] Neyshabur, Salakhutdinov, Srebro, `Path-SGD: Path-Normalized
     Optimization in Deep Neural Networks <https://arxiv.org/abs/1506.02617>`_,
     2015. [2] Gonon, Brisebarre, Riccietti, Gribonval, `A path-norm toolkit for
-    modern networks <https://arxiv.org/abs/2310.01225>`_, 2023
+    modern networks <https://arxiv.org/abs/2310.01225>`_, 2023; its code,
+    `pathnorm-pytorch <https://github.com/agonon/pathnorm-pytorch>`_
   """
   check_exponent(p)
   check_params(params)
   dtype = lifted_dtype(params)
 
-  def norm(params: Any) -> jax.Array:
-    lifter = Lifter(p, dtype, True, rules(), merge_affine=merge_affine)
-    lifted = lifter.lift_all(jax.tree.leaves(params))
-    total = path_sum(lifter, apply_fn, params, lifted, as_shapes(x))
-    return lifter.root(total)
+  meshes.require_whole(params, 'path_norm: parameter')
+  shapes = as_shapes(x)
 
-  warn_of_batch(apply_fn, params, as_shapes(x))
+  def norm(params: Any) -> jax.Array:
+    program, consts = meshes.trace(apply_fn, params, shapes)
+
+    def compute(params: Any, consts: list[Any]) -> jax.Array:
+      lifter = Lifter(p, dtype, True, rules(), merge_affine=merge_affine)
+      lifted = lifter.lift_all(jax.tree.leaves(params))
+      total = path_sum(lifter, program, params, lifted, shapes, (), consts)
+      return lifter.root(total)
+
+    return meshes.computed_whole(compute, np.zeros([]), params, consts)
+
+  warn_of_batch(apply_fn, params, shapes)
   if is_traced(params):
     return norm(params)
   phi = jax.jit(norm)(params)
@@ -146,6 +158,7 @@ def path_scale(
   """
   check_exponent(p)
   check_params(params)
+  meshes.require_whole(params, 'path_scale: parameter')
   shapes = as_shapes(x)
   warn_of_batch(apply_fn, params, shapes)
   if is_traced(params):
@@ -161,20 +174,26 @@ def raw_path_scale(
     apply_args: tuple[Any, ...] = (),
 ) -> Any:
   """Computes `path_scale` without checks, to be called while tracing."""
+  program, consts = meshes.trace(apply_fn, params, x, apply_args)
   dtype = lifted_dtype(params)
-  lifter = Lifter(p, dtype, False, rules(), by_lifted=True)
-  params = jax.lax.stop_gradient(params)
-  apply_args = jax.lax.stop_gradient(apply_args)
-  leaves, treedef = jax.tree.flatten(params)
 
-  def total(lifted: list[jax.Array]) -> jax.Array:
-    nums = [Num(value) for value in lifted]
-    return path_sum(lifter, apply_fn, params, nums, x, apply_args).value
+  def compute(params: Any, apply_args: Any, consts: list[Any]) -> Any:
+    lifter = Lifter(p, dtype, False, rules(), by_lifted=True)
+    params, apply_args = jax.lax.stop_gradient((params, apply_args))
+    leaves, treedef = jax.tree.flatten(params)
 
-  slopes = jax.grad(total)([lifter.lift(leaf).value for leaf in leaves])
-  if p != 2:
-    slopes = [s * s if p == 1 else s ** (2 / p) for s in slopes]
-  return jax.tree.unflatten(treedef, slopes)
+    def total(lifted: list[jax.Array]) -> jax.Array:
+      nums = [Num(value) for value in lifted]
+      return path_sum(
+          lifter, program, params, nums, x, apply_args, consts
+      ).value
+
+    slopes = jax.grad(total)([lifter.lift(leaf).value for leaf in leaves])
+    if p != 2:
+      slopes = [s * s if p == 1 else s ** (2 / p) for s in slopes]
+    return jax.tree.unflatten(treedef, slopes)
+
+  return meshes.computed_whole(compute, params, params, apply_args, consts)
 
 
 def check_exponent(p: Any) -> None:
@@ -194,14 +213,16 @@ def check_exponent(p: Any) -> None:
 
 def check_params(params: Any) -> None:
   """Raises a TypeError that names the first leaf that is not floating."""
-  for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-    dtype = jnp.result_type(leaf)
+  leaves, _ = _tree.flatten(params)
+  for path, leaf in zip(_tree.paths(params), leaves, strict=True):
+    if _tree.is_hole(leaf):
+      continue
+    _, dtype = _tree.shape_dtype(leaf, path)
     if not jnp.issubdtype(dtype, np.floating):
-      name = jax.tree_util.keystr(path, simple=True, separator='/')
       raise TypeError(
-          f'parameter {name!r} has dtype {dtype}; path norms need real '
-          'floating-point parameters. Keep other arrays out of params, or '
-          'exclude them with optax.masked.'
+          f'parameter {path!r} has dtype {dtype}; path norms '
+          'need real floating-point parameters. Keep other arrays out of '
+          'params, or exclude them with optax.masked.'
       )
 
 
@@ -243,8 +264,9 @@ def warn_of_batch(
   if not sizes - {1} or len(sizes) > 1:
     return
   (size,) = sizes
-  out = jax.tree.leaves(jax.eval_shape(apply_fn, params, x, *apply_args))
-  if any(leaf.ndim > 0 and leaf.shape[0] == size for leaf in out):
+  program, _ = meshes.trace(apply_fn, params, x, apply_args)
+  out = [var.aval.shape for var in program.outvars]
+  if any(shape and shape[0] == size for shape in out):
     warnings.warn(
         f'x and the output of apply_fn have a leading axis of size {size}: as '
         f'a batch of examples it multiplies the sum over paths by {size}. Give '

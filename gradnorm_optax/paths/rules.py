@@ -26,7 +26,7 @@ from gradnorm_optax.paths.rules_linear import (
   scatter,
   structural,
 )
-from gradnorm_optax.paths.rules_select import SELECTION
+from gradnorm_optax.paths.rules_select import SELECTION, number_of
 from gradnorm_optax.paths.values import Const, Data, Mask, Value, Weight
 
 
@@ -35,7 +35,8 @@ def negate(lifter: Lifter, eqn: Any, arg: Value) -> Any:
   """-x has the paths of x."""
   if isinstance(arg, Data):
     bias = None if arg.bias is None else -arg.bias
-    return Data(arg.lifted, bias, arg.origin)
+    multiple = None if arg.multiple is None else -arg.multiple
+    return Data(arg.lifted, bias, arg.origin, multiple)
   return lifter.result(eqn, [arg], lifter.lifted(arg))
 
 
@@ -105,7 +106,7 @@ _BOTH_MEND = (
 
 
 def _gate(left: Value, right: Value) -> Any:
-  """x · [x > 0] is a ReLU; other uses of a truth value as a number are not."""
+  """x · [x > 0] is a ReLU, x · sign(x) is |x|; not so with other conditions."""
   mask, data = (left, right) if isinstance(left, Mask) else (right, left)
   assert isinstance(mask, Mask)
   if mask.homogeneous and mask.truth and isinstance(data, Data):
@@ -144,7 +145,12 @@ def _scale(
   num = lift(plain, *(sides if data is left else sides[::-1]))
   # A constant multiple keeps the origin, so that leaky ReLU is recognized.
   if isinstance(other, Const):
-    return Data(num, bias, data.origin)
+    number = number_of(other)
+    if number and plain is jnp.divide:
+      number = 1 / number
+    known = number is not None and data.multiple is not None
+    multiple = data.multiple * number if known else None
+    return Data(num, bias, data.origin, multiple)
   return Data(num, bias)
 
 
@@ -199,8 +205,8 @@ def magnitude(lifter: Lifter, eqn: Any, arg: Value) -> Any:
 
 
 _IDENTITIES = (
-    'copy copy_p device_put sharding_constraint optimization_barrier name '
-    'stop_gradient reduce_precision pvary reshard mesh_cast layout_constraint'
+    'copy copy_p device_put optimization_barrier name stop_gradient '
+    'reduce_precision'
 )
 _MOVES = (
     'reshape transpose broadcast_in_dim squeeze slice rev expand_dims tile '

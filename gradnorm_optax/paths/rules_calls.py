@@ -32,6 +32,13 @@ def call(lifter: Lifter, eqn: Any, *args: Value) -> list[Value]:
   return outs
 
 
+@_calls
+def through(lifter: Lifter, eqn: Any, *args: Value) -> list[Value]:
+  """Leaves out what only says where arrays lie."""
+  del lifter, eqn
+  return list(args)
+
+
 def branch(lifter: Lifter, eqn: Any, index: Value, *args: Value) -> Any:
   """Takes the branch of `cond` or `switch` whose index is known."""
   branches = eqn.params['branches']
@@ -193,6 +200,12 @@ CALLS: dict[str, Callable[..., Any]] = {
             'custom_lin'
         ).split(),
         call,
+    ),
+    **dict.fromkeys(
+        (
+            'sharding_constraint layout_constraint reshard mesh_cast pvary'
+        ).split(),
+        through,
     ),
     'cond': branch,
     'while': loop,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from gradnorm_optax.paths import meshes
 from gradnorm_optax.paths.lift import Lifter
 from gradnorm_optax.paths.values import Const, Data, Mask, Value, Weight
 
@@ -112,7 +113,7 @@ def _several(
 
 def for_lifted(lifter: Lifter, eqn: Any) -> dict[str, Any]:
   """Returns a primitive's parameters, made fit for lifted operands."""
-  params = dict(eqn.params)
+  params = meshes.without_sharding(eqn.params)
   if 'preferred_element_type' in params:
     params['preferred_element_type'] = lifter.dtype
   if 'fill_value' in params:

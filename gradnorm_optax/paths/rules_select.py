@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -52,7 +53,7 @@ def clamp(lifter: Lifter, eqn: Any, low: Value, x: Value, high: Value) -> Any:
   """Clipping to constant bounds is the identity, as published."""
   del eqn
   if isinstance(x, Data) and all(isinstance(b, Const) for b in (low, high)):
-    return Data(lifter.lifted(x), origin=x.origin)
+    return Data(lifter.lifted(x), origin=x.origin, multiple=x.multiple)
   return NotImplemented
 
 
@@ -97,7 +98,7 @@ def pad(lifter: Lifter, eqn: Any, arg: Value, filling: Value) -> Any:
   """Pads with the lifted filling; -inf, which no maximum takes, as zero."""
   if isinstance(arg, Mask) or isinstance(filling, Mask | Data):
     return NotImplemented
-  number = _number(filling)
+  number = number_of(filling)
   if number is not None and np.isinf(number):
     filling = Const(np.zeros([], lifter.dtype))
   config = eqn.params['padding_config']
@@ -118,8 +119,11 @@ def compare(lifter: Lifter, eqn: Any, left: Value, right: Value) -> Any:
   if isinstance(left, Data) and isinstance(right, Data):
     return Mask(True)
   data, other = (left, right) if isinstance(left, Data) else (right, left)
-  threshold = _number(other)
-  return Mask(threshold == 0, data.origin, threshold)  # type: ignore[union-attr]
+  assert isinstance(data, Data)
+  threshold = number_of(other)
+  if threshold:  # in units of the origin
+    threshold = threshold / data.multiple if data.multiple else None
+  return Mask(threshold == 0, data.origin, threshold)
 
 
 def logical(lifter: Lifter, eqn: Any, *args: Value) -> Any:
@@ -129,6 +133,12 @@ def logical(lifter: Lifter, eqn: Any, *args: Value) -> Any:
   if not masks or any(isinstance(arg, Data) for arg in args):
     return NotImplemented
   return Mask(all(mask.homogeneous for mask in masks))
+
+
+def sign(lifter: Lifter, eqn: Any, arg: Value) -> Any:
+  """The sign of data stays when they are scaled."""
+  del lifter, eqn
+  return Mask(True) if isinstance(arg, Data) else NotImplemented
 
 
 def position(lifter: Lifter, eqn: Any, arg: Value) -> Any:
@@ -154,24 +164,20 @@ def select(lifter: Lifter, eqn: Any, which: Value, *cases: Value) -> Any:
     return lifter.result(eqn, (which, *cases), num)
   if any(isinstance(case, Mask) for case in cases):
     return Mask(False, truth=False)
-  chosen = [case for case in cases if _number(case) != 0]
+  chosen = [case for case in cases if number_of(case) != 0]
   moving = [case for case in chosen if isinstance(case, Data)]
   if len(chosen) == len(moving) == 1:
     (data,) = moving
-    # where(x > 0, x, 0), or a gate of other data.
-    if which.homogeneous or which.origin is data.origin:
+    # where(x > 0, x, 0), or a gate of other data. where(x > 1, x, 0) jumps.
+    if which.homogeneous:
       return Data(data.lifted)
   elif len(chosen) == 2 and len(moving) == 1:
     (data,) = moving
     (other,) = (case for case in chosen if case is not data)
-    # where(x > c, c, x): clipping, the identity as published.
-    if (
-        isinstance(other, Const)
-        and which.origin is data.origin
-        and which.threshold is not None
-        and _number(other) == which.threshold
-    ):
-      return Data(data.lifted, origin=data.origin)
+    # where(x > c, c, x): clipping, the identity as published. Where the
+    # constant is another one, the function jumps.
+    if which.origin is data.origin and _meets(which, data, other):
+      return Data(data.lifted, None, data.origin, data.multiple)
   if which.homogeneous and len(chosen) == 2 and not _has_const(chosen):
     return _either(lifter, *chosen)
   raise lifter.error(
@@ -181,11 +187,21 @@ def select(lifter: Lifter, eqn: Any, which: Value, *cases: Value) -> Any:
   )
 
 
+def _meets(which: Mask, data: Data, other: Value) -> bool:
+  """Whether data are equal to a constant where the condition changes."""
+  constant = number_of(other)
+  if None in (constant, which.threshold, data.multiple):
+    return False
+  assert constant is not None and which.threshold is not None
+  assert data.multiple is not None
+  return math.isclose(constant, which.threshold * data.multiple, rel_tol=1e-6)
+
+
 def _has_const(cases: list[Value]) -> bool:
   return any(isinstance(case, Const | Weight) for case in cases)
 
 
-def _number(value: Value) -> float | None:
+def number_of(value: Value) -> float | None:
   """Returns the number that all entries of a known constant are, or None."""
   if not isinstance(value, Const) or isinstance(value.value, jax.core.Tracer):
     return None
@@ -209,7 +225,8 @@ SELECTION: dict[str, Callable[..., Any]] = {
     'argmax': position,
     'argmin': position,
     'is_finite': finite,
+    'sign': sign,
     'select_n': select,
     **dict.fromkeys('eq ne ge gt le lt'.split(), compare),
-    **dict.fromkeys('and or xor not'.split(), logical),
+    **dict.fromkeys('and or xor not reduce_and reduce_or'.split(), logical),
 }

@@ -68,12 +68,16 @@ class Data:
     bias: With `merge_affine`, the signed bias that is not lifted yet.
     origin: Values with one origin are constant multiples of one value; this is
       how the two branches of a leaky ReLU are recognized.
+    multiple: Which multiple of the origin this is, where one number says it.
   """
 
   lifted: Num
   bias: Any = None
   origin: Any = dataclasses.field(
       default_factory=object, metadata={'static': True}
+  )
+  multiple: float | None = dataclasses.field(
+      default=1.0, metadata={'static': True}
   )
 
 
@@ -85,8 +89,8 @@ class Mask:
   Attributes:
     homogeneous: Whether it stays the same when the data are scaled.
     origin: The origin of the data it was computed from.
-    threshold: The constant that the data were compared with, or None.
-    truth: Whether it is a truth value, which as a number is 0 or 1.
+    threshold: The number that the origin was compared with, or None.
+    truth: Whether it is a truth value or a sign, a number from -1 to 1.
   """
 
   homogeneous: bool = dataclasses.field(metadata={'static': True})

@@ -55,7 +55,7 @@ def test_from_python(tiny, tmp_path):
   assert set(look.plot()) == {'m'}
   # A notebook shows all of it, without any magic line.
   for result, words in ((done, ('clip_momentum', 'x bare')),
-                        (run, ('gradient norm', 'validation score')),
+                        (run, ('validation', 'gradient', '0.01')),
                         (look, ('layer01', 'step / params', 'bng'))):
     shown = result.table()._repr_mimebundle_([], [])['text/html']
     assert all(word in shown for word in words), shown

@@ -1,5 +1,7 @@
 """The user's code by its name: found, or one clear line."""
 
+import importlib
+import pathlib
 import sys
 
 import pytest
@@ -87,3 +89,20 @@ def test_a_module_beside_each_of_two_configurations(tmp_path, monkeypatch):
   assert [functions[name]() for name in ('first', 'second')] == [
       'first!first', 'second!second']
   assert sys.path == path and 'own_helper' not in sys.modules
+
+
+def test_what_python_has_already_is_taken_as_it_is(tmp_path, monkeypatch):
+  """A notebook that imported its model compares its classes with ours."""
+  (tmp_path / 'own_public.py').write_text('def f(): return 1\n')
+  (tmp_path / 'own_user.py').write_text('import own_public\nf = own_public.f\n')
+  monkeypatch.syspath_prepend(tmp_path)
+  public = importlib.import_module('own_public')
+  monkeypatch.setattr(user_code, '_places', (str(tmp_path),))
+  assert user_code.resolve('own_public:f') is public.f
+  assert user_code.resolve('own_user:f') is public.f
+  assert user_code.places(['own_public:f', 'own_user:f']) == [str(tmp_path)]
+  # As this package itself, where its checkout is the current folder.
+  monkeypatch.setattr(user_code, '_places', (
+      str(pathlib.Path(user_code.__file__).parents[3]),))
+  assert user_code.resolve(
+      'gradnorm_optax.lab.support.user_code:resolve') is user_code.resolve

@@ -1,5 +1,6 @@
 """Path-SGD as a transformation, and what its trajectory is invariant to."""
 
+import chex
 import jax
 import numpy as np
 import optax
@@ -101,12 +102,10 @@ def test_wrappers():
   w = params()
   tx = gn.normalize_by_path_scale(net, X, refresh_every=2)
   want, state = tx.update(w, tx.init(w), w)
-  traces = []
-  step = jax.jit(lambda *a: (traces.append(1), tx.update(*a)[1])[1])
+  step = jax.jit(chex.assert_max_traces(lambda *a: tx.update(*a)[1], n=1))
   carry = tx.init(w)
   for _ in range(3):
     carry = step(w, carry, w)
-  assert len(traces) == 1
   final, _ = lax.scan(
       lambda s, _: (tx.update(w, s, w)[1], None), tx.init(w), length=3)
   assert int(final.count) == 3

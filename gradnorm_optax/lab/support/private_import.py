@@ -12,6 +12,7 @@ import hashlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import os
 import sys
 from collections.abc import Iterable
 from types import ModuleType
@@ -44,13 +45,21 @@ def _package(place: str) -> str:
 
 
 def _holds(place: str, top: str) -> bool:
-  """Whether a folder holds a module; a bare folder yields to what is installed.
+  """Whether modules of a name come from this folder, under a private name.
+
+  Not where Python has the very file under its own name already (a notebook
+  imported it, or it is this package): there would be two of each class. A
+  folder without `__init__.py` yields to what is installed.
   """
   spec = importlib.machinery.PathFinder.find_spec(top, [place])
-  if spec is None or spec.loader is None or spec.origin is None:
-    return spec is not None and top not in sys.modules and (
+  if spec is None or top == '__main__':
+    return False
+  known = sys.modules.get(top)
+  if spec.origin is None:
+    return known is None and (
         importlib.machinery.PathFinder.find_spec(top) is None)
-  return True
+  file = getattr(known, '__file__', None)
+  return file is None or os.path.realpath(file) != os.path.realpath(spec.origin)
 
 
 class _Finder(importlib.abc.MetaPathFinder):

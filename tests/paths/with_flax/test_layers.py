@@ -133,6 +133,11 @@ HOMOGENEOUS = {
     'leaky_by_maximum': (lambda x: jnp.maximum(x, 0.1 * x), 4),
     'where': (lambda x: jnp.where(x > 0, x, 0.0), 4),
     'gate': (lambda x: x * (x > 0), 4),
+    'sign_gate': (lambda x: x * jnp.sign(x), 4),
+    'sign_gate_of_others': (lambda x: x * jnp.sign(x.sum()), 4),
+    'clip_by_where': (lambda x: jnp.where(x > 1, 1.0, x), 4),
+    'clip_of_a_multiple': (lambda x: jnp.where(-3 * x > 1, -1 / 3, x), 4),
+    'relu_by_abs': (lambda x: (x + jnp.abs(x)) / 2, 2),  # two paths of weight ½
     'relu6': (nn.relu6, 4),
     'clip': (lambda x: jnp.clip(x, -1, 1), 4),
     'lax_clamp': (lambda x: lax.clamp(-1.0, x, 1.0), 4),

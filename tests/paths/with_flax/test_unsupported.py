@@ -5,6 +5,7 @@ import jax
 import pytest
 from flax import nnx
 from jax import lax, numpy as jnp
+from jax.sharding import PartitionSpec as P
 
 from gradnorm_optax import linen, paths
 from gradnorm_optax.nnx import apply_fn as nnx_apply_fn
@@ -59,7 +60,25 @@ FUNCTIONS = {
         lambda w, x: jnp.where(x > 1, x @ w, 0.0), "'select_n'", 'rescaling'),
     'data_gather': (
         lambda w, x: w[jnp.argmax(x[0], -1)], "'gather'", 'one-hot'),
-    'sort': (lambda w, x: jnp.sort(x @ w), "'sort'", 'homogeneous'),
+    'jump': (lambda w, x: jnp.where(x > 1, x, 0.0), "'select_n'", 'rescaling'),
+    'jump_at_a_parameter': (
+        lambda w, x: jnp.where(x > w[0, 0], x, 0.0), "'select_n'", 'rescaling'),
+    'jump_of_a_multiple': (
+        lambda w, x: jnp.where(2 * x > 1, 1.0, x), "'select_n'", 'rescaling'),
+    'jump_on_the_other_side': (
+        lambda w, x: jnp.where(-x > 1, 1.0, x), "'select_n'", 'rescaling'),
+    'hard_shrink': (
+        lambda w, x: jnp.where(abs(x) > 1, x, 0.0), "'select_n'", 'rescaling'),
+    'gate_above_one': (lambda w, x: x * (x > 1), "'mul'", 'homogeneous'),
+    'round': (lambda w, x: jnp.round(x @ w), "'round'", 'not positively'),
+    'sort': (lambda w, x: jnp.sort(x @ w), "no rule for primitive 'sort'"),
+    'top_k': (lambda w, x: lax.top_k(x, 2)[0], "no rule for primitive 'top_k'"),
+    'fft': (lambda w, x: jnp.fft.rfft(x).real, "no rule for primitive 'fft'"),
+    'shard_map': (
+        lambda w, x: jax.shard_map(
+            lambda x: x, mesh=jax.make_mesh((1,), ('m',)), in_specs=P(),
+            out_specs=P())(x), "no rule for primitive 'shard_map'",
+        'outside of shard_map'),
     'long_loop': (
         lambda w, x: lax.while_loop(
             lambda c: c[0] < 5000, lambda c: (c[0] + 1, c[1]), (0, x @ w))[1],

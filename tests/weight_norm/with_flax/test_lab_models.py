@@ -126,7 +126,8 @@ def test_recurrent_nets_agree_with_the_plain_ones_at_first(cell):
 def test_the_recurrent_model_forms_its_weights_once():
   x = batch((4, 6, 3))
   model = Recurrent(2, 3, width=8, norm='weight')
-  params = model.init_params(jax.random.key(0))
+  params = model.init(
+      jax.random.key(0), jnp.zeros((1, 1, model.inputs)))['params']
   text = jax.jit(jax.grad(lambda p: jnp.sum(jnp.sin(model.apply(
       {'params': p}, x))))).lower(params).compile().as_text()
   assert ' while(' in text and norms_in_loops(text) == 0

@@ -60,9 +60,8 @@ def test_both_forms_walk_together(optimizer):
     (params, state), got = walk(Net(False), weight_normalized(inner))
     assert np.abs(got - outputs).max() < 1e-12
     assert np.abs(outputs[-1] - outputs[0]).max() > 1e-2
-    layers = zip(params.values(), state.g.values(), strict=True)
-    for layer, lengths in layers:
-      assert lengths['kernel'].ndim == layer['kernel'].ndim
+    for name, layer in params.items():
+      assert state.scale[f'{name}/kernel'].ndim == layer['kernel'].ndim
 
 
 def test_nnx_optimizer():
@@ -112,7 +111,7 @@ def test_train_state_and_checkpoint(tmp_path):
     restored = checkpointer.restore(
         tmp_path / 'at2', jax.tree.map(ocp.utils.to_shape_dtype_struct, saved))
   jax.tree.map(np.testing.assert_array_equal, saved, restored)
-  assert restored['opt_state'].v['kernel'].dtype == 'float32'
+  assert restored['opt_state'].weights['kernel'].w.dtype == 'float32'
   again = train(state.replace(**restored))
   jax.tree.map(np.testing.assert_array_equal, again.params,
                train(state).params)
