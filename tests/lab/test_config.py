@@ -35,8 +35,10 @@ MISTAKES = {
     'methods.momentum.learning_rates=[0.1]': (
         r'has 1 values, .* has 3: every method must search a grid of the same'),
     'compare.baseline=momentun': r"unknown method 'momentun'.*'momentum'",
-    'compare.seeds=true': r'seeds takes numbers, not true or false',
-    'compare.learning_rates=[true, 0.1, 0.2]': r'learning_rates takes numbers',
+    'compare.seeds=true': (
+        r'\[compare.seeds\] takes a number, not true or false'),
+    'compare.learning_rates=[true, 0.1, 0.2]': (
+        r'\[compare.learning_rates.0\] takes a number, not true'),
     'train.steps=25': r'steps \(25\) must be a multiple of eval_every \(10\)',
     'train.steps=many': r"steps: .*integer.*'many' \(from --set train.steps",
     'train.decay_at=[]': r'decay_at: list should have at least 1 item',

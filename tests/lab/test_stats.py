@@ -44,13 +44,6 @@ def test_single_value_has_no_interval():
   assert found.mean == 0.3 and math.isnan(found.low) and math.isnan(found.high)
 
 
-@pytest.mark.parametrize('values, middle', [
-    ([3.0, 1.0, 2.0], 2.0), ([1.0, 2.0, 4.0, math.inf], 3.0),
-    ([1.0, 2.0, math.inf, math.inf], math.inf), ([math.inf] * 3, math.inf)])
-def test_median(values, middle):
-  assert stats.median(values) == middle
-
-
 def test_steps_to_target():
   assert stats.steps_to_target([0.1, 0.3, 0.2], 0.3, 10) == 20
   assert stats.steps_to_target([0.1, 0.29], 0.3, 10) == math.inf
