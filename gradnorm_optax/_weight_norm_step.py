@@ -122,8 +122,8 @@ def locate(
     ww = jnp.where(same, found['held ww'], ww)
     gw = jnp.where(same, found['held gw'], gw)
   length, over = _length(ww)
-  plain = (length == 0) | ~jnp.isfinite(scale) | (scale == 0)
-  scale = jnp.where(plain, 1, scale)
+  scale = jnp.where(ww == 0, 1, scale)
+  # Without w there is no gw either: slope and tilt of a zero unit are 0.
   return Point(w, length, scale, jnp.sign(scale) * (gw * over),
                scale * (gw * over) * over)
 
@@ -157,7 +157,7 @@ def compose(
   """Returns the update of the parameters, the new scale and float32 weights."""
   norm, before = _length(found['vv'])[0], jnp.sign(point.scale)
   g = jnp.where(point.length == 0, norm,
-                before * point.length + move.astype(norm.dtype))
+                point.length + before * move.astype(norm.dtype))
   # Parameters end within u ||w|| of what the update aims at, ||w|| that of
   # before. So a length that shrinks to less than sqrt(u) of itself stops there
   # for that step: half of the direction's digits stay. For g = 0 it ends where
@@ -165,8 +165,9 @@ def compose(
   u = float(jnp.finfo(norm.dtype).eps) / 2
   length = jnp.maximum(jnp.abs(g), jnp.maximum(
       point.length * math.sqrt(u), norm * u**2))
-  scale = jnp.where(norm == 0, 1, jnp.where(g == 0, before, jnp.sign(g))
-                    * length) / jnp.where(norm == 0, 1, norm)
+  usable = (norm > 0) & (norm < jnp.inf) & (length < jnp.inf)
+  signed = before * jnp.where(g < 0, -length, length)
+  scale = jnp.where(usable, signed, 1) / jnp.where(usable, norm, 1)
   w = v * scale
   held = None
   if is_coarse(p.dtype):
@@ -178,13 +179,13 @@ def compose(
 
 
 def _length(squares: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Returns the root and its inverse, 0 for 0.
+  """Returns the root, and its inverse (of 0: a large number).
 
   The one is a product with the other: XLA repeats products where they are used,
   while roots and quotients would be a kernel each.
   """
-  zero = squares == 0
-  over = jnp.where(zero, 0, 1 / jnp.where(zero, 1, lax.sqrt(squares)))
+  least = jnp.finfo(squares.dtype).smallest_normal
+  over = 1 / lax.sqrt(jnp.maximum(squares, least))
   return squares * over, over
 
 

@@ -225,7 +225,7 @@ def test_sharded_leaves_give_the_step_of_whole_ones(cut, cost):
       inner=jax.tree.map(lambda _: P(), state.inner))
   run = jax.shard_map(
       lambda g, s, p: step(tx, g, s, p),
-      mesh=jax.make_mesh((4, 2), ('x', 'y')),
+      mesh=Mesh(np.reshape(jax.devices(), (4, 2)), ('x', 'y')),
       in_specs=(specs, state_specs, specs), out_specs=(specs, state_specs))
   program = jax.jit(run).lower(grads, state, params).compile()
   got = program(grads, state, params)[0]
