@@ -14,8 +14,9 @@ from gradnorm_optax._stats import Stats
 # On a CPU, up to this many blocks have a `lax.cond` each, so that a layer can
 # be updated while its gradient is in cache: 1.02x of a training step, where one
 # cond for the tree takes 1.20x. Elsewhere a cond waits for the host, so there
-# is one; and one spares collectives inside shard_map, and compilation.
-SEPARATE = 256
+# is one; and one spares collectives inside shard_map, and compilation: both
+# forms are traced, and a cond for each block is compiled.
+SEPARATE = 128
 
 
 def normalize(

@@ -124,21 +124,23 @@ def _softplus_adam(
   dtype, mu_dtype = nu.dtype, mu.dtype
   number = lambda value: jnp.asarray(value).astype(dtype)  # noqa: E731
 
-  def correction(decay, steps):  # 1 - decay^steps, without cancellation
-    return -jnp.expm1(steps.astype(dtype) * jnp.log1p(-number(1 - decay)))
+  def corrected(moment, decay, steps):
+    # By 1 - decay^steps, without cancellation; a product is fast.
+    return moment * (-1 / jnp.expm1(
+        steps.astype(dtype) * jnp.log1p(-number(1 - decay))))
 
   wide = jnp.asarray(g).astype(dtype)
   mu = number(b1) * mu.astype(dtype) + number(1 - b1) * wide
   nu = number(b2) * nu + number(1 - b2) * wide**2
-  step = mu / correction(b1, count)
+  step = corrected(mu, b1, count)
   if nesterov:
-    step = (number(b1) / correction(b1, optax.safe_increment(count)) * mu
-            + number(1 - b1) / correction(b1, count) * wide)
-  d = _floats.root(nu / correction(b2, count) + number(eps_root))
+    step = (number(b1) * corrected(mu, b1, optax.safe_increment(count))
+            + number(1 - b1) * corrected(wide, b1, count))
+  d = _floats.root(corrected(nu, b2, count) + number(eps_root))
   if beta is None:
     d = d + number(eps)
     d = jnp.where(d == 0, 1, d)  # at rest, with an eps that was rounded to 0
   else:
     x = number(beta) * d  # at least 0: the plain log is exact enough
-    d = (x + jnp.log(1 + jnp.exp(-x))) / number(beta)
+    step, d = step * number(beta), x + jnp.log(1 + jnp.exp(-x))
   return (step / d).astype(jnp.asarray(g).dtype), mu.astype(mu_dtype), nu
