@@ -65,7 +65,7 @@ def _by_rule(
     tree: Mapping[str, Sizes],
 ) -> Rule | None:
   """Returns the rule that counts; none where neighbours leave two."""
-  found = []
+  found: list[Rule] = []
   for rule in convention.named(path):
     if len(rule.pattern) != len(sizes):
       continue

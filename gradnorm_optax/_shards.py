@@ -190,7 +190,7 @@ def _union(
 
 
 def pmax(
-    parts: list[jax.Array], axes: list[tuple[Any, ...]]
+    parts: list[jax.Array], axes: Sequence[tuple[Any, ...]]
 ) -> list[jax.Array]:
   """Takes maxima of parts over their mesh axes."""
   return [lax.pmax(part, own) if own else part
