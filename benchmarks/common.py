@@ -2,8 +2,6 @@
 
 import json
 import pathlib
-import platform
-import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 import optax
+
+from gradnorm_optax.lab.support import files, json_safe, provenance
 
 RESULTS = pathlib.Path(__file__).parent / 'results'
 
@@ -51,27 +51,16 @@ def step_of(tx: optax.GradientTransformation) -> Callable[..., Any]:
   return step
 
 
-def provenance() -> dict[str, Any]:
-  """Returns versions, device and revision."""
-  def git(*command):
-    return subprocess.run(
-        ['git', *command], capture_output=True, text=True, check=False,
-        cwd=pathlib.Path(__file__).parent).stdout.strip()
-
-  return {
-      'date': time.strftime('%Y-%m-%d'), 'revision': git('rev-parse', 'HEAD'),
-      'dirty': bool(git('status', '--porcelain', '--', '../gradnorm_optax')),
-      'python': platform.python_version(), 'jax': jax.__version__,
-      'optax': optax.__version__, 'device': str(jax.devices()[0].device_kind),
-      'cores': len(__import__('os').sched_getaffinity(0))}
-
-
 def save(name: str, results: dict[str, Any]) -> None:
-  """Writes benchmarks/results/NAME.json."""
+  """Writes benchmarks/results/NAME.json, with what it was made with."""
   RESULTS.mkdir(exist_ok=True)
   path = RESULTS / f'{name}.json'
-  text = json.dumps({**results, **provenance()}, indent=1, default=float)
-  path.write_text(text + '\n')
+  text = json.dumps({
+      **json_safe.plain(results), 'date': time.strftime('%Y-%m-%d'),
+      'versions': provenance.versions(), 'revision': provenance.revision(),
+      'machine': provenance.machine()}, indent=1, default=float,
+                    allow_nan=False)
+  files.write(path, text + '\n')
   print(f'written: {path}')
 
 

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-import pathlib
-import subprocess
 import time
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -21,10 +18,10 @@ import numpy as np
 import optax
 
 import gradnorm_optax as gn
+from benchmarks import common
 from gradnorm_optax.linen import apply_fn
 
 ROUNDS = 15
-RESULTS = pathlib.Path(__file__).parent / 'results' / 'path_sgd.json'
 
 
 class Mlp(nn.Module):
@@ -98,21 +95,9 @@ RESNETS = {
 }
 
 
-def interleaved(
-    calls: dict[str, Callable[[], Any]], rounds: int = ROUNDS
-) -> dict[str, list[float]]:
-  """Times calls in turn, after a warm-up; seconds per round."""
-  times: dict[str, list[float]] = {name: [] for name in calls}
-  for turn in range(rounds + 2):
-    for name, call in calls.items():
-      start = time.perf_counter()
-      jax.block_until_ready(call())
-      if turn > 1:
-        times[name].append(time.perf_counter() - start)
-  return times
-
-
-def step_costs(model: nn.Module, shape: tuple[int, ...], batch: int) -> dict:
+def step_costs(
+    model: nn.Module, shape: tuple[int, ...], batch: int
+) -> dict[str, Any]:
   """Compares one jitted training step of Path-SGD with one of SGD."""
   x = jax.random.normal(jax.random.key(0), (batch, *shape))
   labels = jnp.zeros(batch, jnp.int32)
@@ -138,17 +123,16 @@ def step_costs(model: nn.Module, shape: tuple[int, ...], batch: int) -> dict:
   }
   steps = {name: build(tx) for name, tx in txs.items()}
   states = {name: tx.init(params) for name, tx in txs.items()}
-  times = interleaved({
+  times = common.interleave({
       name: functools.partial(steps[name], params, states[name], x)
       for name in txs
-  })
+  }, ROUNDS)
   flops = {name: step.cost_analysis()['flops'] for name, step in steps.items()}
-  ratios = np.asarray(times['path_sgd']) / np.asarray(times['sgd'])
-  low, median, high = np.percentile(ratios, [25, 50, 75])
+  ratio = common.ratio(times['path_sgd'], times['sgd'])
   return {
       'batch': batch,
-      'time_ratio': round(float(median), 4),
-      'time_quartiles': [round(float(low), 4), round(float(high), 4)],
+      'time_ratio': round(ratio['median'], 4),
+      'time_quartiles': [round(ratio['low'], 4), round(ratio['high'], 4)],
       'flops_ratio': round(flops['path_sgd'] / flops['sgd'], 5),
       'one_plus_1_over_b': 1 + 1 / batch,
   }
@@ -183,7 +167,7 @@ def norm_costs(model: nn.Module, size: int = 224) -> dict:
     result[f'{name}_first_call_s'] = round(time.perf_counter() - start, 2)
     if name.startswith('phi'):
       result[name] = float(value)
-  times = interleaved(
+  times = common.interleave(
       {
           name: functools.partial(call, params, stats)
           for name, call in calls.items()
@@ -196,25 +180,9 @@ def norm_costs(model: nn.Module, size: int = 224) -> dict:
   return result
 
 
-def revision() -> str:
-  """Returns the git revision of this checkout, or nothing."""
-  out = subprocess.run(
-      ['git', 'rev-parse', '--short', 'HEAD'],
-      capture_output=True, text=True, check=False,
-      cwd=pathlib.Path(__file__).parent,
-  )
-  return out.stdout.strip()
-
-
 def main() -> None:
   """Measures everything, prints a table, writes the JSON file."""
-  results: dict[str, Any] = {
-      'jax': jax.__version__,
-      'device': jax.devices()[0].device_kind,
-      'revision': revision(),
-      'steps': {},
-      'norms': {},
-  }
+  results: dict[str, Any] = {'steps': {}, 'norms': {}}
   print(f'{"model":10} {"batch":>5} {"time":>7} {"quartiles":>18} {"flops":>8}')
   for name, (model, shape) in {
       'mlp': (Mlp(), (784,)), 'cnn': (Cnn(), (32, 32, 3)),
@@ -231,8 +199,7 @@ def main() -> None:
     row = norm_costs(model)
     results['norms'][name] = row
     print(name, json.dumps(row))
-  RESULTS.parent.mkdir(exist_ok=True)
-  RESULTS.write_text(json.dumps(results, indent=2) + '\n')
+  common.save('path_sgd', results)
 
 
 if __name__ == '__main__':

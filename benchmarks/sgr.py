@@ -31,9 +31,16 @@ def _program(function: Any, *arguments: Any) -> Program:
 
 def _net(name: str, width: int = WIDTH) -> Any:
   task = tasks.make(name, LENGTH)
-  model = recurrent.Recurrent.of(task, width=width)
-  return (task, model, recurrent.losses(model, task),
-          model.init_params(jax.random.key(0)))
+  model = recurrent.Recurrent(
+      task.outputs, task.inputs, width, readout=task.readout)
+
+  def loss(params, batch, perturb=None):
+    out: Any = model.apply({'params': params}, batch.x, perturb=perturb)
+    return task.losses(out, batch.y)
+
+  params = model.init(
+      jax.random.key(0), jnp.zeros((1, 1, task.inputs)))['params']
+  return task, model, loss, params
 
 
 def _gradient(loss: Any, params: Any, pool: Any) -> Program:

@@ -100,11 +100,11 @@ def by_loop(seeds: int, steps: int) -> list[float]:
 def one(way: str, seeds: int, steps: int) -> None:
   """Runs one way in this process and prints its seconds and results."""
   if way == 'lab':  # before JAX starts: what the command itself does
-    from gradnorm_optax.lab import cli
-    cli._one_thread_per_trial()
+    from gradnorm_optax.lab.support import process
+    process.one_thread_per_trial()
   import jax
 
-  pass
+  from gradnorm_optax.lab.comparison import runner  # noqa: F401
   jax.block_until_ready(jax.numpy.zeros([]))
   began, busy = time.perf_counter(), time.process_time()
   run: dict[str, Callable[[], list[float]]] = {

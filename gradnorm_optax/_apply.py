@@ -66,6 +66,17 @@ def leaves_at(layout: Layout, tree: Any) -> list[jax.Array]:
   return [jax.numpy.asarray(found[layout.spec(i).path]) for i in layout.active]
 
 
+def as_wide_as(updates: Any, params: Any) -> Any:
+  """Returns updates in the parameters' dtype where that is wider."""
+  found = dict(zip(_tree.paths(params), _tree.flatten(params)[0], strict=True))
+  leaves, treedef = _tree.flatten(updates)
+  with jax.numpy_dtype_promotion('standard'):
+    return treedef.unflatten([
+        leaf if _tree.is_hole(leaf) or _tree.is_hole(found[path])
+        else leaf.astype(jax.numpy.promote_types(leaf.dtype, found[path].dtype))
+        for path, leaf in zip(_tree.paths(updates), leaves, strict=True)])
+
+
 def check_transformation(name: str, inner: Any) -> None:
   """Raises `TypeError` for what is not an optax transformation."""
   if not (hasattr(inner, 'init') and hasattr(inner, 'update')):

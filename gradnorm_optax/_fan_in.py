@@ -13,6 +13,9 @@ Sizes = tuple[int, ...]
 _TAPS = 16
 
 
+_HEADED = (['query'], ['key'], ['value'])
+
+
 class Axes(NamedTuple):
   """Places among an array's own axes (layer axes left out).
 
@@ -91,26 +94,28 @@ def _matrix(
 ) -> Axes:
   """Reads a matrix by its name, its bias and the shape of a convolution."""
   rule = _by_rule(convention, path, sizes, tree)
-  by_name = rule.pattern if rule else None
+  pattern = rule.pattern if rule else None
   bias = tree.get(_sibling(path, convention.bias), ())
   if bias != _ends(convention, sizes, len(bias)):
     bias = _without_ones(bias)
+  if rule is not None and _heads_first(path, sizes, tree):
+    return Axes(None, doubt='it looks like (heads, in, head_dim)')
   if not bias or rule is not None and rule.sure:
-    pattern = by_name or _convolution(convention, path, sizes)
+    pattern = pattern or _convolution(convention, path, sizes)
     if pattern is not None:
       return _read(pattern)
     return Axes(None, layers=True, doubt=(
-        f'rank {len(sizes)} may be a convolution, several heads or layers'))
-  if by_name and bias in _outputs(by_name, sizes):
-    return _read(by_name)
+        f'rank {len(sizes)} may be a convolution, several heads or layers, and'
+        ' no bias beside it tells'))
+  if pattern and _agrees(pattern, sizes, bias):
+    return _read(pattern)
   count = len(bias)
   layered = count > 1 and bias == (sizes[0], *sizes[-count + 1:]) and (
       len(sizes) > count)
   fits = count < len(sizes) and (
       bias == _ends(convention, sizes, count))
-  by_bias = _with_outputs(convention, len(sizes), count)
-  if fits and by_name is None and not layered:
-    return _read(by_bias)
+  if fits and pattern is None and not layered:
+    return _read(_with_outputs(convention, len(sizes), count))
   if fits and layered:
     reason = f'beside a bias of shape {bias} it has heads, or layers'
   elif layered or count > 1:
@@ -120,10 +125,28 @@ def _matrix(
   return Axes(None, doubt=reason, layers=layered or count > 1)
 
 
-def _outputs(pattern: str, sizes: Sizes) -> tuple[Sizes, Sizes]:
-  """Returns the shapes that the bias of such a matrix may have."""
-  sizes = tuple(sizes[a] for a in _places(pattern, 'o'))
-  return sizes, (math.prod(sizes),)
+def _agrees(pattern: str, sizes: Sizes, bias: Sizes) -> bool:
+  """Tells whether a matrix of this name may have this bias beside it.
+
+  Inside `shard_map` sizes are a device's: a bias that is whole beside a kernel
+  that is cut speaks against a name only where it fits other axes.
+  """
+  outputs = tuple(sizes[a] for a in _places(pattern, 'o'))
+  if bias in (outputs, (math.prod(outputs),)):
+    return True
+  others = {sizes[a] for a in _places(pattern, 'i')} | {
+      math.prod(sizes[-2:]), math.prod(sizes[:2])}
+  return len(bias) == 1 and (len(sizes) == 2 or bias[0] not in others)
+
+
+def _heads_first(path: str, sizes: Sizes, tree: Mapping[str, Sizes]) -> bool:
+  """Tells whether the projection back says that the heads come first here."""
+  *above, parent, name = ('', '', *path.split('/'))
+  if parent not in ('query', 'key', 'value') or len(sizes) != 3:
+    return False
+  back = [tree.get('/'.join((*above, out, name)).lstrip('/'), ())
+          for out in ('out', 'attention_output')]
+  return any(found and sizes[0] != found[-1] == sizes[1] for found in back)
 
 
 def _ends(convention: Convention, sizes: Sizes, count: int) -> Sizes:
@@ -150,6 +173,9 @@ def _convolution(
   # Only a window has equal, small sides; heads and layers would have to agree.
   square = len(taps) > 1 and max(taps) <= _TAPS and len(set(taps)) == 1
   attention = parent in ('query', 'key', 'value', 'out')
+  # Of three taps the first is the largest in no video net, and the layer axis
+  # of scanned convolutions whose bias is hidden.
+  named = named and (len(taps) < 3 or taps[0] <= max(taps[1:]))
   if 1 <= len(taps) <= 3 and (named or square and not attention):
     return _with_outputs(convention, len(sizes), 1)
   return None
@@ -169,6 +195,9 @@ def _vector(
   if len(own) < 2 or name.endswith('_g'):
     return Axes(())
   if name == convention.bias:
+    hidden = not any(_sibling(path, m) in tree for m in convention.matrices)
+    if hidden and len(own) == 2 and path.split('/')[-2:-1] in _HEADED:
+      return Axes(())  # the kernel is masked, and the parent's name says enough
     for matrix in convention.matrices:
       found = tree.get(_sibling(path, matrix), ())
       if len(found) > len(own) and own == _ends(convention, found, len(own)):

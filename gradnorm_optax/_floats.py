@@ -50,13 +50,6 @@ def high(dtype: Any) -> float:
   return 2.0 ** (jnp.finfo(dtype).maxexp * 15 // 16)
 
 
-def is_safe(total: jax.Array) -> jax.Array:
-  """Tells whether a sum of squares is finite and lost nothing to underflow."""
-  return lax.bitwise_and(
-      lax.ge(total, lax.full_like(total, low(total.dtype))),
-      lax.lt(total, lax.full_like(total, high(total.dtype))))
-
-
 def safe_scale(total: jax.Array) -> jax.Array:
   """Returns the power of two that brings a sum of squares into range."""
   exponent = jnp.finfo(total.dtype).maxexp
@@ -75,14 +68,6 @@ def inverse_magnitude(largest: jax.Array) -> jax.Array:
   limit = jnp.finfo(largest.dtype).maxexp - 2
   exponent = jnp.clip(jnp.frexp(largest)[1], -limit, limit)
   return jnp.ldexp(jnp.ones_like(largest), -exponent)
-
-
-def safe_reciprocal(eps: Any, squares: jax.Array) -> jax.Array:
-  """Returns 1 / (norm + eps) for sums of squares in the safe range."""
-  norm = lax.sqrt(squares)
-  if not (isinstance(eps, (int, float)) and eps == 0):
-    norm = norm + jnp.asarray(eps).astype(norm.dtype)
-  return lax.div(lax.full_like(norm, 1), norm)
 
 
 def reciprocal(eps: Any, squares: jax.Array, scale: jax.Array) -> jax.Array:

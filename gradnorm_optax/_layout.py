@@ -195,8 +195,8 @@ def _label(
     return 'global'
   if blocks.by == 'layer':
     parent, slash, _ = path.rpartition('/')
-    return parent if slash else _tree.ROOT if together else path or _tree.ROOT
-  return path or _tree.ROOT
+    return parent if slash else _tree.ROOT if together else path
+  return path
 
 
 def _check_group(label: Hashable, members: list[Any], name: str) -> None:

@@ -8,17 +8,15 @@ from jax import lax, numpy as jnp
 
 from gradnorm_optax import _floats, _shards, _stats
 from gradnorm_optax._layout import Layout
-from gradnorm_optax._readings import Reading, means_of, read, unit_scales
+from gradnorm_optax._readings import means_of, read, unit_scales
 from gradnorm_optax._stats import Stats
 
-# A leaf whose centered norm is at most this many unit roundoffs of its norm is
-# constant along its fan-in: what centering left of it is rounding noise.
-ROUNDOFFS = 8
 # On a CPU, up to this many blocks have a `lax.cond` each, so that a layer can
 # be updated while its gradient is in cache: 1.02x of a training step, where one
 # cond for the tree takes 1.20x. Elsewhere a cond waits for the host, so there
-# is one; and one spares collectives inside shard_map, and compilation.
-SEPARATE = 256
+# is one; and one spares collectives inside shard_map, and compilation: both
+# forms are traced, and a cond for each block is compiled.
+SEPARATE = 128
 
 
 def normalize(
@@ -46,51 +44,53 @@ def normalize(
 def _normalize(
     layout: Layout, leaves: list[Any], eps: Any, axis_name: Any, center: bool
 ) -> list[Any]:
-  separate = axis_name is None and jax.default_backend() == 'cpu'
-  if not (separate and 1 < len(layout.groups) <= SEPARATE):
+
+  def together(layout: Layout, leaves: list[Any]) -> list[Any]:
     return _normalize_together(layout, leaves, eps, axis_name, center)
-  result = list(leaves)
-  for block, places in layout.blocks:
-    new = _normalize_together(
-        block, [leaves[n] for n in places], eps, axis_name, center)
-    for n, leaf in zip(places, new, strict=True):
-      result[n] = leaf
-  return result
+
+  def separately(leaves: list[Any]) -> list[Any]:
+    result = list(leaves)
+    for block, places in layout.blocks:
+      new = together(block, [leaves[n] for n in places])
+      for n, leaf in zip(places, new, strict=True):
+        result[n] = leaf
+    return result
+
+  if axis_name is not None or not 1 < len(layout.groups) <= SEPARATE:
+    return together(layout, leaves)
+  # By the platform that is compiled for; XLA gets one of the two.
+  return lax.platform_dependent(
+      leaves, cpu=separately, default=functools.partial(together, layout))
 
 
 def _normalize_together(
     layout: Layout, leaves: list[Any], eps: Any, axis_name: Any, center: bool
 ) -> list[Any]:
+  specs = [layout.spec(index) for index in layout.active]
+  # In a block of one leaf the factor says already what is only noise.
+  shared = [center and spec.centered and len(layout.groups[spec.label]) > 1
+            for spec in specs]
 
-  def finish(reading: Reading, scale: Stats | None) -> Any:
-    squares = list(reading.squares)
-    alive: list[Any] = [None] * len(leaves)
-    centered = [n for n, mean in enumerate(reading.means) if mean is not None]
-    if scale is None:  # every sum is above 0, finite, and not scaled
-      for n in centered:
-        alive[n] = lax.full_like(squares[n], True, bool)
-      totals = _stats.gather(layout, squares)
-      ones = [lax.full_like(v, 1) for v in totals]
-      factor = [_floats.safe_reciprocal(eps, v) for v in totals]
-      return ones, factor, alive, reading.means
-    for n in centered:
-      alive[n] = _alive(leaves[n], squares[n], reading.removed[n])
-      squares[n] = lax.select(
-          alive[n], squares[n], lax.full_like(squares[n], 0))
-    factor = [_floats.reciprocal(eps, total, s) for total, s in zip(
-        _stats.gather(layout, squares), scale, strict=True)]
-    return scale, factor, alive, reading.means
+  def finish(squares: list[jax.Array], scale: Stats) -> Any:
+    totals = _stats.gather(layout, squares)
+    return ([_floats.reciprocal(eps, v, s)
+             for v, s in zip(totals, scale, strict=True)],
+            [own if many else None
+             for own, many in zip(squares, shared, strict=True)])
 
-  scale, factor, alive, means = read(layout, leaves, axis_name, center, finish)
+  scale, (factor, squares), means = read(
+      layout, leaves, axis_name, center, finish)
   result = []
-  for leaf, index, s, f, live, mean in zip(
-      leaves, layout.active, _stats.spread(layout, scale),
-      _stats.spread(layout, factor), alive, means, strict=True):
+  for leaf, spec, s, f, own, mean in zip(
+      leaves, specs, _stats.spread(layout, scale),
+      _stats.spread(layout, factor), squares, means, strict=True):
     entries = _floats.times(_floats.widen(leaf, s.dtype), s)
     if mean is not None:
-      entries = entries - mean
-      live = _stats.expand(live, layout.spec(index))
-      f = lax.select(live, f, lax.full_like(f, 0))
+      entries = lax.sub(entries, mean)
+    if own is not None:
+      own = _stats.expand(own, spec)
+      zero = lax.full_like(own, 0)
+      f = lax.select(lax.eq(own, zero), zero, f)
     result.append(_floats.times(entries, f).astype(leaf.dtype))
   return result
 
@@ -150,9 +150,9 @@ def centralize(
   over = [spec.inputs for spec in specs]
   common = means_of(specs, wide, axis_name)
   # A sum that overflowed, or that may have lost entries to underflow.
-  unsafe = [
+  unsafe = _stats.either([
       ~((abs(m) > _floats.low(dtype)) & (abs(m) < _floats.high(dtype)))
-      for m in common]
+      for m in common])
 
   def rescaled():
     scales = unit_scales(specs, wide, axis_name)
@@ -160,7 +160,7 @@ def centralize(
     return scales, means_of(specs, entries, axis_name)
 
   scales, means = lax.cond(
-      _shards.agree(unsafe, specs, wide, over, axis_name), rescaled,
+      _shards.agree([unsafe], specs, wide, over, axis_name), rescaled,
       lambda: ([lax.full_like(m.real, 1) for m in common], common))
   result = list(leaves)
   for n, x, s, mean in zip(chosen, wide, scales, means, strict=True):
@@ -171,16 +171,8 @@ def centralize(
 
 def _norms(layout: Layout, leaves: list[Any], axis_name: Any) -> Stats:
 
-  def finish(reading: Reading, scale: Stats | None) -> Stats:
-    totals = _stats.gather(layout, reading.squares)
-    if scale is None:
-      return [lax.sqrt(v) for v in totals]
-    return [lax.div(_floats.root(v), s)
-            for v, s in zip(totals, scale, strict=True)]
+  def finish(squares: list[jax.Array], scale: Stats) -> Stats:
+    return [lax.div(_floats.root(total), s) for total, s in zip(
+        _stats.gather(layout, squares), scale, strict=True)]
 
-  return read(layout, leaves, axis_name, False, finish)
-
-
-def _alive(leaf: Any, squares: jax.Array, removed: jax.Array) -> jax.Array:
-  roundoff = float(jnp.finfo(leaf.dtype).eps) / 2
-  return ~(squares <= (ROUNDOFFS * roundoff) ** 2 * (squares + removed))
+  return read(layout, leaves, axis_name, False, finish).found

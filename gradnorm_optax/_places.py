@@ -6,6 +6,7 @@ names, shapes and neighbours (`_fan_in`, `_conventions`).
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -67,7 +68,25 @@ def places(
       sizes[path] = array.sizes
       if not skipped:
         arrays[index] = array
-  return {index: array.place(sizes) for index, array in arrays.items()}
+  odd = _odd_layers(list(arrays.values()))
+  return {index: array.place(sizes, odd.get(array.scanned_at, ''))
+          for index, array in arrays.items()}
+
+
+def _odd_layers(arrays: list['_Array']) -> dict[str, str]:
+  """Returns what speaks against the preset's layer axes, by place of the scan.
+
+  All arrays that one scan has stacked are as long along its axis.
+  """
+  found: dict[str, list[_Array]] = {}
+  for array in arrays:
+    if array.scanned_at:
+      found.setdefault(array.scanned_at, []).append(array)
+  return {
+      place: f'arrays below {place!r} differ in length along axis'
+             f' {members[0].stack[0]}: is scan_axis right?'
+      for place, members in found.items()
+      if len({tuple(m.shape[a] for a in m.stack) for m in members}) > 1}
 
 
 class _Tables:
@@ -126,6 +145,7 @@ class _Array:
     self.tables = tables
     self.where = f'{name}: leaf {path!r} of shape {shape}'
     self.fan_in, self.units = self._axes('fan_in'), self._axes('units')
+    self.scanned_at = ''
     stack = self._axes('stacked')
     self.told = stack is not None  # also where it is told to have no layer axis
     self.stack = self._scanned() if stack is None else stack
@@ -140,9 +160,11 @@ class _Array:
   def sizes(self) -> tuple[int, ...]:
     return tuple(self.shape[a] for a in self.own)
 
-  def place(self, tree: Mapping[str, tuple[int, ...]]) -> Place:
+  def place(self, tree: Mapping[str, tuple[int, ...]], odd: str) -> Place:
     """Returns what was given and, where it leaves it open, what is usual."""
     given = self._given_fan_in()
+    if odd:
+      return self._place(None, self.stack, odd, layers=True)
     usual = _fan_in.infer(
         self.tables.convention, self.path, self.sizes, tree)
     own = self.own
@@ -155,11 +177,13 @@ class _Array:
         fan_in = tuple(own[n] for n in usual.fan_in)
       if not (self.told and fan_in == ()):
         doubt = usual.doubt
+    return self._place(fan_in, stack, doubt, usual.layers, given is not None)
+
+  def _place(self, fan_in, stack, doubt, layers, explicit=False) -> Place:
     return Place(
         path=self.path, shape=self.shape, dtype=self.dtype, stack=stack,
-        fan_in=fan_in, explicit=given is not None, doubt=doubt,
-        layers=usual.layers, cut=self._cut(),
-        replicated=self.tables.globs['replicated'].first(
+        fan_in=fan_in, explicit=explicit, doubt=doubt, layers=layers,
+        cut=self._cut(), replicated=self.tables.globs['replicated'].first(
             self.path) is not None)
 
   def _scanned(self) -> tuple[int, ...]:
@@ -168,6 +192,9 @@ class _Array:
     if glob is None or first is None:
       return ()
     count = dict(self.tables.convention.stacked)[glob]
+    # Up to what the glob names: `a/layers/` of `a/layers/mlp/kernel`.
+    literal = max(re.split(r'\[.*?\]|\*', glob), key=len)
+    self.scanned_at = self.path[:self.path.index(literal) + len(literal)]
     if len(self.shape) < count:
       return ()
     # `nn.scan` puts the layer axis of a short array last.

@@ -30,18 +30,23 @@ from gradnorm_optax._stats import Stats
 TRUSTED = 1 / 8
 
 
-class Reading(NamedTuple):
-  """What one reading of the active leaves gives, by leaf."""
+# A leaf whose centered norm is at most this many unit roundoffs of its norm is
+# constant along its fan-in: what centering left of it is rounding noise.
+ROUNDOFFS = 8
 
-  squares: list[jax.Array]  # sums of squares of the (centered) entries
-  removed: list[jax.Array]  # sums of squares of what centering took away
-  means: list[jax.Array | None]  # broadcastable; None: not centered
+
+class Reading(NamedTuple):
+  """What is known of scale x entries."""
+
+  scale: Stats  # powers of two, by block
+  found: Any  # what `finish` returned
+  means: list[jax.Array | None]  # by leaf, broadcastable; None: not centered
 
 
 def read(
     layout: Layout, leaves: list[Any], axis_name: Any, center: bool,
-    finish: Callable[[Reading, Stats | None], Any],
-) -> Any:
+    finish: Callable[[list[jax.Array], Stats], Any],
+) -> Reading:
   """Reads the leaves once, and once more with care where that is not enough.
 
   Args:
@@ -49,129 +54,112 @@ def read(
     leaves: The active leaves, in the order of `layout.active`.
     axis_name: Mesh axes over which leaves are sharded.
     center: Whether to subtract fan-in means.
-    finish: Computes from a reading and the powers of two by which the entries
-      of each block were multiplied for it; None where they were not, and every
-      block's sum of squares is safe. It runs inside the `lax.cond`, so
-      that XLA does not repeat its arithmetic wherever the result is used.
-
-  Returns:
-    What `finish` returns.
+    finish: Computes from the sums of squares of scale x entries, centered, by
+      leaf (0 where centering left only noise) and the scales. It runs inside
+      the `lax.cond`, so that its results are made once for each block.
   """
   specs = [layout.spec(index) for index in layout.active]
   chosen = [n for n, spec in enumerate(specs) if center and spec.centered]
-  quick, total, sums = _read_quickly(specs, leaves, chosen, axis_name)
+  total, removed, sums = _read_quickly(specs, leaves, chosen, axis_name)
   by_block = _stats.gather(layout, total)
-  safe = [_floats.is_safe(v) for v in by_block]
-  doubtful = [lax.bitwise_not(s) for s in safe]
-  doubtful += [lax.lt(quick.squares[n], TRUSTED * total[n]) for n in chosen]
+  scale = [_floats.safe_scale(v) for v in by_block]
+  doubtful = [lax.ne(s, lax.full_like(s, 1)) for s in scale]
+  doubtful += [
+      lax.gt(part, lax.mul(total[n], lax.full_like(part, 1 - TRUSTED)))
+      for n, part in zip(chosen, removed, strict=True)]
 
-  def carefully():
+  def quickly() -> Any:
+    squares = list(total)
+    for n, part in zip(chosen, removed, strict=True):
+      squares[n] = lax.sub(total[n], part)
+    return finish(squares, scale), sums
+
+  def carefully() -> Any:
     # Where entries are known when XLA compiles, it would take (x s)^2 for
     # x^2 s^2, and x^2 is out of range.
-    entries, totals = (
-        [lax.optimization_barrier(x) for x in xs] for xs in (leaves, by_block))
-    scale = [_floats.safe_scale(v) for v in totals]
-    return finish(_read_carefully(
-        specs, entries, _stats.spread(layout, scale), sums, axis_name), scale)
+    entries, scales = (
+        [lax.optimization_barrier(x) for x in xs] for xs in (leaves, scale))
+    squares, sums = _read_carefully(
+        specs, entries, _stats.spread(layout, scales), chosen, axis_name)
+    return finish(squares, scales), sums
 
-  return lax.cond(
+  found, sums = lax.cond(
       _shards.agree(
-          doubtful, specs, leaves, [spec.reduced for spec in specs], axis_name),
-      carefully, lambda: finish(quick, None))
+          [_stats.either(doubtful)], specs, leaves,
+          [spec.reduced for spec in specs], axis_name),
+      carefully, quickly)
+  means: list[Any] = [None] * len(leaves)
+  for n, part in zip(chosen, sums, strict=True):
+    means[n] = _mean(
+        part, specs[n], _fan_in_axes(specs[n], leaves[n], axis_name))
+  return Reading(scale, found, means)
 
 
 def _read_quickly(
     specs: list[LeafSpec], leaves: list[Any], chosen: list[int], axis_name: Any
-) -> tuple[Reading, list[jax.Array], dict[int, jax.Array]]:
-  """Returns a reading, the squares before centering, and fan-in sums."""
+) -> tuple[list[jax.Array], list[jax.Array], list[jax.Array]]:
+  """Returns squares, what centering takes from them, and fan-in sums."""
   dtype = _floats.accumulator(leaves)
   entries = [_floats.widen(leaf, dtype) for leaf in leaves]
   parts = [_sum(_floats.abs_squared(x), spec)
            for x, spec in zip(entries, specs, strict=True)]
   axes = _block_axes(specs, leaves, axis_name)
-  cut = {n: _fan_in_axes(specs[n], leaves[n], axis_name) for n in chosen}
-  sums = {n: lax.reduce_sum(entries[n], specs[n].inputs) for n in chosen}
+  sums = [lax.reduce_sum(entries[n], specs[n].inputs) for n in chosen]
+  cut = [_fan_in_axes(specs[n], leaves[n], axis_name) for n in chosen]
   # The squares of means that are whole here join the sums over devices; those
   # of means that are not follow from their sums over devices.
-  for n in chosen:
-    whole = _squares_of_means(_divide(sums[n], specs[n], ()), specs[n], ())
-    parts.append(sums[n].reshape(-1) if cut[n] else whole)
-    axes.append(cut[n] or axes[n])
+  for n, total, own in zip(chosen, sums, cut, strict=True):
+    parts.append(total if own else _removed(total, specs[n], ()))
+    axes.append(own or axes[n])
   parts = _shards.psum(parts, axes, axis_name)
-  squares, rest = parts[:len(leaves)], parts[len(leaves):]
-  removed = [lax.full_like(s, 0) for s in squares]
-  means: list[Any] = [None] * len(leaves)
-  for n, part in zip(chosen, rest, strict=True):
-    if cut[n]:
-      sums[n] = part.reshape(sums[n].shape)
-    means[n] = _divide(sums[n], specs[n], cut[n])
-    removed[n] = (
-        _squares_of_means(means[n], specs[n], cut[n]) if cut[n] else part)
-  left = list(squares)
-  for n in chosen:
-    left[n] = squares[n] - removed[n]
-  return Reading(left, removed, means), squares, sums
+  removed = parts[len(leaves):]
+  for k, (n, own) in enumerate(zip(chosen, cut, strict=True)):
+    if own:
+      sums[k] = removed[k]
+      removed[k] = _removed(sums[k], specs[n], own)
+  removed = _shards.psum(removed, [
+      _without(axes[n], own) if own else _shards.Crossing()
+      for n, own in zip(chosen, cut, strict=True)], axis_name)
+  return parts[:len(leaves)], removed, sums
 
 
 def _read_carefully(
     specs: list[LeafSpec], leaves: list[Any], scale: list[jax.Array],
-    sums: dict[int, jax.Array], axis_name: Any,
-) -> Reading:
-  """Returns the reading of scale x leaf, centered before it is squared."""
+    chosen: list[int], axis_name: Any,
+) -> tuple[list[jax.Array], list[jax.Array]]:
+  """Returns squares and sums of scale x leaf, centered before it is squared.
+
+  No sum of scaled entries overflows.
+  """
   dtype = _floats.accumulator(leaves)
-  wide = [_floats.widen(leaf, dtype) for leaf in leaves]
-  entries = [_floats.times(x, s) for x, s in zip(wide, scale, strict=True)]
-  means: list[Any] = [None] * len(leaves)
-  for n, (total, power) in _finite(specs, wide, sums, axis_name).items():
-    own = _fan_in_axes(specs[n], leaves[n], axis_name)
-    fan_in = specs[n].inputs
-    ratio = scale[n] / lax.expand_dims(power, fan_in)
-    mean = _floats.times(lax.expand_dims(total, fan_in), ratio)
-    means[n] = mean / _count(specs[n], own, mean.dtype)
-    entries[n] = entries[n] - means[n]
+
+  def scaled(leaf: Any, factor: jax.Array) -> jax.Array:
+    return _floats.times(_floats.widen(leaf, dtype), factor)
+
+  cut = [_fan_in_axes(specs[n], leaves[n], axis_name) for n in chosen]
+  sums = _shards.psum(
+      [lax.reduce_sum(scaled(leaves[n], scale[n]), specs[n].inputs)
+       for n in chosen], cut, axis_name)
+  # Other names for them, so that XLA keeps no scaled copy for the next sum.
+  leaves, scale = (
+      [lax.optimization_barrier(x) for x in xs] for xs in (leaves, scale))
+  entries = [scaled(leaf, s) for leaf, s in zip(leaves, scale, strict=True)]
+  for n, total, own in zip(chosen, sums, cut, strict=True):
+    entries[n] = lax.sub(entries[n], _mean(total, specs[n], own))
   parts = [_sum(_floats.abs_squared(x), spec)
            for x, spec in zip(entries, specs, strict=True)]
-  parts += [_squares_of_means(means[n], specs[n], ()) for n in sums]
+  parts += [_removed(total, specs[n], own)
+            for n, total, own in zip(chosen, sums, cut, strict=True)]
   axes = _block_axes(specs, leaves, axis_name)
-  parts = _shards.psum(parts, axes + [axes[n] for n in sums], axis_name)
+  axes += [_without(axes[n], own) for n, own in zip(chosen, cut, strict=True)]
+  parts = _shards.psum(parts, axes, axis_name)
   squares = parts[:len(leaves)]
-  removed = [lax.full_like(s, 0) for s in squares]
-  for n, part in zip(sums, parts[len(leaves):], strict=True):
-    removed[n] = part
-  return Reading(squares, removed, means)
-
-
-def _finite(
-    specs: list[LeafSpec], entries: list[jax.Array], sums: dict[int, jax.Array],
-    axis_name: Any,
-) -> dict[int, tuple[jax.Array, jax.Array]]:
-  """Replaces fan-in sums that overflowed by (power x sum, power)."""
-  if not sums:
-    return {}
-  tiny = {n: 2.0 ** (-jnp.finfo(s.dtype).maxexp * 5 // 8)
-          for n, s in sums.items()}
-
-  def again():
-    # As a product with a constant, so that no rescaled copy is written.
-    parts = [lax.dot_general(
-        jnp.full([entries[n].shape[a] for a in specs[n].inputs],
-                 tiny[n], entries[n].dtype), entries[n],
-        ((range(len(specs[n].inputs)), specs[n].inputs), ((), ())),
-        precision=lax.Precision.HIGHEST) for n in sums]
-    parts = _shards.psum(parts, [
-        _fan_in_axes(specs[n], entries[n], axis_name) for n in sums], axis_name)
-    return [jnp.where(jnp.isfinite(sums[n]), sums[n], part)
-            for n, part in zip(sums, parts, strict=True)]
-
-  overflowed = [~jnp.isfinite(s) for s in sums.values()]
-  totals = lax.cond(
-      _shards.agree(
-          overflowed, [specs[n] for n in sums], [entries[n] for n in sums],
-          [specs[n].inputs for n in sums], axis_name),
-      again, lambda: list(sums.values()))
-  powers = [jnp.where(jnp.isfinite(s), jnp.ones_like(s.real), tiny[n])
-            for n, s in sums.items()]
-  return dict(zip(sums, zip(totals, powers, strict=True), strict=True))
+  for n, removed in zip(chosen, parts[len(leaves):], strict=True):
+    noise = (ROUNDOFFS * float(jnp.finfo(leaves[n].dtype).eps) / 2) ** 2
+    squares[n] = lax.select(
+        lax.le(squares[n], noise * (squares[n] + removed)),
+        lax.full_like(squares[n], 0), squares[n])
+  return squares, sums
 
 
 def means_of(
@@ -183,50 +171,61 @@ def means_of(
   sums = _shards.psum(
       [lax.reduce_sum(x, spec.inputs)
        for spec, x in zip(specs, entries, strict=True)], axes, axis_name)
-  return [_divide(total, spec, own)
+  return [_mean(total, spec, own)
           for spec, total, own in zip(specs, sums, axes, strict=True)]
 
 
 def unit_scales(
     specs: list[LeafSpec], entries: list[jax.Array], axis_name: Any
 ) -> list[jax.Array]:
-  """Returns powers of two that bring each output unit's entries near 1."""
+  """Returns powers of two that bring each output unit's entries into range."""
   axes = [_fan_in_axes(spec, x, axis_name)
           for spec, x in zip(specs, entries, strict=True)]
   largest = _shards.pmax(
       [jnp.max(abs(x), axis=spec.inputs, keepdims=True)
        for spec, x in zip(specs, entries, strict=True)], axes)
-  return [_floats.inverse_magnitude(top) for top in largest]
+  return [_floats.safe_scale(lax.square(top)) for top in largest]
 
 
 def _block_axes(
     specs: list[LeafSpec], leaves: list[Any], axis_name: Any
-) -> list[tuple[Any, ...]]:
+) -> list[_shards.Crossing]:
   return [_shards.crossing(spec, leaf, spec.reduced, axis_name)
           for spec, leaf in zip(specs, leaves, strict=True)]
 
 
-def _fan_in_axes(spec: LeafSpec, leaf: Any, axis_name: Any) -> tuple[Any, ...]:
+def _fan_in_axes(
+    spec: LeafSpec, leaf: Any, axis_name: Any
+) -> _shards.Crossing:
   return _shards.crossing(spec, leaf, spec.inputs, axis_name)
 
 
-def _count(spec: LeafSpec, axes: tuple[Any, ...], dtype: Any) -> jax.Array:
-  return jnp.asarray(spec.fan_in_size * _shards.size(axes), dtype)
+def _without(axes: _shards.Crossing, own: tuple[Any, ...]) -> _shards.Crossing:
+  """Returns the mesh axes of a block over which its means are not whole."""
+  return _shards.Crossing([a for a in axes if a not in own], axes.apart)
 
 
-def _divide(
+def _mean(
     total: jax.Array, spec: LeafSpec, axes: tuple[Any, ...]
 ) -> jax.Array:
-  return lax.expand_dims(
-      total / _count(spec, axes, total.dtype), spec.inputs)
+  """Returns fan-in means, broadcastable to the leaf."""
+  return lax.expand_dims(lax.mul(total, lax.full_like(
+      total, 1 / (spec.fan_in_size * _shards.size(axes)))), spec.inputs)
 
 
-def _squares_of_means(
-    means: jax.Array, spec: LeafSpec, axes: tuple[Any, ...]
+def _removed(
+    total: jax.Array, spec: LeafSpec, axes: tuple[Any, ...]
 ) -> jax.Array:
-  """Returns by block the sum of squares that subtracting the means removes."""
-  squares = _floats.abs_squared(means)
-  return _sum(squares * _count(spec, axes, squares.dtype), spec)
+  """Returns by block the sum of squares that subtracting the means removes.
+
+  Args:
+    total: Fan-in sums.
+    spec: The leaf.
+    axes: Mesh axes that the fan-in is cut over.
+  """
+  squares = _floats.abs_squared(lax.expand_dims(total, spec.inputs))
+  return _sum(lax.mul(squares, lax.full_like(
+      squares, 1 / (spec.fan_in_size * _shards.size(axes)))), spec)
 
 
 def _sum(entries: jax.Array, spec: LeafSpec) -> jax.Array:

@@ -9,7 +9,7 @@ concatenation and the slices than through as many scalars.
 import functools
 
 import jax
-from jax import lax
+from jax import lax, numpy as jnp
 
 from gradnorm_optax._layout import Layout, LeafSpec
 
@@ -26,6 +26,16 @@ def gather(layout: Layout, by_leaf: list[jax.Array]) -> Stats:
   where = {index: n for n, index in enumerate(layout.active)}
   return [functools.reduce(lax.add, [by_leaf[where[i]] for i in members])
           for members in layout.groups.values()]
+
+
+def either(flags: list[jax.Array]) -> jax.Array:
+  """Tells whether any flag is set: a balanced tree, since XLA compiles a chain
+  of hundreds for minutes."""
+  flags = [f if f.ndim == 0 else jnp.any(f) for f in flags]
+  while len(flags) > 1:
+    flags = [*map(lax.bitwise_or, flags[::2], flags[1::2]),
+             *flags[len(flags) // 2 * 2:]]
+  return flags[0]
 
 
 def spread(layout: Layout, stats: Stats) -> list[jax.Array]:

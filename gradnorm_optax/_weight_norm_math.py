@@ -5,7 +5,6 @@ the rank of v, with size 1 along the axes of the norm: so g says by its shape
 alone which axes were reduced, whatever options made it.
 """
 
-import fnmatch
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from jax import lax, numpy as jnp
 
 from gradnorm_optax import _tree
 from gradnorm_optax._floats import root
+from gradnorm_optax._globs import Globs
 from gradnorm_optax._layout import Layout, resolve
 from gradnorm_optax.blocks import as_blocks
 
@@ -126,15 +126,14 @@ def matches(where: Sequence[str], tree: Any, name: str) -> list[str]:
       (what a hole hides may match).
   """
   paths = _tree.paths(tree)
+  globs = Globs(where, paths)
   whole = paths and not any(map(_tree.is_hole, _tree.flatten(tree)[0]))
-  for glob in where if whole else ():
-    if not any(fnmatch.fnmatchcase(path, glob) for path in paths):
-      raise ValueError(
-          f'{name}: where={glob!r} matches no path of this tree.'
-          f'{_tree.nearest(glob.strip("*/"), paths)} gn.explain(params) lists'
-          ' the paths.')
-  return [path for path in paths
-          if any(fnmatch.fnmatchcase(path, glob) for glob in where)]
+  for glob in globs.idle() if whole else ():
+    raise ValueError(
+        f'{name}: where={glob!r} matches no path of this tree.'
+        f'{_tree.nearest(glob.strip("*/"), paths)} gn.explain(params) lists'
+        ' the paths.')
+  return [path for path in paths if globs.first(path) is not None]
 
 
 def select(
@@ -157,23 +156,21 @@ def select(
     ValueError: A glob matches no path of a tree that has leaves.
     TypeError: A leaf that is trained is not of real floating point.
   """
-  leaves, treedef = _tree.flatten(tree)
-  paths, chosen = _tree.paths(tree), set(matches(where, tree, name))
+  leaves, paths = _tree.flatten(tree)[0], _tree.paths(tree)
+  chosen = frozenset(matches(where, tree, name))
   mend = ('Hide it with optax.masked or optax.partition.' if others
           else 'Leave it out of `where`.')
   for path, leaf in zip(paths, leaves, strict=True):
     if not _tree.is_hole(leaf) and (others or path in chosen):
       _check_leaf(path, leaf, name, mend)
-  hidden = [leaf if path in chosen else None
-            for path, leaf in zip(paths, leaves, strict=True)]
-  return resolve(blocks, jax.tree.unflatten(treedef, hidden), name)
+  return resolve(blocks, tree, name, only=chosen)
 
 
 def _check_leaf(path: str, leaf: Any, name: str, mend: str) -> None:
   shape, dtype = _tree.shape_dtype(leaf, path)
   if 0 not in shape and not jnp.issubdtype(dtype, jnp.floating):
     raise TypeError(
-        f'{name}: leaf {path or _tree.ROOT!r} has dtype {dtype}, and only real'
+        f'{name}: leaf {path!r} has dtype {dtype}, and only real'
         f' floating-point leaves are trained here. {mend}')
 
 

@@ -19,6 +19,9 @@ def muon_dimension_numbers(params: Any, blocks: Any = 'leaf') -> Any:
   fan-in axes, outputs and layer axes that every transformation of this library
   goes by.
 
+  Make the table once, of all parameters: muon calls a function in its place
+  with a part of the tree, where the biases that tell are hidden.
+
   Args:
     params: Parameters, arrays or `jax.ShapeDtypeStruct`.
     blocks: A `gn.Blocks` or one of its kinds; only its axes and its `skip`

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 
 from gradnorm_optax import _tree
+from gradnorm_optax._apply import as_wide_as, check_rate
 from gradnorm_optax.paths import meshes, norms
 
 _NAME = 'normalize_by_path_scale'
@@ -215,10 +216,18 @@ def path_sgd(
     Optimization in Deep Neural Networks <https://arxiv.org/abs/1506.02617>`_,
     2015
   """
+  check_rate('path_sgd', learning_rate)
   parts = [normalize_by_path_scale(apply_fn, x, p=p)]
   if momentum is not None:
     parts.append(optax.trace(decay=momentum, nesterov=nesterov))
-  return optax.chain(*parts, optax.scale_by_learning_rate(learning_rate))
+  chain = optax.chain(*parts, optax.scale_by_learning_rate(learning_rate))
+
+  def update(updates, state, params=None, **extra_args):
+    with jax.numpy_dtype_promotion('standard'):  # optax relies on it
+      result, state = chain.update(updates, state, params, **extra_args)
+    return as_wide_as(result, params), state
+
+  return optax.GradientTransformationExtraArgs(chain.init, update)
 
 
 def _check_arguments(apply_fn: Any, x: Any, p: Any, refresh_every: Any) -> int:

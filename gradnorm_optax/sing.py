@@ -14,6 +14,7 @@ from gradnorm_optax._apply import (
     check_decays,
     check_nonnegative,
     check_positive,
+    check_rate,
     stateless,
 )
 from gradnorm_optax._layout import Layout, resolve
@@ -197,8 +198,7 @@ def sing(
     check_positive('sing', softplus_beta=softplus_beta)
   if not callable(weight_decay):
     check_nonnegative('sing', weight_decay=weight_decay)
-  if not callable(learning_rate):
-    check_nonnegative('sing', learning_rate=learning_rate)
+  check_rate('sing', learning_rate)
   blocks = as_blocks(blocks, 'sing')
 
   def widely(layout: Layout, leaves: list[Any], params: Any) -> list[Any]:

@@ -75,7 +75,7 @@ def scale_by_softplus_adam(
     mu_dtype = jax.dtypes.canonicalize_dtype(mu_dtype)
 
   def init(params):
-    for index in (layout := resolve('leaf', params, name)).active:
+    for index in (layout := resolve('global', params, name)).active:
       spec = layout.spec(index)
       if jnp.issubdtype(spec.dtype, jnp.complexfloating):
         raise TypeError(
@@ -91,7 +91,7 @@ def scale_by_softplus_adam(
 
   def update(updates, state, params=None, **extra_args):
     del params, extra_args
-    resolve('leaf', updates, name)
+    resolve('global', updates, name)
     _tree.require_same(name, updates, state.mu, 'state')
     count = optax.safe_increment(state.count)
     step = functools.partial(
@@ -124,21 +124,23 @@ def _softplus_adam(
   dtype, mu_dtype = nu.dtype, mu.dtype
   number = lambda value: jnp.asarray(value).astype(dtype)  # noqa: E731
 
-  def correction(decay, steps):  # 1 - decay^steps, without cancellation
-    return -jnp.expm1(steps.astype(dtype) * jnp.log1p(-number(1 - decay)))
+  def corrected(moment, decay, steps):
+    # By 1 - decay^steps, without cancellation; a product is fast.
+    return moment * (-1 / jnp.expm1(
+        steps.astype(dtype) * jnp.log1p(-number(1 - decay))))
 
   wide = jnp.asarray(g).astype(dtype)
   mu = number(b1) * mu.astype(dtype) + number(1 - b1) * wide
   nu = number(b2) * nu + number(1 - b2) * wide**2
-  step = mu / correction(b1, count)
+  step = corrected(mu, b1, count)
   if nesterov:
-    step = (number(b1) / correction(b1, optax.safe_increment(count)) * mu
-            + number(1 - b1) / correction(b1, count) * wide)
-  d = _floats.root(nu / correction(b2, count) + number(eps_root))
+    step = (number(b1) * corrected(mu, b1, optax.safe_increment(count))
+            + number(1 - b1) * corrected(wide, b1, count))
+  d = _floats.root(corrected(nu, b2, count) + number(eps_root))
   if beta is None:
     d = d + number(eps)
     d = jnp.where(d == 0, 1, d)  # at rest, with an eps that was rounded to 0
   else:
     x = number(beta) * d  # at least 0: the plain log is exact enough
-    d = (x + jnp.log(1 + jnp.exp(-x))) / number(beta)
+    step, d = step * number(beta), x + jnp.log(1 + jnp.exp(-x))
   return (step / d).astype(jnp.asarray(g).dtype), mu.astype(mu_dtype), nu

@@ -161,8 +161,9 @@ def test_muon_takes_and_gives_the_same_axes():
 
 
 @pytest.mark.parametrize(('make', 'words'), [
-    (lambda: gn.sing(0.1, weight_decay=optax.constant_schedule(0.1)),
-     r'weight_decay.*inject_hyperparams'),
+    (lambda: gn.standardize(eps=optax.constant_schedule(0.1)),
+     r'eps.*inject_hyperparams'),
+    (lambda: gn.sing(0.1, weight_decay='0.1'), "weight_decay='0.1'"),
     (lambda: gn.sing(None), 'learning_rate=None.*a number'),
     (lambda: gn.sing('0.1'), "learning_rate='0.1'.*a number"),
     (lambda: gn.bng(optax.sgd(0.1), ratio='big'), "ratio='big'"),

@@ -2,29 +2,22 @@
 
 import pytest
 import trees
+from trees.verdicts import judge
 
 import gradnorm_optax as gn
-from gradnorm_optax._places import places
-
-
-def judge(leaves, blocks):
-  """{verdict: paths}: 'right', 'refused' where it says so, 'wrong'."""
-  tree = trees.nested(leaves)
-  found = {place.path: place for place in places(blocks, tree, 'test').values()}
-  verdicts = {'right': [], 'refused': [], 'wrong': []}
-  for path, leaf in leaves.items():
-    place = found[path]
-    right = (sorted(place.stack) == sorted(leaf.stack)
-             and place.fan_in == leaf.fan_in)
-    verdicts['refused' if place.doubt else 'right' if right else 'wrong'
-             ].append(path)
-  return verdicts
 
 
 @pytest.mark.parametrize('name', trees.TREES)
 def test_default_is_never_silently_wrong(name):
   _, leaves = trees.TREES[name]
   assert judge(leaves, gn.Blocks())['wrong'] == []
+
+
+@pytest.mark.parametrize('name', trees.UNTOLD)
+def test_preset_refuses_what_names_do_not_tell(name):
+  preset, leaves = trees.UNTOLD[name]
+  for blocks in (gn.Blocks(), getattr(gn.Blocks, preset)()):
+    assert judge(leaves, blocks)['wrong'] == []
 
 
 @pytest.mark.parametrize('name', trees.TREES)

@@ -8,7 +8,7 @@ import traceback
 from typing import Annotated, Any
 
 from gradnorm_optax import lab
-from gradnorm_optax.lab.support import signals, user_code
+from gradnorm_optax.lab.support import process, signals, user_code
 from gradnorm_optax.lab.support.errors import LabError
 
 try:
@@ -58,7 +58,7 @@ def _app() -> Any:
 
     Example: gradnorm compare demo/config.toml --set train.steps=100
     """
-    _one_thread_per_trial()
+    process.one_thread_per_trial()
     from gradnorm_optax.lab.comparison import comparison
     again = shlex.join(['gradnorm', 'compare', str(config), *(
         word for value in set_ for word in ('--set', value))])
@@ -170,17 +170,6 @@ def _console() -> Any:
   return screen
 
 
-def _one_thread_per_trial() -> None:
-  """Keeps XLA from spreading one small matrix over all cores.
-
-  Trials run side by side, one per core; measured on two cores, that is twice
-  as fast as sharing each matrix product. Must come before JAX starts.
-  """
-  flags = os.environ.get('XLA_FLAGS', '')
-  if 'multi_thread_eigen' not in flags:
-    os.environ['XLA_FLAGS'] = f'{flags} --xla_cpu_multi_thread_eigen=false'
-
-
 def main(args: list[str] | None = None) -> int:
   """Runs the command; a user's mistake is one line and exit code 2."""
   came: list[int] = []
@@ -193,19 +182,12 @@ def main(args: list[str] | None = None) -> int:
     code = result if isinstance(result, int) else 0
   except (Exception, signals.Stopped) as error:
     told, code = _told(error, came)
-    if told and not told.startswith('Usage:'):  # the help is no message
-      told = f'gradnorm: {told}'
-  console, leaves = sys.stderr, bool(code) and args is None
-  if leaves:
-    # Threads of orbax that were still writing print their own errors.
-    sys.stderr = open(os.devnull, 'w')
-  if told:
-    console.write(f'{told}\n')
-  if leaves:
-    # All is unwound; threads in which XLA still compiles would crash the end.
-    sys.stdout.flush()
-    console.flush()
-    os._exit(code)
+    # The help is no message.
+    told = f'{"" if told.startswith("Usage:") else "gradnorm: "}{told}\n' if (
+        told) else ''
+  if code and args is None:
+    process.leave(code, told)
+  sys.stderr.write(told)
   sys.exit(code)
 
 

@@ -80,6 +80,7 @@ class MeanOnlyBatchNorm(nnx.Module):
     complex_ = jnp.issubdtype(param_dtype, jnp.complexfloating)
     stored = mean_dtype(param_dtype) if complex_ else jnp.float32
     self.mean = nnx.BatchStat(jnp.zeros(shape, stored))
+    self.bias: Any = nnx.data(None)
     if use_bias:
       if rngs is None and bias_init is not nnx.initializers.zeros:
         raise ValueError(
@@ -87,8 +88,6 @@ class MeanOnlyBatchNorm(nnx.Module):
             ' rngs, such as nnx.Rngs(0).')
       key = jax.random.key(0) if rngs is None else rngs.params()
       self.bias = nnx.Param(bias_init(key, shape, param_dtype), **bias_metadata)
-    else:
-      self.bias = nnx.data(None)
     self.use_running_average = use_running_average
     self.momentum = momentum
     self.use_bias = use_bias

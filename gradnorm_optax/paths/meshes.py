@@ -33,7 +33,7 @@ def require_whole(tree: Any, what: str) -> None:
     varying = () if _tree.is_hole(leaf) else _varying(leaf)
     if varying:
       raise ValueError(
-          f'{what} {path or _tree.ROOT!r} varies over the manual mesh axes '
+          f'{what} {path!r} varies over the manual mesh axes '
           f'{tuple(sorted(varying))}, so that each device holds another part '
           'of it, but paths run through the whole network. Take gradients '
           'inside of shard_map and call update (or path_norm, path_scale) '

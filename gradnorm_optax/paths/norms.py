@@ -220,7 +220,7 @@ def check_params(params: Any) -> None:
     _, dtype = _tree.shape_dtype(leaf, path)
     if not jnp.issubdtype(dtype, np.floating):
       raise TypeError(
-          f'parameter {path or _tree.ROOT!r} has dtype {dtype}; path norms '
+          f'parameter {path!r} has dtype {dtype}; path norms '
           'need real floating-point parameters. Keep other arrays out of '
           'params, or exclude them with optax.masked.'
       )

@@ -148,8 +148,9 @@ def _scale(
     number = number_of(other)
     if number and plain is jnp.divide:
       number = 1 / number
-    known = number is not None and data.multiple is not None
-    multiple = data.multiple * number if known else None
+    multiple = data.multiple
+    if multiple is not None:
+      multiple = None if number is None else multiple * number
     return Data(num, bias, data.origin, multiple)
   return Data(num, bias)
 

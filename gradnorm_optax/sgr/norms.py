@@ -166,7 +166,7 @@ def require_real(leaf: Any, path: str, name: str) -> Any:
   _, dtype = _tree.shape_dtype(leaf, path)
   if not jnp.issubdtype(dtype, jnp.floating):
     raise TypeError(
-        f'{name}: leaf {path or _tree.ROOT!r} is {dtype}, not real'
+        f'{name}: leaf {path!r} is {dtype}, not real'
         ' floating-point. Keep counters, masks and complex numbers out of the'
         ' trained tree.')
   # NumPy's float64 is float32 to JAX unless x64 is on.

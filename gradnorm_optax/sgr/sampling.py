@@ -169,7 +169,7 @@ def _examples(updates: Any) -> tuple[list[Any], Any, int | None]:
     if not shape or (pool is not None and shape[0] != pool):
       other = '' if pool is None else f' {pool} as in {first!r}'
       raise ValueError(
-          f'{_NAME}: leaf {path or _tree.ROOT!r} has shape {shape}; its leading'
+          f'{_NAME}: leaf {path!r} has shape {shape}; its leading'
           f' axis must run over the examples{other}. Give per-example gradients'
           ' (jax.vmap(jax.grad(loss), (None, 0))(params, batch)) and put this'
           ' transformation first in the chain.')

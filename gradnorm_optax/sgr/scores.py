@@ -186,7 +186,7 @@ def _check_batch(batch: Any, size: int) -> None:
   for leaf, path in zip(leaves, _tree.paths(batch), strict=True):
     if not _tree.is_hole(leaf) and np.shape(leaf)[:1] != (size,):
       raise ValueError(
-          f'contributions: array {path or _tree.ROOT!r} of the batch has shape'
+          f'contributions: array {path!r} of the batch has shape'
           f' {np.shape(leaf)}, but shape= says that the pool has {size}'
           ' examples. Examples go along the first axis; transpose inside'
           ' per_example_loss.')

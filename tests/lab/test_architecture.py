@@ -91,3 +91,11 @@ def test_no_file_is_long():
   lengths = {module: len(file.read_text(encoding='utf-8').splitlines())
              for module, file in modules().items() if room(module) is not None}
   assert max(lengths.values()) <= 300, max(lengths, key=lengths.get)
+
+
+def test_the_page_of_the_architecture_draws_these_rooms():
+  page = (ROOT.parent / 'docs' / 'architecture.md').read_text(encoding='utf-8')
+  picture = page.partition('```\n')[2].partition('```')[0]
+  drawn = [line.split()[0] for line in picture.splitlines() if line[0] != ' ']
+  assert drawn[::-1] == [
+      name for name in ROOMS if name not in ('starter', '__init__')]

@@ -37,7 +37,10 @@ def test_folder(finished):
     assert 0.1 < row['score']['mean'] <= 1
     assert 0 < row['test']['mean'] <= 1
   assert rows[0]['overhead'] is None and rows[1]['bare'] == 'momentum'
-  assert rows[1]['overhead'][0] <= rows[1]['overhead'][2]
+  # Quartiles of n ratios, at (n + 1) / 4 of the order.
+  ratios = np.divide(rows[1]['rounds'], rows[0]['rounds'])
+  np.testing.assert_allclose(rows[1]['overhead'], np.quantile(
+      ratios, [0.25, 0.5, 0.75], method='weibull'), rtol=1e-12)
 
 
 def test_test_part_is_read_for_fresh_seeds_only(finished):
@@ -101,7 +104,8 @@ def test_vmapped_trials_agree_and_share_a_call(finished, tmp_path):
                              tmp_path / 'run', quiet=True)
   for a, b in zip(found.summary.rows, done.summary.rows, strict=True):
     for one, other in zip(a.runs, b.runs, strict=True):
-      np.testing.assert_allclose(one.curve, other.curve, atol=0.02)
+      # Sums in another order: of 270 validation examples three may turn.
+      np.testing.assert_allclose(one.curve, other.curve, atol=3.5 / 270)
   # A step is timed alone, or it would be that of all of them.
   bench = runner.Runner(found.config).benches['small']
   assert bench.batch == 8 and bench.alone.batch == 1

@@ -8,6 +8,7 @@ import pytest
 
 from gradnorm_optax import lab
 from gradnorm_optax.lab.schema import toml
+from gradnorm_optax.lab.support import user_code
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
 
@@ -34,8 +35,10 @@ MISTAKES = {
     'methods.momentum.learning_rates=[0.1]': (
         r'has 1 values, .* has 3: every method must search a grid of the same'),
     'compare.baseline=momentun': r"unknown method 'momentun'.*'momentum'",
-    'compare.seeds=true': r'seeds takes numbers, not true or false',
-    'compare.learning_rates=[true, 0.1, 0.2]': r'learning_rates takes numbers',
+    'compare.seeds=true': (
+        r'\[compare.seeds\] takes a number, not true or false'),
+    'compare.learning_rates=[true, 0.1, 0.2]': (
+        r'\[compare.learning_rates.0\] takes a number, not true'),
     'train.steps=25': r'steps \(25\) must be a multiple of eval_every \(10\)',
     'train.steps=many': r"steps: .*integer.*'many' \(from --set train.steps",
     'train.decay_at=[]': r'decay_at: list should have at least 1 item',
@@ -116,13 +119,17 @@ def test_modules_beside_a_configuration_come_first(
   for name in ('here', 'there'):
     (tmp_path / name).mkdir()
     (tmp_path / name / 'config.toml').write_text(tiny_text)
-  monkeypatch.setattr(sys, 'path', list(sys.path))
+    (tmp_path / name / 'own_place.py').write_text(
+        f'def f(): return {name!r}\n')
+  (tmp_path / 'here' / 'own_current.py').write_text('def f(): return 1\n')
+  path, modules = list(sys.path), set(sys.modules)
   monkeypatch.chdir(tmp_path / 'here')
   for name in ('there', 'here', 'there'):
     lab.load(tmp_path / name / 'config.toml')
-    assert sys.path[0] == str((tmp_path / name).resolve())
-  assert sys.path.count(sys.path[0]) == 1
-  assert sys.path[1] == str((tmp_path / 'here').resolve())
+    assert user_code.resolve('own_place:f')() == name
+    assert user_code.resolve('own_current:f')() == 1  # of the current folder
+  assert sys.path == path
+  assert not {'own_place', 'own_current'} & (set(sys.modules) - modules)
 
 
 def test_overrides_and_resolved_config(tiny, tmp_path):

@@ -118,6 +118,7 @@ def test_methods_command(gradnorm):
     ({'schedule': 'step'}, (0, 49, 50, 75), (2, 2, .2, .02)),
     ({'warmup': 0.1}, (0, 4, 9, 50), (.2, 1, 2, 2)),
     ({'schedule': 'linear', 'decay_at': (0.8, 0.4)}, (40, 70, 100), (2, 1, 0)),
+    ({'schedule': 'step', 'decay_at': (0.501, 0.502)}, (49, 50), (2, .02)),
     ({'schedule': 'cosine', 'warmup': 0.2}, (0, 20, 60, 100), (.1, 2, 1, 0)),
 ])
 def test_schedules(table, steps, rates):

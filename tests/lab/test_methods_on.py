@@ -1,6 +1,9 @@
 """Methods that run on some of the models alone."""
 
+import io
+
 import pytest
+from rich import console
 
 from gradnorm_optax import lab
 from gradnorm_optax.lab.schema import toml
@@ -54,7 +57,18 @@ def test_a_comparison_runs_them_there_alone(tmp_path):
   assert [(v.model, v.kind) for v in found.summary.verdicts] == [
       ('wide', 'void'), ('other', 'void')]
   assert (tmp_path / 'run' / 'report.html').exists()
-  assert found.table() and found.plot()
+  pictures = found.plot()
+  assert set(pictures) == {
+      'curves', 'sensitivity', 'norms-wide', 'norms-other'}
+  assert [[line.get_label() for line in axis.lines if axis.get_visible()
+           and line.get_label() in TABLES['methods']]
+          for axis in pictures['curves'].axes] == [
+              ['momentum', 'bng'], ['momentum', 'adam']]
+  shown = console.Console(width=200, record=True, file=io.StringIO())
+  shown.print(found.table())
+  assert [line.split()[0] for line in shown.export_text().splitlines()
+          if line.partition(' ')[0] in TABLES['methods']] == [
+              'momentum', 'bng', 'momentum', 'adam']
   # Widening `models` keeps the finished trials.
   lines = (tmp_path / 'run' / 'trials.jsonl').read_text().count('\n')
   tables['methods'] = {**TABLES['methods'], 'adam': {'optimizer': 'adam'}}

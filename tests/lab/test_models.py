@@ -185,7 +185,11 @@ def test_scanned_layers_are_declared_as_stacked(letters, axis):
   moved = jnp.moveaxis(updates['layers']['mlp_in']['kernel'], axis, 0)
   np.testing.assert_allclose(
       [jnp.linalg.norm(one) for one in moved], 1.0, rtol=1e-5)
-  assert gn.Blocks(stacked=made.context.stacked)
+  # And so `gn` takes each layer of the stack for itself.
+  shown = str(gn.explain(params, gn.Blocks(stacked=made.context.stacked)))
+  line = next(line for line in shown.splitlines() if 'mlp_in/kernel' in line)
+  assert dict(made.context.stacked) == {'layers/*': axis}
+  assert line.split()[-1] == str(axis)
 
 
 def test_the_transformer_is_causal(letters):

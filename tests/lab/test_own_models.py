@@ -110,7 +110,8 @@ def test_compare_train_and_inspect(tmp_path):
                        out=tmp_path / 'shared', quiet=True)
   for row, other in zip(
       found.summary.rows, shared.summary.rows, strict=True):
-    assert row.score.mean == pytest.approx(other.score.mean, abs=0.02)
+    # Sums in another order: of 270 validation examples three may turn.
+    assert row.score.mean == pytest.approx(other.score.mean, abs=3.5 / 270)
   looked = lab.inspect(TABLES, out=tmp_path / 'inspect')
   assert 'hidden/0/kernel' in looked.explained['mine']
 

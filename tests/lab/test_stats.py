@@ -21,12 +21,13 @@ def test_bootstrap_against_all_resamples():
   grid = np.array(np.meshgrid(*[values] * 6)).reshape(6, -1).mean(0)
   # Student's 2.571 with 5 degrees of freedom x sqrt(6 / 5) is the normal
   # quantile of 99.757%.
-  low, high = np.percentile(grid, [0.243, 99.757])
+  # Of 9999 draws the share below a point of rank p has the deviation
+  # sqrt(p (1 - p) / 9999): 0.049% there, of which four are allowed.
+  lowest, low, high, highest = np.percentile(
+      grid, [0.243 - 0.196, 0.243 + 0.196, 99.757 - 0.196, 99.757 + 0.196])
   found = stats.mean_interval(values)
   assert found.mean == pytest.approx(0.5)
-  # 9999 draws: within the width of some neighbouring values.
-  assert found.low == pytest.approx(low, abs=0.02)
-  assert found.high == pytest.approx(high, abs=0.02)
+  assert lowest <= found.low <= low and high <= found.high <= highest
   assert stats.mean_interval(values) == found
 
 
@@ -41,13 +42,6 @@ def test_intervals_of_equals_hold_zero():
 def test_single_value_has_no_interval():
   found = stats.mean_interval([0.3])
   assert found.mean == 0.3 and math.isnan(found.low) and math.isnan(found.high)
-
-
-@pytest.mark.parametrize('values, middle', [
-    ([3.0, 1.0, 2.0], 2.0), ([1.0, 2.0, 4.0, math.inf], 3.0),
-    ([1.0, 2.0, math.inf, math.inf], math.inf), ([math.inf] * 3, math.inf)])
-def test_median(values, middle):
-  assert stats.median(values) == middle
 
 
 def test_steps_to_target():

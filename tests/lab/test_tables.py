@@ -135,16 +135,25 @@ def test_a_missing_name_is_one_cell(tmp_path):
           'as common') in found.description
 
 
-def test_a_name_that_the_training_part_has_not_is_told(tmp_path):
+def test_names_are_those_of_the_training_part(tmp_path):
   path = tmp_path / 'names.csv'
   kinds = np.arange(60) % 2
-  late = preparation.divide(kinds, table(path))[2][0]
+  train, _, test = preparation.divide(kinds, table(path))
+  late = test[0]
+  names = np.where(np.arange(60) == late, 'z', np.where(
+      np.arange(60) % 3 == 0, 'y', 'x')).astype(object)
+  names[train[4]] = ''  # filled with the shares of the training part
   path.write_text('who,size,kind\n' + ''.join(
-      f'{"z" if i == late else "xy"[i % 3 == 0]},{i},{"ab"[kinds[i]]}\n'
-      for i in range(60)))
+      f'{names[i]},{i},{"ab"[kinds[i]]}\n' for i in range(60)))
   found = sources.load(table(path, categorical=('who',)))
-  assert '1 input of one value in the training part alone (who=z)' in (
-      found.description)
+  assert '1 name without a training example (who=z)' in found.description
+  hot = (names[:, None] == np.array(['x', 'y'])).astype(float)
+  known = np.delete(train, 4)
+  hot[train[4]] = hot[known].mean(0)
+  want = (hot - hot[train].mean(0)) / hot[train].std(0)
+  for part, rows in ((found.train, train), (found.test, test)):
+    assert part.x.shape[1] == 3
+    np.testing.assert_allclose(part.x[:, :2], want[rows], atol=1e-5)
 
 
 def test_numbers_that_are_classes_keep_their_names(tmp_path):

@@ -1,5 +1,7 @@
 """The user's code by its name: found, or one clear line."""
 
+import importlib
+import pathlib
 import sys
 
 import pytest
@@ -26,8 +28,12 @@ def test_modules_that_cannot_be_imported(tmp_path, monkeypatch, text, words):
     user_code.resolve('own_broken:f')
 
 
-def test_a_digest_holds_what_the_file_imports(tmp_path, monkeypatch):
-  monkeypatch.syspath_prepend(tmp_path)
+@pytest.mark.parametrize('private', [True, False])
+def test_a_digest_holds_what_the_file_imports(tmp_path, monkeypatch, private):
+  if private:
+    monkeypatch.setattr(user_code, '_places', (str(tmp_path),))
+  else:
+    monkeypatch.syspath_prepend(tmp_path)
   package = tmp_path / 'own_package'
   package.mkdir()
   (package / '__init__.py').write_text('')
@@ -37,7 +43,7 @@ def test_a_digest_holds_what_the_file_imports(tmp_path, monkeypatch):
 
   def found(width):
     (package / 'layers.py').write_text(f'import own_other\nwidth = {width}\n')
-    for name in [name for name in sys.modules if name.startswith('own_')]:
+    for name in [name for name in sys.modules if '.own_' in f'.{name}']:
       del sys.modules[name]
     user_code._read.cache_clear()
     assert user_code.resolve('own_package.net:f')() == width
@@ -53,15 +59,50 @@ def test_a_digest_holds_what_the_file_imports(tmp_path, monkeypatch):
 
 
 def test_a_module_beside_each_of_two_configurations(tmp_path, monkeypatch):
-  digests = set()
+  monkeypatch.setattr(user_code, '_places', ())
+  digests, functions = set(), {}
+  path = list(sys.path)
   for name in ('first', 'second', 'first'):
     folder = tmp_path / name
     folder.mkdir(exist_ok=True)
-    (folder / 'own_twin.py').write_text('from own_helper import f\n')
-    (folder / 'own_helper.py').write_text(f'def f(): return {name!r}\n')
-    monkeypatch.syspath_prepend(folder)
+    (folder / 'own_twin.py').write_text(
+        'import own_pack.late\n'
+        'def f():\n'
+        '  from own_helper import g\n'  # late, when others were imported
+        '  return g() + own_pack.late.WORD\n')
+    (folder / 'own_helper.py').write_text(f'def g(): return {name!r}\n')
+    (folder / 'own_pack').mkdir(exist_ok=True)
+    (folder / 'own_pack' / '__init__.py').write_text('')
+    (folder / 'own_pack' / 'late.py').write_text(
+        'from . import word\nfrom own_helper import g\n'
+        'WORD = word.WORD + g()\n')
+    (folder / 'own_pack' / 'word.py').write_text('WORD = "!"\n')
+    user_code.search([str(folder)])
     function = user_code.resolve('own_twin:f')
-    assert function() == name and user_code.resolve('own_twin:f') is function
+    assert function() == f'{name}!{name}'
+    assert user_code.resolve('own_twin:f') is function
+    functions[name] = function
     (folder / 'own_twin.py').write_text(f'# {name}\n')
     digests.add(user_code.digest('own_twin:f'))
   assert len(digests) == 2
+  # Both go on side by side, and Python's own names and paths are as before.
+  assert [functions[name]() for name in ('first', 'second')] == [
+      'first!first', 'second!second']
+  assert sys.path == path and 'own_helper' not in sys.modules
+
+
+def test_what_python_has_already_is_taken_as_it_is(tmp_path, monkeypatch):
+  """A notebook that imported its model compares its classes with ours."""
+  (tmp_path / 'own_public.py').write_text('def f(): return 1\n')
+  (tmp_path / 'own_user.py').write_text('import own_public\nf = own_public.f\n')
+  monkeypatch.syspath_prepend(tmp_path)
+  public = importlib.import_module('own_public')
+  monkeypatch.setattr(user_code, '_places', (str(tmp_path),))
+  assert user_code.resolve('own_public:f') is public.f
+  assert user_code.resolve('own_user:f') is public.f
+  assert user_code.places(['own_public:f', 'own_user:f']) == [str(tmp_path)]
+  # As this package itself, where its checkout is the current folder.
+  monkeypatch.setattr(user_code, '_places', (
+      str(pathlib.Path(user_code.__file__).parents[3]),))
+  assert user_code.resolve(
+      'gradnorm_optax.lab.support.user_code:resolve') is user_code.resolve

@@ -1,6 +1,7 @@
 """The lab's recurrent nets against loops in NumPy, and their starts."""
 
 import jax
+import nets
 import numpy as np
 import pytest
 import srn
@@ -44,7 +45,7 @@ def reference(model, p, x):
     ('gru', 'tanh')])
 def test_cells(cell, activation):
   model = recurrent.Recurrent(2, 5, 4, cell, activation, readout=2)
-  p = model.init_params(KEY)
+  p = nets.params(model, KEY)
   x = jax.random.randint(KEY, (3, 6), 0, 5)
   p64 = jax.tree.map(lambda a: np.asarray(a, np.float64), p)
   states = reference(model, p64, np.eye(5)[x])[-2:]
@@ -64,8 +65,8 @@ def test_cells(cell, activation):
 @pytest.mark.parametrize('cell', recurrent.GATES)
 def test_perturb_reaches_every_gate(cell):
   task = tasks.make('memorization', 4)
-  model = recurrent.Recurrent.of(task, width=6, cell=cell)
-  d = sgr.deltas(recurrent.losses(model, task), model.init_params(KEY),
+  model = nets.of(task, width=6, cell=cell)
+  d = sgr.deltas(nets.losses(model, task), nets.params(model, KEY),
                  task.sample(KEY, 3), model.perturb_shape(task.steps, 3))
   norms = np.linalg.norm(np.asarray(d).reshape(24, 3, -1, 6), axis=-1)
   # An LSTM and a GRU forget nothing before there is something to forget.
@@ -75,8 +76,8 @@ def test_perturb_reaches_every_gate(cell):
 def test_starts():
   task = tasks.make('temporal_order', 20)
   def kernel(**options):
-    model = recurrent.Recurrent.of(task, width=50, **options)
-    p = model.init_params(KEY)
+    model = nets.of(task, width=50, **options)
+    p = nets.params(model, KEY)
     return np.asarray(p['recurrent']['kernel'], np.float64), p
   w, _ = kernel()
   limit = np.sqrt(6 / 100)
@@ -98,10 +99,10 @@ def test_starts():
 def test_starts_under_jit_and_vmap(start):
   model = recurrent.Recurrent(2, 3, 6, 'gru', start=start, scale=0.7)
   keys = jax.random.split(KEY, 2)
-  many = jax.jit(jax.vmap(model.init_params))(keys)
+  many = jax.jit(jax.vmap(lambda key: nets.params(model, key)))(keys)
   for i, key in enumerate(keys):
     for a, b in zip(jax.tree.leaves(many), jax.tree.leaves(
-        model.init_params(key)), strict=True):
+        nets.params(model, key)), strict=True):
       np.testing.assert_allclose(a[i], b, rtol=1e-5, atol=1e-6)
 
 

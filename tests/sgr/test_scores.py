@@ -4,6 +4,7 @@ import functools
 import math
 
 import jax
+import nets
 import numpy as np
 import pytest
 import srn
@@ -11,7 +12,6 @@ from jax import numpy as jnp
 
 from gradnorm_optax import sgr
 from gradnorm_optax.lab.data import tasks
-from gradnorm_optax.lab.models import recurrent
 
 
 def differences(function, p, step=1e-6):
@@ -71,8 +71,8 @@ def test_scalar_example():
 
 def net(steps, width=100, task='temporal_order', **options):
   task = tasks.make(task, steps)
-  model = recurrent.Recurrent.of(task, width=width, **options)
-  return task, model, recurrent.losses(model, task)
+  model = nets.of(task, width=width, **options)
+  return task, model, nets.losses(model, task)
 
 
 @functools.cache
@@ -103,7 +103,7 @@ def test_predicted_change_is_the_measured_one(name, scale, rate, seed):
   """The top, bottom and random 20 of a pool of 400, T = 100, 100 units."""
   task, model, score, moved = prediction(name)
   model = model.clone(scale=scale)
-  params = model.init_params(jax.random.key(seed))
+  params = nets.params(model, jax.random.key(seed))
   pool = task.sample(jax.random.key(seed + 100), 400)
   s, before = score(params, pool)
   ranges = {1: (90.0, 99.0), -1: (-99.0, -90.0), 0: (-99.0, 99.0)}
@@ -121,7 +121,7 @@ def test_predicted_change_is_the_measured_one(name, scale, rate, seed):
 def test_starts_below_the_range_of_float32(scale, depth):
   """T = 150: squares, then the deltas themselves, underflow in float32."""
   task, model, loss = net(150, width=30, scale=scale)
-  params = model.init_params(jax.random.key(0))
+  params = nets.params(model, jax.random.key(0))
   pool = task.sample(jax.random.key(1), 50)
   score = jax.jit(lambda p: sgr.contributions(
       loss, p, pool, shape=model.perturb_shape(150, 50), horizon=149, probe=10))
@@ -185,7 +185,8 @@ def test_one_bad_example_scores_zero_alone():
 def test_memory_does_not_grow_with_pool_times_parameters():
   """A pool of 400, T = 100, 100 units: scoring against vmap(grad)."""
   task, model, loss = net(100)
-  shapes = jax.eval_shape(model.init_params, jax.random.key(0))
+  shapes = jax.eval_shape(
+      lambda key: nets.params(model, key), jax.random.key(0))
   pool = jax.eval_shape(lambda key: task.sample(key, 400), jax.random.key(0))
 
   def scores(params, pool):

@@ -17,13 +17,21 @@ from trees import (
 )
 from trees.leaf import Leaf, nested, shapes
 
+Table = dict[str, tuple[str, dict[str, Leaf]]]
+
 # Name of the tree -> the preset meant for it and its leaves by path.
-TREES: dict[str, tuple[str, dict[str, Leaf]]] = {
+TREES: Table = {
     f'{preset}: {name}': (preset, leaves)
     for preset, module in (
         ('maxtext', maxtext), ('t5x', t5x), ('big_vision', big_vision),
         ('gemma', gemma), ('keras', keras), ('levanter', levanter),
         ('flax', easylm), ('flax', flax_layers))
     for name, leaves in module.TREES.items()}
+# Trees whose names do not tell enough: a preset may refuse them, not be wrong.
+UNTOLD: Table = {
+    f'{preset}: {name}': (preset, leaves)
+    for preset, module in (
+        ('maxtext', maxtext), ('gemma', gemma), ('keras', keras))
+    for name, leaves in module.UNTOLD.items()}
 
-__all__ = ['TREES', 'Leaf', 'nested', 'shapes']
+__all__ = ['TREES', 'UNTOLD', 'Leaf', 'nested', 'shapes']

@@ -72,5 +72,11 @@ TREES = {
         'per_layer_input_projection/w': mat((D, 2, 5), 0)})),
     'gemma4, experts': _around(
         _GEMMA4 | at('mlp', EXPERTS) | at('mlp2', TURNED) | _NORMS | _POST
-        | {'skip_scale': vec(1)}),
+        | PER_LAYER | {'skip_scale': vec(1)}, **at('embedder', {
+            'per_layer_embeddings': mat((V, 2, 5), 2),
+            'per_layer_model_projection/w': mat((D, 2, 5), 0)})),
 }
+
+# features as large as the hidden layer: nothing tells one layout from the other
+UNTOLD = {'square': _around(
+    at('mlp', {'gating_einsum': mat((2, D, D), 1), 'linear': mat((D, D), 0)}))}

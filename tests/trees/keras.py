@@ -34,6 +34,8 @@ TREES = {
         'conv_dw_1/kernel': mat((3, 3, 5, 1), 0, 1),
         'block1a_dwconv/kernel': mat((5, 5, 6, 1), 0, 1),
         'block_1_depthwise/kernel': mat((3, 3, 6, 1), 0, 1),
+        'expanded_conv_depthwise/kernel': mat((3, 3, 6, 1), 0, 1),
+        'block4a_dwconv2/kernel': mat((3, 3, 6, 1), 0, 1),
         'block_1_project/kernel': mat((1, 1, 6, 4), 0, 1, 2),
         **at('separable_conv2d', SEPARABLE), **at('dense', DENSE),
         'depthwise_conv1d/kernel': mat((3, 5, 2), 0)},
@@ -52,7 +54,14 @@ TREES = {
         **at('block/dense', {'kernel': mat((12, 16), 0), 'bias': vec(16)}),
         'reversible_embedding/reverse_embeddings': mat((12, 20), 0)},
     'recurrent': {**at('lstm/lstm_cell', RECURRENT), **at('gru/gru_cell', GRU),
-                  **at('bidirectional/forward_lstm/lstm_cell', RECURRENT)},
+                  **at('bidirectional/forward_lstm/lstm_cell', RECURRENT),
+                  **at('conv_lstm2d/conv_lstm_cell', {
+                      'kernel': mat((3, 3, 2, 16), 0, 1, 2),
+                      'recurrent_kernel': mat((3, 3, 4, 16), 0, 1, 2),
+                      'bias': vec(16)})},
+    # 'abc,cde->abde': the bias tells
+    'einsum': {'einsum_dense/kernel': mat((12, 6, 4), 0),
+               'einsum_dense/bias': vec(6, 4)},
     'lora': {
         'dense/lora_kernel_a': mat((7, 2), 0),
         'dense/lora_kernel_b': mat((2, 6), 0),
@@ -62,4 +71,21 @@ TREES = {
         'embedding/lora_embeddings_b': mat((2, 12), 0),
         'attention/query/lora_kernel_a': mat((12, 6, 2), 0),
         'attention/query/lora_kernel_b': mat((2, 4), 0)},
+}
+
+# What neither the name of the layer nor a bias tells.
+UNTOLD = {
+    # KerasHub's Gemma: 'btd,ndh->btnh' under the usual names
+    'query with the heads first': {
+        'attention/query/kernel': mat((6, 12, 4), 1),
+        'attention/key/kernel': mat((3, 12, 4), 1),
+        'attention/value/kernel': mat((3, 12, 4), 1),
+        'attention/attention_output/kernel': mat((6, 4, 12), 0, 1)},
+    'einsum without bias': {'einsum_dense/kernel': mat((12, 6, 4), 0)},
+    'renamed depthwise': {'mix/kernel': mat((3, 3, 5, 2), 0, 1),
+                          'mix/bias': vec(10)},
+    'renamed transposed': {'up/kernel': mat((3, 3, 4, 7), 0, 1, 3),
+                           'up/bias': vec(4)},
+    'a list of variables': {'0': mat((7, 6), 0), '1': vec(6),
+                            '2': mat((3, 3, 2, 5), 0, 1, 2)},
 }

@@ -57,6 +57,10 @@ LATENT = {
     'wq_b/kernel': mat((8, H, 5), 0), 'wkv_a/kernel': mat((D, 10), 0),
     'kv_norm/scale': vec(9), 'wkv_b/kernel': mat((9, H, 11), 0),
     'out/kernel': mat((H, C, D), 0, 1)}
+INDEXER = {
+    'wq_b/kernel': mat((8, H, C), 0), 'wk/kernel': mat((D, C), 0),
+    'k_norm/scale': vec(C), 'k_norm/bias': vec(C),
+    'weights_proj/kernel': mat((D, H), 0)}
 
 _NORMS = _norms('pre_self_attention_layer_norm',
                 'post_self_attention_layer_norm')
@@ -77,7 +81,16 @@ MIXTRAL = (at('self_attention', _attention()) | at('MoeBlock_0', _experts())
            | _NORMS)
 GPT_OSS = (at('GptOssAttention', _attention(bias=True))
            | at('GptOssMlp', _experts(bias=True)) | _NORMS)
-DEEPSEEK_DENSE = at('self_attention', LATENT) | at('mlp', MLP) | _NORMS
+QWEN = (at('self_attention', _attention(norm=True, bias=True))
+        | at('mlp', MLP) | _NORMS)
+GEMMA4 = (at('self_attention', _attention(norm=True))
+          | at('mlp/moe_block/MoeBlock_0', _experts(),
+               {'per_expert_scale': vec(E, stack=(0,))})
+          | _norms('pre_self_attention_norm', 'pre_ffw_norm')
+          | {'layer_scalar': vec(1)})
+DEEPSEEK_DENSE = (
+    at('self_attention', LATENT, at('indexer', INDEXER)) | at('mlp', MLP)
+    | _NORMS)
 DEEPSEEK_MOE = (
     at('self_attention', LATENT) | _NORMS
     | at('DeepSeekMoeBlock_0/MoeBlock_0', _experts(size=13),
@@ -104,6 +117,11 @@ def _both(name, layer, head=True):
 TREES = {
     **_both('llama', LLAMA), **_both('llama, fused', FUSED),
     **_both('gemma', GEMMA, head=False), **_both('mixtral', MIXTRAL),
+    **_both('qwen', QWEN), **_both('gpt_oss, one by one', GPT_OSS),
+    # a scan of local layers within the scan of blocks
+    'gemma4, scanned': _around(
+        at('scanned_blocks/local_layers', scan(scan(GEMMA4, 1, 2), 1, L))
+        | at('scanned_blocks/global_layer', scan(GEMMA4, 1, L)), False),
     'gemma2, scanned': _around(at('layers', scan(GEMMA2, 1, L)), False),
     # layers that alternate are scanned as a block of named layers
     'gemma3, scanned': _around(
@@ -122,4 +140,17 @@ TREES = {
         at('layers', scan(GPT3, 1, L))
         | {'position_embedder/embedding': mat((14, D), 1),
            'decoder_norm/bias': vec(D)}, False),
+}
+
+# The same names with other layer axes: pipeline stages, or stages and repeats,
+# come first; with `scan_layers_per_stage` the layers of a stage follow at 2.
+UNTOLD = {
+    'pipeline': _around(at('pipeline_module/layers', scan(LLAMA, 0, 2))),
+    'pipeline, repeated': _around(
+        at('pipeline_module/layers', scan(scan(LLAMA, 0, 2), 0, L))),
+    'pipeline, scanned': _around(
+        at('pipeline_module/layers/layers_per_stage',
+           scan(scan(LLAMA, 1, L), 0, 2))),
+    'llama, scanned at 0': _around(at('layers', scan(LLAMA, 0, L))),
+    'mixtral, scanned at 0': _around(at('layers', scan(MIXTRAL, 0, L))),
 }

@@ -18,6 +18,10 @@ RELPOS = {'relpos_bias/rel_embedding': vec(H, B)}
 EXPERTS = {'router/router_weights/w/kernel': mat((D, E), 0),
            'expert/wi/kernel': mat((E, D, F), 1, stack=(0,)),
            'expert/wo/kernel': mat((E, F, D), 1, stack=(0,))}
+# PaLM's block: one projection in, one out
+FUSED = {'layer_norm/scale': vec(D), 'q_wi_fused/kernel': mat((D, H, 11), 0),
+         'kv_fused/kernel': mat((D, 1, 8), 0),
+         'o_wo_fused/kernel': mat((H, 7, D), 0, 1)}
 
 
 def _norms(*names):
@@ -52,6 +56,9 @@ TREES = {
         at('decoder', scan(_decoder(HEADED) | RELPOS, 1, L))),
     'scalable_t5': _around(at('layers_0', _encoder(HEADED) | RELPOS),
                            at('layers_0', _decoder(HEADED) | RELPOS)),
+    'parallel decoder, scanned': _around(
+        RELPOS | at('encoder', scan(_encoder(HEADED), 1, L)),
+        RELPOS | at('decoder', scan(FUSED, 1, L))),
     'experts': _around(RELPOS | at('layers_0', _encoder(HEADED, EXPERTS)),
                        RELPOS | at('layers_0', _decoder(HEADED))),
     'experts, scanned': _around(

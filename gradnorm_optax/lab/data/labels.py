@@ -162,20 +162,15 @@ def _cleaned(raw: Raw, config: schema.Data) -> Raw:
 def _mended(raw: Raw, config: schema.Data, bad: np.ndarray) -> Raw:
   """Refuses, leaves out or marks what is missing or not finite; counts it."""
   flat = bad.reshape(len(bad), -1)
-  cells, names = flat, None
-  if raw.origin:  # a name is one cell, and several entries
-    first = [i for i, name in enumerate(raw.origin)
-             if not i or name != raw.origin[i - 1]]
-    names = [raw.origin[i] for i in first]
-    cells = np.logical_or.reduceat(flat, first, axis=1)
   if config.missing == 'error':
     row, column = (int(i) for i in np.argwhere(flat)[0])
     raise LabError(
         f'{raw.where(row, column)}: missing or not finite '
-        f'({counted(cells.sum(), "such cell")}); set data.missing = "drop", '
+        f'({counted(flat.sum(), "such cell")}); set data.missing = "drop", '
         '"mean" or "median"')
   told = ', '.join(f'{name} {n}' for name, n in zip(
-      names, cells.sum(0), strict=True) if n) if names else ''
+      raw.columns, flat.sum(0), strict=True) if n) if (
+          raw.columns and raw.kinds is not None) else ''
   infinite = int(np.isinf(raw.x[bad]).sum())
   told = '; '.join(filter(None, (
       told, f'{infinite} of them infinite' if infinite else '')))
@@ -185,7 +180,7 @@ def _mended(raw: Raw, config: schema.Data, bad: np.ndarray) -> Raw:
     raw.notes.append(f'{(~keep).sum()} of {len(keep)} rows with missing cells '
                      f'left out{told}')
     return raw.keep(keep)
-  raw.notes.append(f'{counted(cells.sum(), "missing cell")} filled with the '
+  raw.notes.append(f'{counted(flat.sum(), "missing cell")} filled with the '
                    f'{config.missing} of the training part{told}')
   return raw._replace(x=np.where(bad, np.nan, raw.x))
 

@@ -1,9 +1,11 @@
 """Pictures: folders of files, and sets of the Hugging Face hub."""
 
 import collections
+import contextlib
 import io
 import pathlib
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -123,10 +125,33 @@ def _named(part: Any, label: str, labels: Any) -> np.ndarray:
                    for i in labels], object)
 
 
+def library(name: Any) -> Any:
+  """The `datasets` package, without its progress bars."""
+  try:
+    import datasets
+  except ImportError as error:
+    raise LabError(f'{name}: reading this needs the datasets package; run: '
+                   'pip install "gradnorm_optax[data]"') from error
+  datasets.disable_progress_bars()
+  return datasets
+
+
+@contextlib.contextmanager
+def quiet(name: Any) -> Iterator[Any]:
+  """Gives the package; what it would log comes as the error alone."""
+  datasets = library(name)
+  before = datasets.logging.get_verbosity()
+  datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+  try:
+    yield datasets
+  finally:
+    datasets.logging.set_verbosity(before)
+
+
 def _loaded(shown: str, **options: Any) -> Any:
   """Loads with a clear error: unknown, offline or not readable."""
   try:
-    with table_files.quiet(shown) as datasets:
+    with quiet(shown) as datasets:
       return datasets.load_dataset(**options)
   except LabError:
     raise

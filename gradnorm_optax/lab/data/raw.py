@@ -21,7 +21,7 @@ class Raw(NamedTuple):
     where: `where(example, entry)` names a place for an error; entry None
       stands for the label.
     columns: The names of the entries, where they have any.
-    origin: The column of the table that each entry was made of.
+    kinds: Of a table, {column: the names that its numbers stand for}.
     tested: How many of the last examples are the set's own test part.
   """
 
@@ -33,7 +33,7 @@ class Raw(NamedTuple):
   lengths: np.ndarray | None = None
   image: tuple[int, int, int] | None = None
   columns: list[str] | None = None
-  origin: list[str] | None = None
+  kinds: dict[int, list[str]] | None = None
   tested: int | None = None
 
   def keep(self, rows: np.ndarray) -> 'Raw':

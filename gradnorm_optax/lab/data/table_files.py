@@ -1,13 +1,9 @@
-"""Tables in files, read by Hugging Face's loaders: quiet, with clear errors."""
+"""Tables in files, read by pandas and pyarrow: with clear errors."""
 
 import collections
 import contextlib
 import csv
-import gc
 import pathlib
-import tempfile
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 from gradnorm_optax.lab import schema
@@ -16,76 +12,28 @@ from gradnorm_optax.lab.support.errors import LabError
 SEPARATORS = {';': 'semicolons', '\t': 'tabs', '|': 'bars'}
 
 
-def library(name: Any) -> Any:
-  """The `datasets` package, without its progress bars."""
-  try:
-    import datasets
-  except ImportError as error:
-    raise LabError(f'{name}: reading this needs the datasets package; run: '
-                   'pip install "gradnorm_optax[data]"') from error
-  datasets.disable_progress_bars()
-  return datasets
-
-
-@contextlib.contextmanager
-def quiet(name: Any) -> Iterator[Any]:
-  """Gives the package; what it would log comes as the error alone."""
-  datasets = library(name)
-  before = datasets.logging.get_verbosity()
-  datasets.logging.set_verbosity(datasets.logging.CRITICAL)
-  try:
-    yield datasets
-  finally:
-    datasets.logging.set_verbosity(before)
-
-
 def frame(config: schema.Data, path: pathlib.Path) -> Any:
   """Reads a CSV or Parquet file as a pandas table.
 
   Raises:
     LabError: No such table, no rows, columns that cannot be told apart.
   """
-  comma = path.suffix.lower() == '.csv'
-  with quiet(path) as datasets, tempfile.TemporaryDirectory() as cache:
-    try:
-      if comma:
-        check_csv(config, path)
-        # One piece: the kinds of the columns are those of all their cells.
-        make, options = datasets.Dataset.from_csv, {'chunksize': 1 << 30}
-      else:
-        _check_parquet(path)
-        make, options = datasets.Dataset.from_parquet, {}
-      with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # of kinds that it mixed; below
-        found = make(
-            str(path), cache_dir=cache, keep_in_memory=True, **options)
-    except LabError:
-      raise
-    except Exception as error:  # its errors share no class
-      if not (comma and _of_kinds(error.__cause__ or error)):
-        raise unreadable(path, error) from error
-      found = None
-    if found is None:
-      import pandas
-      with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # of the file that it left open
-        gc.collect()
-      return pandas.read_csv(path, low_memory=False)
-    if comma:
-      _check_index(path, found.column_names)
-    if not len(found):
-      raise LabError(f'{path}: the table has no rows')
-    return found.to_pandas()
-
-
-def _of_kinds(error: BaseException) -> bool:
-  """Whether the loader gave up over the kinds of cells in one column.
-
-  A long column of numbers and names, of which pandas mixes the kinds, or
-  integers of more than 64 bits.
-  """
-  return isinstance(error, OverflowError) or type(
-      error).__module__.startswith('pyarrow')
+  import pandas
+  from pyarrow import ArrowException, parquet
+  try:
+    if path.suffix.lower() == '.csv':
+      check_csv(config, path)
+      # In one piece: a column's kind is that of all its cells.
+      found = pandas.read_csv(path, low_memory=False)
+      _check_index(path, found)
+    else:
+      _check_parquet(path)
+      found = parquet.read_table(path).to_pandas(ignore_metadata=True)
+  except (OSError, ValueError, ArrowException) as error:
+    raise unreadable(path, error) from error
+  if not len(found):
+    raise LabError(f'{path}: the table has no rows')
+  return found
 
 
 def line(path: pathlib.Path, row: int) -> int:
@@ -108,11 +56,8 @@ def line(path: pathlib.Path, row: int) -> int:
 
 def unreadable(path: Any, error: BaseException) -> LabError:
   """Says in one line why a table cannot be read, and a mend if it is known."""
-  cause = error.__cause__ or error
-  told = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-  if 'corresponds to no data' in str(error):
-    return LabError(f'{path}: the table has no rows')
-  if isinstance(cause, UnicodeDecodeError):
+  told = (str(error).strip().splitlines() or [type(error).__name__])[0]
+  if isinstance(error, UnicodeDecodeError):
     return LabError(f'{path}: this is not UTF-8 text ({told}); save the table '
                     'with the encoding UTF-8')
   if 'Error tokenizing data' in told:
@@ -169,14 +114,15 @@ def check_csv(config: schema.Data, path: pathlib.Path) -> None:
           f'data.ignore = [{out}]')
 
 
-def _check_index(path: pathlib.Path, columns: list[str]) -> None:
+def _check_index(path: pathlib.Path, found: Any) -> None:
   """Refuses rows longer than the header: names would go to other cells."""
-  more = sum(name.startswith('__index_level_') for name in columns)
-  if more:
+  import pandas
+  if not isinstance(found.index, pandas.RangeIndex):
+    count = len(found.columns)
     raise LabError(
-        f'{path}: the rows have {len(columns)} cells, the header names '
-        f'{len(columns) - more} columns; name every column, and end no row '
-        'with a comma')
+        f'{path}: the rows have {count + found.index.nlevels} cells, the header'
+        f' names {count} columns; name every column, and end no row with a '
+        'comma')
 
 
 def _check_parquet(path: pathlib.Path) -> None:

@@ -43,12 +43,9 @@ def table(config: schema.Data, name: str, frame: Any,
                      f'{nearest(column, map(str, frame.columns))}')
 
   def where(row: int, column: int | None) -> str:
-    shown = config.label if column is None or column >= len(origin) else (
-        origin[column])
+    shown = config.label if column is None else names[column]
     return f'{place(row)}, column {shown!r}'
 
-  names: list[str] = []
-  origin: list[str] = []
   inputs = frame.columns.drop([*own, *config.ignore])
   if not len(inputs):
     raise LabError(f'{name}: no column is left besides {config.label!r}')
@@ -67,14 +64,16 @@ def table(config: schema.Data, name: str, frame: Any,
     raise LabError(f'{name}: data.symbols is for sequences, and '
                    f'{inputs[0]!r} holds single values; name such columns in '
                    'data.categorical')
-  parts = []
-  for column in inputs:
-    part, new = _column(config, name, frame[column], place)
-    parts.append(part)
-    names += new
-    origin += [column] * len(new)
-  return Raw(name, np.concatenate(parts, 1), y, [], where, columns=names,
-             origin=origin)
+  names, kinds = list(inputs), {}
+  x = np.empty((len(frame), len(names)))
+  for i, column in enumerate(names):
+    if column in config.categorical:
+      x[:, i], found = _numbered(name, frame[column])
+      if found:
+        kinds[i] = found
+    else:
+      x[:, i] = _numbers(name, frame[column], place)
+  return Raw(name, x, y, [], where, columns=names, kinds=kinds)
 
 
 def _lists(column: Any) -> bool:
@@ -113,30 +112,30 @@ def _listed(config: schema.Data, name: str, frame: Any, inputs: list[str],
   return arrays.padded(config, name, rows, y, where, place)
 
 
-def _column(config: schema.Data, name: str, column: Any,
-            place: Callable[[int], str]) -> tuple[np.ndarray, list[str]]:
-  """One column as numbers: as it is, or one entry for each category."""
-  if column.name in config.categorical:
-    known = column.notna().to_numpy()
-    kinds, codes = np.unique(
-        column[known].astype(str).to_numpy(object), return_inverse=True)
-    if len(kinds) > MOST_KINDS:
-      raise LabError(f'{name}: column {column.name!r} holds {len(kinds)} '
-                     f'different names, more than {MOST_KINDS}; leave it out '
-                     'with data.ignore')
-    if not len(kinds):  # nothing but missing cells, for which there is a rule
-      return np.full((len(column), 1), np.nan), [column.name]
-    hot = np.full((len(column), len(kinds)), np.nan)
-    hot[known] = 0
-    hot[known, codes] = 1
-    return hot, [f'{column.name}={kind}' for kind in kinds]
+def _numbered(name: str, column: Any) -> tuple[np.ndarray, list[str]]:
+  """A column of names as their numbers, missing ones NaN, and the names."""
+  known = column.notna().to_numpy()
+  kinds, codes = np.unique(
+      column[known].astype(str).to_numpy(object), return_inverse=True)
+  if len(kinds) > MOST_KINDS:
+    raise LabError(f'{name}: column {column.name!r} holds {len(kinds)} '
+                   f'different names, more than {MOST_KINDS}; leave it out '
+                   'with data.ignore')
+  numbers = np.full(len(column), np.nan)
+  numbers[known] = codes
+  return numbers, kinds.tolist()
+
+
+def _numbers(name: str, column: Any,
+             place: Callable[[int], str]) -> np.ndarray:
+  """A column of numbers, missing ones NaN."""
   if column.dtype.kind in 'mM':  # NumPy would count its ticks, holes included
     raise LabError(f'{name}: column {column.name!r} holds times '
                    f'({column.dtype}), which are no numbers; write them as '
                    'such (days since a day), or leave the column out with '
                    'data.ignore')
   try:
-    return column.to_numpy(np.float64, na_value=np.nan)[:, None], [column.name]
+    return column.to_numpy(np.float64, na_value=np.nan)
   except (TypeError, ValueError):
     number = _number_failures(column)
     raise LabError(

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax.numpy as jnp
+import optax
 
 from gradnorm_optax.lab import schema
 
@@ -28,22 +29,30 @@ def schedule(train: schema.Train, peak: Any) -> Any:
   warm = round(train.warmup * train.steps)
   if train.schedule == 'constant' and not warm:
     return peak
-  marks = sorted(round(share * train.steps) for share in train.decay_at)
+  shape = _shape(train, warm)
 
   def rate(step: Any) -> Any:
     step = jnp.asarray(step, jnp.float32)
-    shape = jnp.float32(1.0)
-    if train.schedule == 'step':
-      for mark in marks:
-        shape *= jnp.where(step >= mark, train.decay_factor, 1.0)
-    elif train.schedule == 'linear':
-      left = (train.steps - step) / max(train.steps - marks[0], 1)
-      shape = jnp.clip(left, 0.0, 1.0)
-    elif train.schedule == 'cosine':
-      part = (step - warm) / max(train.steps - warm, 1)
-      shape = 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(part, 0.0, 1.0)))
-    if warm:
-      shape = jnp.where(step < warm, (step + 1) / warm, shape)
-    return peak * shape
+    share = jnp.asarray(shape(step), jnp.float32)
+    # optax's begins at 0, and would waste the first step.
+    return peak * (jnp.where(step < warm, (step + 1) / warm, share)
+                   if warm else share)
 
   return rate
+
+
+def _shape(train: schema.Train, warm: int) -> optax.Schedule:
+  """The share of the peak at a step, warm-up left aside."""
+  marks = sorted(round(share * train.steps) for share in train.decay_at)
+  if train.schedule == 'step':
+    factors: dict[int, float] = {}
+    for mark in marks:  # two shares of a few steps may be one
+      factors[mark] = factors.get(mark, 1.0) * train.decay_factor
+    return optax.piecewise_constant_schedule(1.0, factors)
+  if train.schedule == 'linear':
+    return optax.linear_schedule(
+        1.0, 0.0, max(train.steps - marks[0], 1), marks[0])
+  if train.schedule == 'cosine':
+    decay = optax.cosine_decay_schedule(1.0, max(train.steps - warm, 1))
+    return lambda step: decay(step - warm)
+  return optax.constant_schedule(1.0)

@@ -11,7 +11,6 @@ import numpy as np
 from flax import linen as nn
 from jax import lax, numpy as jnp
 
-from gradnorm_optax.lab.data.tasks import Batch, Task
 from gradnorm_optax.lab.models.recurrent_start import START, glorot, zeros
 from gradnorm_optax.linen import WeightNorm
 
@@ -57,22 +56,10 @@ class Recurrent(nn.Module):
   image: tuple[int, int, int] | None = None
   dtype: Any = None
 
-  @classmethod
-  def of(cls, task: Task, **options: Any) -> 'Recurrent':
-    """Makes a net of the task's inputs, outputs and readout."""
-    return cls(task.outputs, task.inputs, readout=task.readout, **options)
-
   @nn.nowrap
   def perturb_shape(self, steps: int, batch: int) -> tuple[int, int, int]:
     """Returns the shape of `perturb`: all gates' pre-activations."""
     return steps, batch, self.width * GATES[self.cell]
-
-  @nn.nowrap
-  def init_params(self, key: jax.Array) -> dict[str, Any]:
-    """Draws the parameters; `inputs` must be given."""
-    if self.inputs is None:
-      raise ValueError('init_params needs `inputs`; or call init(key, x)')
-    return self.init(key, jnp.zeros((1, 1, self.inputs)))['params']
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False,
@@ -228,14 +215,3 @@ def _lstm(kernel: jax.Array, carry: Any, a: jax.Array) -> Any:
   i, f, g, o = jnp.split(a + z @ kernel, 4, axis=-1)
   c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
   return jax.nn.sigmoid(o) * jnp.tanh(c), c
-
-
-def losses(model: Recurrent, task: Task) -> Any:
-  """Returns `per_example_loss(params, batch, perturb)` for `gn.sgr`."""
-  model = model.clone(readout=task.readout)
-
-  def per_example_loss(params: Any, batch: Batch,
-                       perturb: jax.Array | None = None) -> jax.Array:
-    out: Any = model.apply({'params': params}, batch.x, perturb=perturb)
-    return task.losses(out, batch.y)
-  return per_example_loss

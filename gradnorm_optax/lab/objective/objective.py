@@ -16,10 +16,10 @@ from gradnorm_optax.lab.support.errors import LabError
 class Misfit(LabError):
   """Outputs of a wrong shape; whoever knows the model names it."""
 
-  def __init__(self, told: str, model: str = 'the model'):
+  def __init__(self, complaint: str, model: str = 'the model'):
     """Takes what follows the model's name."""
-    super().__init__(f'{model} {told}')
-    self.told = told
+    super().__init__(f'{model} {complaint}')
+    self.complaint = complaint
 
 
 @dataclasses.dataclass(frozen=True)

@@ -88,19 +88,3 @@ def trains(scores: Sequence[float], chance: float, margin: float) -> bool:
   True
   """
   return max(scores, default=-math.inf) > chance + margin
-
-
-def median(values: Sequence[float]) -> float:
-  """The median, infinite values included (they sort last).
-
-  >>> median([100.0, float('inf'), 50.0])
-  100.0
-  """
-  ordered = sorted(values)
-  if not ordered:
-    return math.nan
-  middle = len(ordered) // 2
-  if len(ordered) % 2:
-    return ordered[middle]
-  low, high = ordered[middle - 1], ordered[middle]
-  return high if math.isinf(high) else (low + high) / 2

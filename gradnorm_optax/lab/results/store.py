@@ -53,7 +53,7 @@ class Store:
         self._file = os.open(
             path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
       except BaseException:
-        self._guard.close()
+        self._guard.release()
         raise
 
   def _read(self, path: pathlib.Path) -> None:
@@ -83,7 +83,7 @@ class Store:
     with self._lock:
       os.close(self._file)
       self._file = -1  # a thread that comes late is refused
-      self._guard.close()
+      self._guard.release()
 
   def __enter__(self) -> 'Store':
     return self

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import statistics
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def _row(trials: Trials, pair: Pair, clock: Clock) -> Row:
   rate = trials.chosen(pair)
   runs = trials.runs('final', pair, rate)
   scores = [run.score for run in runs]
-  steps = stats.median([run.steps_to_target for run in runs])
+  steps = statistics.median([run.steps_to_target for run in runs])
   return Row(
       model=pair.model, method=pair.method, rate=rate,
       edge=len(rates) > 1 and rate in (rates[0], rates[-1]),

@@ -7,7 +7,6 @@ import os
 import pathlib
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from orbax import checkpoint as orbax
 from orbax.checkpoint import checkpoint_managers as policies
 
+from gradnorm_optax.lab.support import process
 from gradnorm_optax.lab.support.errors import LabError
 
 LEFT = 'deleted'  # where checkpoints are renamed to before they are deleted
@@ -124,18 +124,14 @@ def _hushed() -> Iterator[None]:
   The error itself is raised here; after it, threads that were still writing
   find their event loop closed, some of them late: the filter then stays.
   """
-  log, show = logging.getLogger('absl'), sys.unraisablehook
+  log = logging.getLogger('absl')
   level = log.level
-
-  def filtered(found: Any) -> None:
-    if 'Event loop is closed' not in str(found.exc_value):
-      show(found)
-
   log.setLevel(logging.CRITICAL)
-  sys.unraisablehook = filtered
+  end = process.catch_unraisable(
+      lambda found: 'Event loop is closed' in str(found.exc_value))
   try:
     yield
-    sys.unraisablehook = show
+    end()
   finally:
     log.setLevel(level)
 

@@ -1,6 +1,5 @@
 """One run: checkpoints, figures, and going on after any interruption."""
 
-import contextlib
 import json
 import pathlib
 import time
@@ -38,8 +37,11 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
     diagnosis.Diverged: A loss that is no number, with the first bad block.
   """
   folder = pathlib.Path(out or pathlib.Path('runs') / f'{config.name}-train')
-  with contextlib.closing(files.claim(folder)):
+  guard = files.claim(folder)
+  try:
     return _run(config, folder, fresh, quiet)
+  finally:
+    guard.release()
 
 
 def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,

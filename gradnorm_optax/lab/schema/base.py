@@ -3,18 +3,34 @@
 from typing import Annotated, Any
 
 import pydantic
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 from pydantic_core import PydanticCustomError
 
 from gradnorm_optax.lab.support.errors import nearest
-
-Share = Annotated[float, Field(gt=0.0, lt=1.0)]
-Rates = Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
 
 
 def complaint(message: str) -> PydanticCustomError:
   """Makes a validation error whose text reaches the user unchanged."""
   return PydanticCustomError('lab', '{message}', {'message': message})
+
+
+def _no_boolean(value: Any) -> Any:
+  """Refuses what pydantic would read as 1 and 0.
+
+  Its strict integers would also refuse 1e4 and NumPy's.
+  """
+  if isinstance(value, bool):
+    raise complaint('takes a number, not true or false')
+  return value
+
+
+Number = Annotated[float, pydantic.BeforeValidator(_no_boolean)]
+Whole = Annotated[int, pydantic.BeforeValidator(_no_boolean)]
+PositiveFloat = Annotated[Number, Field(gt=0.0)]
+PositiveInt = Annotated[Whole, Field(gt=0)]
+NonNegativeInt = Annotated[Whole, Field(ge=0)]
+Share = Annotated[Number, Field(gt=0.0, lt=1.0)]
+Rates = Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
 
 
 class Table(pydantic.BaseModel):
@@ -29,9 +45,4 @@ class Table(pydantic.BaseModel):
     for key in values if isinstance(values, dict) else ():
       if key not in cls.model_fields:
         raise complaint(f'unknown key {key!r}{nearest(key, cls.model_fields)}')
-      held = values[key] if isinstance(values[key], list) else [values[key]]
-      kind = str(cls.model_fields[key].annotation)
-      if any(isinstance(one, bool) for one in held) and (
-          'int' in kind or 'float' in kind):  # pydantic would read 1 and 0
-        raise complaint(f'{key} takes numbers, not true or false')
     return values

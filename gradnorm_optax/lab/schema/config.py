@@ -4,9 +4,17 @@ import fnmatch
 from typing import Annotated
 
 import pydantic
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field
 
-from gradnorm_optax.lab.schema.base import Rates, Table, complaint
+from gradnorm_optax.lab.schema.base import (
+  NonNegativeInt,
+  Number,
+  PositiveInt,
+  Rates,
+  Table,
+  Whole,
+  complaint,
+)
 from gradnorm_optax.lab.schema.data import Data
 from gradnorm_optax.lab.schema.methods import Method
 from gradnorm_optax.lab.schema.models import Model
@@ -18,13 +26,13 @@ class Compare(Table):
   """Which trials a comparison makes and how they are spread."""
 
   learning_rates: Rates = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
-  tune_seeds: Annotated[int, Field(ge=1, le=1000)] = 2  # fresh ones follow
+  tune_seeds: Annotated[Whole, Field(ge=1, le=1000)] = 2  # fresh ones follow
   seeds: PositiveInt = 5  # fresh ones, at the chosen rate
-  target: float = 0.9  # validation score
+  target: Number = 0.9  # validation score
   baseline: str | None = None
   workers: NonNegativeInt = 0  # 0: one per core
   trials_per_call: NonNegativeInt = 0  # 0: 1 on CPU, all of them elsewhere
-  timing_rounds: Annotated[int, Field(ge=2)] = 15
+  timing_rounds: Annotated[Whole, Field(ge=2)] = 15
   look: NonNegativeInt = 10  # first batches whose norms are shown; 0: none
 
 

@@ -4,9 +4,15 @@ import pathlib
 from typing import Annotated, Literal
 
 import pydantic
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
-from gradnorm_optax.lab.schema.base import Share, Table, complaint
+from gradnorm_optax.lab.schema.base import (
+  PositiveInt,
+  Share,
+  Table,
+  Whole,
+  complaint,
+)
 
 
 class Data(Table):
@@ -17,7 +23,7 @@ class Data(Table):
       'long_dependency', 'file', 'function', 'hub', 'cifar10'] = 'digits'
   validation: Share = 0.15
   test: Share = 0.15
-  seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+  seed: Annotated[Whole, Field(ge=0, lt=2**32)] = 0
   length: PositiveInt = 64  # of an example of characters or long_dependency
   size: PositiveInt = 1200  # examples of characters
   task: str = 'temporal_order'  # of long_dependency

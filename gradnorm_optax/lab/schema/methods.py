@@ -3,18 +3,26 @@
 from typing import Any, Literal
 
 import pydantic
-from pydantic import PositiveFloat, PositiveInt
 
-from gradnorm_optax.lab.schema.base import Rates, Share, Table, complaint
+from gradnorm_optax.lab.schema.base import (
+  Number,
+  PositiveFloat,
+  PositiveInt,
+  Rates,
+  Share,
+  Table,
+  Whole,
+  complaint,
+)
 
 
 class BlocksTable(Table):
   """The arguments of `gn.Blocks`, written as a table."""
 
   by: Literal['leaf', 'layer', 'unit', 'global'] = 'layer'
-  stacked: dict[str, int | tuple[int, ...]] = {}
-  fan_in: dict[str, int | tuple[int, ...]] = {}
-  units: dict[str, int | tuple[int, ...]] = {}
+  stacked: dict[str, Whole | tuple[Whole, ...]] = {}
+  fan_in: dict[str, Whole | tuple[Whole, ...]] = {}
+  units: dict[str, Whole | tuple[Whole, ...]] = {}
   skip: tuple[str, ...] = ()
 
 
@@ -30,8 +38,8 @@ class Sampling(Table):
   rule: Literal['sgr', 'random'] = 'sgr'
   size: PositiveInt = 20
   horizon: Share = 0.9
-  low: float = -2.5  # a narrow range acts at every step and does not learn
-  high: float = 1.0
+  low: Number = -2.5  # a narrow range acts at every step and does not learn
+  high: Number = 1.0
   relative: bool = True
 
   @pydantic.model_validator(mode='after')

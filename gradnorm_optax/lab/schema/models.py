@@ -3,9 +3,14 @@
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field
 
-from gradnorm_optax.lab.schema.base import Table, complaint
+from gradnorm_optax.lab.schema.base import (
+  PositiveFloat,
+  PositiveInt,
+  Table,
+  complaint,
+)
 
 
 class MLP(Table):

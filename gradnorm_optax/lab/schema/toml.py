@@ -4,7 +4,6 @@ import copy
 import os
 import pathlib
 import re
-import sys
 import tomllib
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +12,7 @@ import pydantic
 import tomli_w
 
 from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.support import user_code
 from gradnorm_optax.lab.support.errors import LabError, nearest
 
 CONFIG = 'config.toml'  # of a run folder: the resolved configuration
@@ -24,9 +24,9 @@ def read(path: str | os.PathLike[str],
   """Reads a configuration file.
 
   Args:
-    path: A TOML file. Its folder joins Python's search path, so that
-      `target`s written beside it are found; of a run's own configuration, the
-      folders in which the run found them.
+    path: A TOML file. `target`s are looked for in its folder first (of a run's
+      own configuration, in those in which the run found them), then in the
+      current one, then where Python looks.
     overrides: Assignments such as `'train.steps=500'`; the value is read as
       TOML and, where that fails, as a plain string.
 
@@ -52,12 +52,10 @@ def read(path: str | os.PathLike[str],
     raise LabError(f'{path}: not valid TOML: {error}') from error
   raw = overridden(raw, overrides)
   kept = path.with_name(MODULES)
-  places = (*(kept.read_text().splitlines() if kept.exists() else ()),
-            str(path.parent.resolve()), str(pathlib.Path.cwd()))
-  # To the front, and in this order: other configurations have been here, and
-  # the current folder may hold modules of the same names.
-  sys.path[:] = [*dict.fromkeys(places), *(
-      folder for folder in sys.path if folder not in places)]
+  # In this order: the current folder may hold modules of the same names.
+  user_code.search((
+      *(kept.read_text().splitlines() if kept.exists() else ()),
+      str(path.parent.resolve()), str(pathlib.Path.cwd())))
   raw.setdefault('name', _name(path))
   return parse(raw, str(path), overrides)
 

@@ -3,9 +3,17 @@
 from typing import Annotated, Literal
 
 import pydantic
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field
 
-from gradnorm_optax.lab.schema.base import Share, Table, complaint
+from gradnorm_optax.lab.schema.base import (
+  Number,
+  PositiveFloat,
+  PositiveInt,
+  Share,
+  Table,
+  Whole,
+  complaint,
+)
 from gradnorm_optax.lab.support.errors import nearest
 
 
@@ -18,7 +26,7 @@ class Train(Table):
   dtype: Literal['float32', 'bfloat16'] = 'float32'  # of the computation
   eval_every: PositiveInt = 50
   schedule: Literal['constant', 'step', 'cosine', 'linear'] = 'constant'
-  warmup: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0  # share of the steps
+  warmup: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.0  # share of the steps
   # Shares of the steps.
   decay_at: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.5, 0.75)
   decay_factor: PositiveFloat = 0.1
@@ -55,7 +63,7 @@ class Run(Table):
   model: str | None = None  # None: the first
   method: str | None = None
   learning_rate: PositiveFloat = 0.01
-  seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+  seed: Annotated[Whole, Field(ge=0, lt=2**31)] = 0
   checkpoint_every: PositiveInt = 1  # evaluations
   keep: PositiveInt = 3  # checkpoints, besides the best
   non_finite: Literal['stop', 'skip'] = 'stop'

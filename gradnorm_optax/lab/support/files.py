@@ -4,30 +4,27 @@ import contextlib
 import os
 import pathlib
 from collections.abc import Iterator
-from typing import Any
+
+import filelock
 
 from gradnorm_optax.lab.support.errors import LabError
 
 
-def claim(folder: pathlib.Path) -> Any:
+def claim(folder: pathlib.Path) -> filelock.BaseFileLock:
   """Takes a folder's lock, which a dying process gives free.
 
-  Two writers would do all work twice. Returns a file: close it to give the
+  Two writers would do all work twice. Returns the lock: release it to give the
   folder free.
   """
+  guard = filelock.FileLock(folder / '.lock', blocking=False,
+                            thread_local=False)
   with disk(folder):
     folder.mkdir(parents=True, exist_ok=True)
-    guard = open(folder / '.lock', 'w')
-  try:
-    import fcntl
-  except ImportError:  # Windows: no advisory locks; do without
-    return guard
-  try:
-    fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except BlockingIOError:
-    guard.close()
-    raise LabError(f'{folder}: another process is writing here; wait for it '
-                   'or give --out another folder') from None
+    try:
+      guard.acquire()
+    except filelock.Timeout:  # an OSError, but none of the disk
+      raise LabError(f'{folder}: another process is writing here; wait for it '
+                     'or give --out another folder') from None
   return guard
 
 

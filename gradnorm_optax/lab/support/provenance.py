@@ -49,11 +49,12 @@ def revision() -> dict[str, Any] | None:
 
 @functools.cache
 def machine() -> dict[str, Any]:
-  """The processor and the devices that JAX sees."""
+  """The processor, the devices that JAX sees, and XLA's flags."""
   import jax
   devices = jax.devices()
   return {'platform': platform.platform(), 'cores': os.cpu_count(),
-          'devices': f'{len(devices)} x {devices[0].device_kind}'}
+          'devices': f'{len(devices)} x {devices[0].device_kind}',
+          'xla_flags': os.environ.get('XLA_FLAGS', '')}
 
 
 def data_digest(arrays: Any) -> str:

@@ -2,9 +2,10 @@
 
 import contextlib
 import signal
-import sys
 from collections.abc import Iterator
 from typing import Any
+
+from gradnorm_optax.lab.support import process
 
 
 class Stopped(BaseException):
@@ -23,12 +24,12 @@ def stoppable(came: list[int]) -> Iterator[None]:
       came.append(number)
     raise Stopped
 
-  def swallowed(found: Any) -> None:
+  def swallowed(found: Any) -> bool:
     # JAX's callback in the garbage collector: raise again, outside of it.
-    if isinstance(found.exc_value, Stopped) and alarm is not None:
-      signal.setitimer(signal.ITIMER_REAL, 0.05)
-    else:
-      show(found)
+    if not isinstance(found.exc_value, Stopped) or alarm is None:
+      return False
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    return True
 
   alarm = getattr(signal, 'SIGALRM', None)  # Windows has none
   kinds = [signal.SIGINT, signal.SIGTERM, *([alarm] if alarm else [])]
@@ -37,11 +38,11 @@ def stoppable(came: list[int]) -> Iterator[None]:
   except ValueError:  # not the main thread: leave signals to others
     yield
     return
-  show, sys.unraisablehook = sys.unraisablehook, swallowed
+  end = process.catch_unraisable(swallowed)
   try:
     yield
   finally:
-    sys.unraisablehook = show
+    end()
     for kind, handler in zip(kinds, old, strict=True):
       signal.signal(kind, handler)
 

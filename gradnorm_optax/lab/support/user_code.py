@@ -4,7 +4,7 @@ import ast
 import contextlib
 import functools
 import hashlib
-import importlib.machinery
+import importlib
 import importlib.util
 import os
 import pathlib
@@ -12,12 +12,23 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from types import ModuleType
 from typing import Any
 
+from gradnorm_optax.lab.support import private_import
 from gradnorm_optax.lab.support.errors import LabError, nearest
 
-# The top modules that were imported here, and their files.
-_FILES: dict[str, str] = {}
+_places: tuple[str, ...] = ()  # where the user's modules are looked for first
+
+
+def search(folders: Iterable[str]) -> None:
+  """Names the folders in which the user's modules are looked for, in order.
+
+  Those of the configuration that is read last; then comes what Python itself
+  finds. Nothing is added to `sys.path`: see `private_import`.
+  """
+  global _places
+  _places = tuple(dict.fromkeys(folders))
 
 
 def resolve(name: str) -> Callable[..., Any]:
@@ -46,41 +57,37 @@ def resolve(name: str) -> Callable[..., Any]:
   return getattr(found, function)
 
 
-def _imported(module: str) -> Any:
-  """Imports a module; one of its name beside another configuration makes way.
+def _imported(module: str) -> ModuleType:
+  """Imports a module of the user's folders, else what Python finds."""
+  home = private_import.home(module, _places)
+  if home is None:
+    return importlib.import_module(module)
+  try:
+    return importlib.import_module(f'{home}.{module}')
+  except ImportError as error:
+    error.msg = error.msg.replace(f'{home}.', '')
+    raise
 
-  In a notebook two configurations may each have a `my_model.py`. What lies in
-  the other's folder goes with it: `my_model` may import from there.
-  """
-  top = module.partition('.')[0]
-  importlib.invalidate_caches()
-  spec = importlib.machinery.PathFinder.find_spec(top)
-  old, new = _FILES.get(top), spec and spec.origin
-  if old and new and old != new:
-    _read.cache_clear()
-    for name, other in list(sys.modules.items()):
-      file = getattr(other, '__file__', None) or ''
-      beside = pathlib.Path(file).parent == pathlib.Path(old).parent
-      if name.partition('.')[0] == top or (beside and name != '__main__'):
-        del sys.modules[name]
-  ours = top not in sys.modules
-  found = importlib.import_module(module)
-  file = getattr(sys.modules[top], '__file__', None)
-  if ours and file and 'site-packages' not in file:
-    _FILES[top] = file
-  return found
+
+def _module(name: str) -> ModuleType | None:
+  """The module of a function, if it is imported."""
+  module = name.partition(':')[0]
+  home = private_import.home(module, _places)
+  return sys.modules.get(f'{home}.{module}' if home else module)
 
 
 def places(names: Iterable[str]) -> list[str]:
   """The folders in which these functions' modules were found."""
   found = set()
   for name in names:
-    module = name.partition(':')[0]
-    file = getattr(sys.modules.get(module), '__file__', None)
-    if file:
-      path = pathlib.Path(file).resolve()
-      depth = module.count('.') + (path.stem == '__init__')
-      found.add(str(path.parents[depth]))
+    module = _module(name)
+    file = getattr(module, '__file__', None)
+    if module is None or file is None:
+      continue
+    path = pathlib.Path(file).resolve()
+    depth = name.partition(':')[0].count('.') + (path.stem == '__init__')
+    found.add(private_import.folder(module.__name__)
+              or str(path.parents[depth]))
   return sorted(found)
 
 
@@ -105,15 +112,20 @@ def digest(name: str) -> str:
   not count.
   """
   found: dict[str, str] = {}
-  waiting = [name.partition(':')[0]] if ':' in name else []
+  first = _module(name)
+  waiting = [first] if first is not None else []
   while waiting:
     module = waiting.pop()
-    path = getattr(sys.modules.get(module), '__file__', None) or ''
+    path = getattr(module, '__file__', None) or ''
     if path in found or not path.endswith('.py') or installed(path):
       continue
-    found[path], imported = _read(path, getattr(
-        sys.modules[module], '__package__', None) or '')
-    waiting += imported
+    found[path], imported = _read(path, module.__package__ or '')
+    # What it imports from its own folder has a private name, as it has itself.
+    own = module.__name__.partition('.')[0]
+    beside = [f'{own}.{other}' for other in imported] if (
+        private_import.folder(own)) else []
+    waiting += [sys.modules[other] for other in (*imported, *beside)
+                if other in sys.modules]
   return '-'.join(sorted(found.values()))
 
 

@@ -33,9 +33,9 @@ def join(model: schema.Model, dataset: Dataset,
   module, stacked = nets.make(
       model, dataset.outputs, dataset.image, jnp.dtype(dtype),
       inputs=dataset.symbols, readout=x.shape[1] if every else dataset.readout)
-  told, needs = takes_lengths(module)
+  takes, needs = takes_lengths(module)
   if dataset.train.lengths is not None and not (
-      told or dataset.objective.positions):
+      takes or dataset.objective.positions):
     raise LabError(
         'the sequences are of unequal length and this model is not told how '
         'long they are: padding would change its answers. Take `lengths` in '
@@ -55,7 +55,7 @@ def join(model: schema.Model, dataset: Dataset,
 
   example = jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
   return Problem(module, dataset, registry.Context(stacked, apply_fn, example),
-                 getattr(model, 'start', 'balanced'), told, named, needs)
+                 getattr(model, 'start', 'balanced'), takes, named, needs)
 
 
 def _check_kind(model: schema.Model, dataset: Dataset) -> None:

@@ -28,7 +28,7 @@ class Problem(NamedTuple):
     dataset: The examples, as NumPy arrays.
     context: What methods may know about the model.
     start: How the parameters of a perceptron are balanced.
-    told: Whether the model is told the lengths of sequences.
+    takes_lengths: Whether the model is told the lengths of sequences.
     named: What messages call the model.
     needs_lengths: Whether it has no default for them.
   """
@@ -37,7 +37,7 @@ class Problem(NamedTuple):
   dataset: Dataset
   context: registry.Context
   start: str = 'balanced'
-  told: bool = False
+  takes_lengths: bool = False
   named: str = 'the model'
   needs_lengths: bool = False
 
@@ -80,9 +80,10 @@ class Problem(NamedTuple):
 
   def _lengths(self, x: Any, lengths: Any) -> dict[str, Any]:
     """The lengths for a model that takes them, whole ones if it must."""
-    if self.told and lengths is None and self.needs_lengths:
+    if self.takes_lengths and lengths is None and self.needs_lengths:
       lengths = jnp.full(x.shape[:1], x.shape[1], jnp.int32)
-    return {'lengths': lengths} if self.told and lengths is not None else {}
+    given = self.takes_lengths and lengths is not None
+    return {'lengths': lengths} if given else {}
 
   @contextlib.contextmanager
   def _calling(self, x: Any) -> Iterator[None]:
@@ -124,7 +125,7 @@ class Problem(NamedTuple):
     except Misfit as error:
       told = f'; its function is given outputs = {self.dataset.outputs}' if (
           self._own) else ''
-      raise LabError(f'{self.named} {error.told}{told}') from error
+      raise LabError(f'{self.named} {error.complaint}{told}') from error
 
   def loss(self, params: Any, extra: Any, x: jax.Array, y: jax.Array,
            lengths: jax.Array | None = None) -> tuple[jax.Array, Any]:

@@ -129,3 +129,39 @@ def test_batch_statistics_of_linen_through_apply_args():
       out['Dense_0']['kernel'], 4.5 + 1e-5, rtol=1e-5)
   with pytest.raises(Exception, match='mean'):
     tx.update(ones, tx.init(params), params)
+
+
+@pytest.mark.parametrize(
+    'boxed', [nn.with_partitioning, nn.with_logical_partitioning])
+def test_boxed_parameters_are_the_plain_ones(boxed):
+  init = boxed(nn.initializers.lecun_normal(), ('in', 'out'))
+  net = nn.Sequential([
+      nn.Dense(4, kernel_init=init), nn.relu, nn.Dense(2, kernel_init=init)])
+  boxes = net.init(jax.random.key(1), X)['params']
+  plain = nn.unbox(boxes)
+  assert jax.tree.structure(boxes) != jax.tree.structure(plain)
+  call = linen.apply_fn(net)
+  np.testing.assert_array_equal(
+      paths.path_norm(call, boxes, X[:1]), paths.path_norm(call, plain, X[:1]))
+  gamma = paths.path_scale(call, boxes, X[:1])
+  assert jax.tree.structure(gamma) == jax.tree.structure(boxes)
+  tx = gn.normalize_by_path_scale(call, X[:1], refresh_every=2)
+  want, _ = tx.update(plain, tx.init(plain), plain)
+  for updates, first, params in (
+      (boxes, boxes, boxes), (plain, boxes, boxes), (boxes, plain, plain),
+      (boxes, boxes, plain), (plain, plain, boxes)):
+    got, state = tx.update(updates, tx.init(first), params)
+    assert jax.tree.structure(got) == jax.tree.structure(updates)
+    assert jax.tree.structure(state.gamma) == jax.tree.structure(first)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+      np.testing.assert_array_equal(a, b)
+
+
+def test_state_of_an_abstract_model():
+  model = NnxNet(nnx.Rngs(0))
+  abstract = nnx.eval_shape(lambda: NnxNet(nnx.Rngs(0)))
+  tx = gn.normalize_by_path_scale(
+      gnx.apply_fn(model), X[:1], refresh_every=2)
+  made, shapes = (
+      nnx.state(nnx.Optimizer(m, tx, wrt=nnx.Param)) for m in (model, abstract))
+  assert jax.tree.map(jnp.shape, made) == jax.tree.map(jnp.shape, shapes)

@@ -7,6 +7,7 @@ from flax import linen as nn, nnx
 from jax import numpy as jnp
 from twins import BOTH, Linen, batch, named
 
+import gradnorm_optax as gn
 import gradnorm_optax.linen as in_linen
 import gradnorm_optax.nnx as in_nnx
 from gradnorm_optax import _weight_norm_init as start
@@ -128,11 +129,12 @@ def test_linen_jit_keeps_no_trace_of_another_layer():
 
 @pytest.mark.parametrize('side', BOTH)
 def test_units_that_share_a_length_have_one_deviation(side):
-  # (in, 2, 3): by default one g for each of the last three.
+  # (in, 2, 3), with one g for each of the last three, as Flax's own has it.
   x = batch((64, 4))
   twin = side(lambda p: p.wn(
       nn.DenseGeneral((2, 3)) if side is Linen
-      else nnx.LinearGeneral(4, (2, 3), rngs=nnx.Rngs(0))), x)
+      else nnx.LinearGeneral(4, (2, 3), rngs=nnx.Rngs(0)),
+      blocks=gn.Blocks('unit', units={'*kernel': -1})), x)
   assert named(twin.params)['kernel_g'].shape == (1, 1, 3)
   twin.initialize(x)
   t = np.asarray(twin.apply(twin.params, x), np.float64)
