@@ -68,7 +68,8 @@ def refill(state: Any, before: Any) -> Any:
 
 def empty(state: Any, like: Any, name: str) -> Any:
   """Undoes `fill`, given the shapes of inner's state."""
-  if jax.tree.structure(state) != jax.tree.structure(like):
+  held_def: Any = jax.tree.structure(state)
+  if held_def != jax.tree.structure(like):
     held, wanted = (
         {jax.tree_util.keystr(keys) for keys, _ in
          jax.tree_util.tree_leaves_with_path(part)} for part in (state, like))

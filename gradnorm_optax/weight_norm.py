@@ -8,8 +8,11 @@ import optax
 from jax import numpy as jnp
 
 from gradnorm_optax import (
-    _shards, _tree, _weight_norm_math as math, _weight_norm_state as kept,
-    _weight_norm_step as step,
+  _shards,
+  _tree,
+  _weight_norm_math as math,
+  _weight_norm_state as kept,
+  _weight_norm_step as step,
 )
 from gradnorm_optax._apply import check_transformation
 from gradnorm_optax._floats import root
@@ -102,8 +105,8 @@ def weight_normalized(
     >>> state = tx.init(params)
     >>> updates, state = tx.update(grads, state, params)
     >>> w = optax.apply_updates(params, updates)['kernel']
-    >>> print(jnp.linalg.norm(w).round(4))  # 5 - 0.1 * <grad, v>/||v||
-    4.78
+    >>> print(f'{jnp.linalg.norm(w):.4f}')  # 5 - 0.1 * <grad, v>/||v||
+    4.7800
 
   References:
     [1] Salimans and Kingma, `Weight Normalization: A Simple
@@ -152,8 +155,8 @@ def weight_normalized(
     new, update_def = _tree.flatten(updates)
     leaves, treedef = _tree.flatten(params)
     specs = matched(params, leaves)
-    kept.require_state(state, list(specs.values()), dict(
-        zip(_tree.paths(params), leaves, strict=True)), _NAME)
+    by_path = dict(zip(_tree.paths(params), leaves, strict=True))
+    kept.require_state(state, list(specs.values()), by_path, _NAME)
 
     # Where a parameter has no update (a hole), nothing depends on its slope.
     at = {path: n for n, path in enumerate(_tree.paths(updates))
@@ -197,8 +200,10 @@ def weight_normalized(
       if wide is not None:
         box = state.weights[spec.path].w
         weights[spec.path] = wide._replace(w=kept.rebox(box, wide.w))
-    return (jax.tree.unflatten(update_def, by_v),
-            WeightNormalizedState(scale, weights, kept.refill(inner_state, state.inner)))
+    for path, n in at.items():
+      by_v[n] = step.as_wide_as(by_v[n], by_path[path])
+    return jax.tree.unflatten(update_def, by_v), WeightNormalizedState(
+        scale, weights, kept.refill(inner_state, state.inner))
 
   return optax.GradientTransformationExtraArgs(init, update)
 

@@ -169,12 +169,9 @@ def test_updates_have_the_wider_dtype(params, grads, want):
   tree = {'kernel': start((4, 3), params), 'bias': start((3,), params)}
   slopes = jax.tree.map(lambda x: x.astype(grads), tree)
   with jax.numpy_dtype_promotion('standard'):
-    inner = optax.adamw(0.1)
-    tx = weight_normalized(inner)
+    tx = weight_normalized(optax.sgd(0.1))
     updates, _ = tx.update(slopes, tx.init(tree), tree)
-    others, _ = inner.update(slopes, inner.init(tree), tree)
-  assert updates['kernel'].dtype == want
-  assert updates['bias'].dtype == others['bias'].dtype
+  assert updates['kernel'].dtype == updates['bias'].dtype == want
 
 
 def test_the_state_of_float32_parameters_is_one_number_by_unit():

@@ -45,7 +45,8 @@ def problem(dtype='float32'):
 
 
 @DTYPES
-@pytest.mark.parametrize('cut', [P('data', 'model'), P('model'), P(None, 'data')])
+@pytest.mark.parametrize('cut', [
+    P('data', 'model'), P('model'), P(None, 'data')])
 def test_map_params_gives_shardings_under_which_a_state_is_made(dtype, cut):
   params, grads = problem(dtype)
   want = train(make(), params, make().init(params), grads)
