@@ -52,7 +52,7 @@ def record_block_norms(
     ...                  gn.record_block_norms('normalized'))
     >>> g = {'Dense_0': {'kernel': jnp.array([[3.]]), 'bias': jnp.array([4.])}}
     >>> _, state = tx.update(g, tx.init(g))
-    >>> print(gn.block_norms(state, 'raw')['Dense_0'])
+    >>> print(gn.block_norms(state, 'raw')['Dense_0'].round(3))
     5.0
     >>> sorted(gn.block_norms(state))
     ['normalized', 'raw']
