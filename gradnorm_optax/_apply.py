@@ -62,13 +62,13 @@ def map_active(
 
 def leaves_at(layout: Layout, tree: Any) -> list[jax.Array]:
   """Returns a tree's leaves at the paths of the layout's active leaves."""
-  found = dict(zip(_tree.paths(tree), _tree.flatten(tree)[0], strict=True))
+  found = _tree.by_path(tree)
   return [jax.numpy.asarray(found[layout.spec(i).path]) for i in layout.active]
 
 
 def as_wide_as(updates: Any, params: Any) -> Any:
   """Returns updates in the parameters' dtype where that is wider."""
-  found = dict(zip(_tree.paths(params), _tree.flatten(params)[0], strict=True))
+  found = _tree.by_path(params)
   leaves, treedef = _tree.flatten(updates)
   with jax.numpy_dtype_promotion('standard'):
     return treedef.unflatten([

@@ -96,6 +96,11 @@ def _segments(key: Any) -> tuple[str, ...]:
   return (str(key),)
 
 
+def by_path(tree: Any) -> dict[str, Any]:
+  """Returns {path: leaf}, holes included, in the tree's order."""
+  return dict(zip(paths(tree), flatten(tree)[0], strict=True))
+
+
 def shape_dtype(leaf: Any, path: str) -> tuple[tuple[int, ...], np.dtype]:
   """Returns shape and dtype of an array-like leaf; else raises `TypeError`."""
   try:
@@ -133,9 +138,8 @@ def require_same(name: str, updates: Any, params: Any, other: str) -> None:
     params: The tree to compare with.
     other: What `params` is, for the message.
   """
-  have = dict(zip(paths(params), flatten(params)[0], strict=True))
-  leaves = zip(paths(updates), flatten(updates)[0], strict=True)
-  wanted = {path: leaf for path, leaf in leaves if not is_hole(leaf)}
+  have, given = by_path(params), by_path(updates)
+  wanted = {path: leaf for path, leaf in given.items() if not is_hole(leaf)}
   for path, leaf in wanted.items():
     if path not in have or is_hole(have[path]):
       raise ValueError(
@@ -147,10 +151,9 @@ def require_same(name: str, updates: Any, params: Any, other: str) -> None:
           f'{name}: leaf {path!r} has shape {np.shape(leaf)} in the'
           f' updates and {np.shape(have[path])} in the {other}. Pass both from'
           ' the same model, and call `init` again after changing it.')
-  seen = set(paths(updates))
-  hidden = [path for path in seen if path not in wanted]
+  hidden = [path for path in given if path not in wanted]
   for path, leaf in have.items():
-    covered = path in seen or any(path.startswith(h + '/') for h in hidden)
+    covered = path in given or any(path.startswith(h + '/') for h in hidden)
     if not covered and not is_hole(leaf):
       raise ValueError(
           f'{name}: the tree changed: the {other} have a leaf {path!r}'

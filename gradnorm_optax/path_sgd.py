@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import operator
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gradnorm_optax import _tree
+from gradnorm_optax import _path_sgd_checks as checks, _tree
 from gradnorm_optax._apply import as_wide_as, check_rate
 from gradnorm_optax.paths import meshes, norms
 
-_NAME = 'normalize_by_path_scale'
+_NAME = checks.NAME
 
 
 class NormalizeByPathScaleState(NamedTuple):
@@ -99,7 +97,7 @@ def normalize_by_path_scale(
     Optimization in Deep Neural Networks <https://arxiv.org/abs/1506.02617>`_,
     2015
   """
-  refresh_every = _check_arguments(apply_fn, x, p, refresh_every)
+  refresh_every = checks.check_arguments(apply_fn, x, p, refresh_every)
   p = float(p)
   p = int(p) if p.is_integer() else p
   shapes = norms.as_shapes(x)
@@ -131,11 +129,11 @@ def normalize_by_path_scale(
     norms.check_params(updates)
     whole = params if full_params is None else full_params
     norms.check_params(whole)
-    _check_whole(whole)
+    checks.check_whole(whole)
     meshes.require_whole(whole, f'{_NAME}: parameter')
     meshes.require_whole(apply_args, f'{_NAME}: apply_args')
     if full_params is None:
-      _warn_untracked()
+      checks.warn_untracked()
     norms.warn_of_batch(apply_fn, whole, shapes, apply_args)
 
     def compute() -> list[jax.Array]:
@@ -230,69 +228,10 @@ def path_sgd(
   return optax.GradientTransformationExtraArgs(chain.init, update)
 
 
-def _check_arguments(apply_fn: Any, x: Any, p: Any, refresh_every: Any) -> int:
-  """Validates the factory's arguments; returns refresh_every as an int."""
-  if not callable(apply_fn):
-    raise TypeError(
-        f'{_NAME}: apply_fn must be a function (params, x) -> outputs, got '
-        f"{apply_fn!r}. Under optax.inject_hyperparams add 'apply_fn' to "
-        'static_args.'
-    )
-  if norms.is_traced(x):
-    raise TypeError(
-        f'{_NAME}: x is a traced value, but only its shape matters. Give '
-        'jax.ShapeDtypeStruct(x.shape, x.dtype); under '
-        "optax.inject_hyperparams add 'x' to static_args."
-    )
-  norms.check_exponent(p)
-  if isinstance(refresh_every, jax.core.Tracer):
-    raise TypeError(
-        f'{_NAME}: refresh_every is a traced value, but it shapes the state. '
-        "Under optax.inject_hyperparams add 'refresh_every' to static_args."
-    )
-  try:
-    number = operator.index(refresh_every)
-  except TypeError:
-    raise TypeError(
-        f'{_NAME}: refresh_every must be an integer, got {refresh_every!r}'
-    ) from None
-  if number < 1:
-    raise ValueError(f'{_NAME}: refresh_every must be positive, got {number}')
-  return number
-
-
-def _warn_untracked() -> None:
-  """Warns where nobody can tell whether the parameters are whole."""
-  axes = meshes.untracked_axes()
-  if axes:
-    warnings.warn(
-        f'{_NAME}: inside shard_map(check_vma=False) or pmap over {axes} JAX '
-        'does not tell whether each device holds all parameters. The path '
-        'scale is right if it does: say so by update(updates, state, params, '
-        'full_params=params). If parameters are sharded over these axes, call '
-        'update outside, under jit, on the whole arrays.',
-        UserWarning,
-        stacklevel=3,
-    )
-
-
-def _check_whole(params: Any) -> None:
-  """Raises where the parameters that paths run through are hidden."""
-  leaves, _ = _tree.flatten(params)
-  for leaf, path in zip(leaves, _tree.paths(params)):
-    if isinstance(leaf, optax.MaskedNode):
-      raise ValueError(
-          f'{_NAME}: parameter {path!r} is hidden by optax.masked or '
-          'optax.partition, but paths run through the whole network. Call '
-          'update(updates, state, params, full_params=params).'
-      )
-
-
 def _by_path(tree: Any) -> dict[str, Any]:
   """Returns the leaves of a tree by path, holes left out."""
-  leaves, _ = _tree.flatten(tree)
-  named = zip(_tree.paths(tree), leaves, strict=True)
-  return {path: leaf for path, leaf in named if not _tree.is_hole(leaf)}
+  return {path: leaf for path, leaf in _tree.by_path(tree).items()
+          if not _tree.is_hole(leaf)}
 
 
 def _pick(gamma: Any, paths: list[str]) -> list[jax.Array]:

@@ -222,8 +222,7 @@ def sing(
     _tree.require_params(params, 'sing')
     wide, first = head.update(updates, state[0], params)
     leaves, treedef = _tree.flatten(_without_integers(wide))
-    found = dict(zip(
-        _tree.paths(params), _tree.flatten(params)[0], strict=True))
+    found = _tree.by_path(params)
     params = [found.get(path) for path in _tree.paths(wide)]
     facing = [leaf if _tree.is_hole(leaf) else p  # holes face holes
               for leaf, p in zip(leaves, params, strict=True)]

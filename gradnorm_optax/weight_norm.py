@@ -155,7 +155,7 @@ def weight_normalized(
     new, update_def = _tree.flatten(updates)
     leaves, treedef = _tree.flatten(params)
     specs = matched(params, leaves)
-    by_path = dict(zip(_tree.paths(params), leaves, strict=True))
+    by_path = _tree.by_path(params)
     kept.require_state(state, list(specs.values()), by_path, _NAME)
 
     # Where a parameter has no update (a hole), nothing depends on its slope.

@@ -129,8 +129,7 @@ def regularize_by_sampling(
     check_pool(_NAME, pool, size)
     dtype = state.log_norm.dtype
     value = jnp.asarray(long_term_log_norm).astype(dtype)
-    slopes = dict(zip(_tree.paths(long_term_grad),
-                      _tree.flatten(long_term_grad)[0], strict=True))
+    slopes = _tree.by_path(long_term_grad)
     pairs = [(leaf, jnp.asarray(slopes[path])) for path, leaf in zip(
         _tree.paths(updates), leaves, strict=True) if not _tree.is_hole(leaf)]
     scores, known = _scores(pairs, pool)
