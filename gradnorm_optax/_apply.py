@@ -118,7 +118,9 @@ def _check(
     kind = None if value is None or isinstance(value, (str, bytes)) else (
         jax.numpy.result_type(value) if hasattr(value, 'dtype')
         else np.asarray(value).dtype)
-    if kind is None or not jax.numpy.issubdtype(kind, jax.numpy.number):
+    if kind is None or not any(
+        jax.numpy.issubdtype(kind, real)
+        for real in (jax.numpy.floating, jax.numpy.integer)):
       raise TypeError(f'{name}({key}={value!r}): a number, {rule}.')
     if np.shape(value) != ():
       raise ValueError(

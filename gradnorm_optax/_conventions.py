@@ -43,6 +43,8 @@ class Convention:
     bias: Name of the bias beside a matrix.
     outputs: 'last' or 'first': where a matrix has its outputs.
     stacked: Globs on the path of arrays with layer axes, and how many.
+    certain: Whether a matrix about which nothing else is known has its outputs
+      at the end: so it is of a single layer that is at hand.
   """
 
   rules: tuple[Rule, ...] = ()
@@ -51,6 +53,7 @@ class Convention:
   bias: str = 'bias'
   outputs: str = 'last'
   stacked: tuple[tuple[str, int], ...] = ()
+  certain: bool = False
 
   def knows(self, name: str) -> bool:
     """Tells whether this is a name of parameters, not of modules."""
@@ -90,7 +93,7 @@ _GEMMA = _rules(
 
 CONVENTIONS: dict[str, Convention] = {
     'flax': Convention(
-        _HEADS + _rules('kernel io', 'embedding oi'),
+        _HEADS + _rules('{kernel,lora_a,lora_b} io', 'embedding oi'),
         frozenset({
             'bias', 'scale',
             # lengths that `gradnorm_optax.linen` and `nnx` keep beside weights
@@ -162,3 +165,6 @@ CONVENTIONS: dict[str, Convention] = {
             'weight v', 'bias v vv vvv'),
         stacked=(('*/stacked/*', 1),)),
 }
+# What the modules wrap is one layer; nothing is stacked there.
+CONVENTIONS['flax layer'] = dataclasses.replace(
+    CONVENTIONS['flax'], certain=True)

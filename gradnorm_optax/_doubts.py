@@ -53,8 +53,9 @@ def _say(places: Sequence[Place]) -> str:
     mends.append(
         f'gn.Blocks(units={{{first.path!r}: -1}}) if its last axis is the'
         ' output, fan_in={glob: axes} for the others')
-  if any(place.layers for place in places):
-    one = next(place for place in places if place.layers)
+  one = next((place for place in places if place.layers or (
+      place.fan_in is None and len(place.shape) > 2)), None)
+  if one is not None:
     mends.append(
         f'gn.Blocks(stacked={{{one.path!r}: axis}}) if it holds a layer axis'
         ' (() if none)')
@@ -77,7 +78,7 @@ def _warn_of_names(places: Sequence[Place], name: str) -> None:
   for place in places:
     last = place.path.rpartition('/')[2]
     sign = next((s for s in ("']['", '.') if s in last), None)
-    if sign is None:
+    if sign is None or last.rpartition(sign)[2].isdigit():
       continue
     parent = place.path[:-len(last)] + last.rpartition(sign)[0]
     other = parents.setdefault(parent, place.path)
@@ -86,8 +87,6 @@ def _warn_of_names(places: Sequence[Place], name: str) -> None:
           f'{name}: the names {other!r} and {place.path!r} look like paths'
           ' written in one key, so every array is a layer of its own. Nest the'
           " tree (flax.traverse_util.unflatten_dict(params, sep='.')) or group"
-          " it: gn.Blocks(lambda path, leaf: path.rpartition('.')[0]).",
+          f' it: gn.Blocks(lambda path, leaf: path.rpartition({sign!r})[0]).',
           stacklevel=3)
       return
-
-

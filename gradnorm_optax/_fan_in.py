@@ -8,12 +8,10 @@ from gradnorm_optax._conventions import Convention, Rule
 
 Sizes = tuple[int, ...]
 
-# Convolutions have at most this many taps a side, as transformers have more
-# layers, heads or features than that in at least one of two leading axes.
-_TAPS = 16
-
-
-_HEADED = (['query'], ['key'], ['value'])
+# A window has equal, odd sides up to this: transformers have more layers, heads
+# or features than that in at least one of two leading axes.
+_WINDOW = 15
+_HEADED = ('query', 'key', 'value', 'out')
 
 
 class Axes(NamedTuple):
@@ -23,13 +21,15 @@ class Axes(NamedTuple):
     fan_in: () for a vector, None where nothing tells.
     stack: Axes that are a stack inside the layer.
     doubt: Why the fan-in is unknown, or why a vector may be several.
-    layers: Whether a layer axis nobody named may be the reason.
+    layers: Whether this looks like several layers.
+    guessed: Whether only the shape of a window speaks for it.
   """
 
   fan_in: tuple[int, ...] | None
   stack: tuple[int, ...] = ()
   doubt: str = ''
   layers: bool = False
+  guessed: bool = False
 
 
 def infer(
@@ -101,12 +101,7 @@ def _matrix(
   if rule is not None and _heads_first(path, sizes, tree):
     return Axes(None, doubt='it looks like (heads, in, head_dim)')
   if not bias or rule is not None and rule.sure:
-    pattern = pattern or _convolution(convention, path, sizes)
-    if pattern is not None:
-      return _read(pattern)
-    return Axes(None, layers=True, doubt=(
-        f'rank {len(sizes)} may be a convolution, several heads or layers, and'
-        ' no bias beside it tells'))
+    return _without_bias(convention, path, sizes, tree, pattern)
   if pattern and _agrees(pattern, sizes, bias):
     return _read(pattern)
   count = len(bias)
@@ -118,6 +113,9 @@ def _matrix(
     return _read(_with_outputs(convention, len(sizes), count))
   if fits and layered:
     reason = f'beside a bias of shape {bias} it has heads, or layers'
+  elif bias == sizes:
+    return Axes((), doubt='beside a bias of its own shape it is a norm over'
+                ' several axes, or stacked', layers=True)
   elif layered or count > 1:
     reason = f'beside a bias of shape {bias} it looks stacked'
   else:
@@ -139,14 +137,71 @@ def _agrees(pattern: str, sizes: Sizes, bias: Sizes) -> bool:
   return len(bias) == 1 and (len(sizes) == 2 or bias[0] not in others)
 
 
+def _without_bias(
+    convention: Convention, path: str, sizes: Sizes,
+    tree: Mapping[str, Sizes], pattern: str | None,
+) -> Axes:
+  """Reads a matrix beside which no bias tells."""
+  parents = ['', *(p for p in path.split('/')[:-1] if not p.isdigit())]
+  headed = parents[-1] in _HEADED
+  if pattern is not None and (
+      not headed or len(sizes) == 2 or convention.certain
+      or _heads_agree(path, sizes, tree)):
+    return _read(pattern)
+  if convention.certain:
+    return _read(_with_outputs(convention, len(sizes), 1))
+  if headed:
+    return Axes(None, layers=True, doubt=(
+        f'rank {len(sizes)} may be heads or layers, and neither a bias nor the'
+        ' projections beside it tell'))
+  parent = parents[-1].lower()
+  if 'transpose' in parent or 'deconv' in parent or sizes[-2] > 1 and (
+      'depthwise' in parent or 'dw' in parent):
+    return Axes(None, doubt='libraries disagree where such a layer has its'
+                ' outputs, and no bias tells')
+  if _is_window(convention, sizes, 'conv' in parent):
+    return _read(_with_outputs(convention, len(sizes), 1))._replace(
+        guessed=True)
+  return Axes(None, doubt=(
+      f'rank {len(sizes)} may be a convolution, several heads or layers, and'
+      ' no bias beside it tells'))
+
+
+def _is_window(convention: Convention, sizes: Sizes, named: bool) -> bool:
+  """Tells whether an array has the shape of a convolution's kernel."""
+  taps = sizes[2:] if convention.outputs == 'first' else sizes[:-2]
+  if len(taps) == 1:
+    return named
+  square = len(set(taps)) == 1 and len(taps) <= 3
+  return square and (named or taps[0] % 2 == 1 and taps[0] <= _WINDOW)
+
+
+def _projections(
+    path: str, tree: Mapping[str, Sizes]
+) -> tuple[dict[str, Sizes], str]:
+  """Returns the projections of an attention, and which of them this is."""
+  *above, parent, name = ('', *path.split('/'))
+  found = {other: tree.get('/'.join((*above, other, name)).lstrip('/'), ())
+           for other in (*_HEADED, 'attention_output')}
+  return found, parent
+
+
 def _heads_first(path: str, sizes: Sizes, tree: Mapping[str, Sizes]) -> bool:
   """Tells whether the projection back says that the heads come first here."""
-  *above, parent, name = ('', '', *path.split('/'))
-  if parent not in ('query', 'key', 'value') or len(sizes) != 3:
+  found, parent = _projections(path, tree)
+  if parent not in _HEADED[:3] or len(sizes) != 3:
     return False
-  back = [tree.get('/'.join((*above, out, name)).lstrip('/'), ())
-          for out in ('out', 'attention_output')]
-  return any(found and sizes[0] != found[-1] == sizes[1] for found in back)
+  return any(back and sizes[0] != back[-1] == sizes[1]
+             for back in (found['out'], found['attention_output']))
+
+
+def _heads_agree(path: str, sizes: Sizes, tree: Mapping[str, Sizes]) -> bool:
+  """Tells whether query and out have the same heads, and this has theirs."""
+  found, parent = _projections(path, tree)
+  query, out = found['query'], found['out']
+  if len(query) != 3 or len(out) != 3 or query[1:] != out[:2]:
+    return False
+  return parent in ('query', 'out') or sizes[-1] in (query[-1], out[1])
 
 
 def _ends(convention: Convention, sizes: Sizes, count: int) -> Sizes:
@@ -157,28 +212,6 @@ def _ends(convention: Convention, sizes: Sizes, count: int) -> Sizes:
 def _with_outputs(convention: Convention, rank: int, count: int) -> str:
   pattern = 'i' * (rank - count) + 'o' * count
   return pattern[::-1] if convention.outputs == 'first' else pattern
-
-
-def _convolution(
-    convention: Convention, path: str, sizes: Sizes
-) -> str | None:
-  """Returns the pattern of a convolution's kernel, by its name or its taps."""
-  parents = ['', *(p for p in path.split('/')[:-1] if not p.isdigit())]
-  parent = parents[-1].lower()
-  named = 'conv' in parent
-  if 'transpose' in parent or 'deconv' in parent or sizes[-2] > 1 and (
-      'depthwise' in parent or 'dw' in parent):
-    return None  # libraries disagree where these have their outputs
-  taps = sizes[2:] if convention.outputs == 'first' else sizes[:-2]
-  # Only a window has equal, small sides; heads and layers would have to agree.
-  square = len(taps) > 1 and max(taps) <= _TAPS and len(set(taps)) == 1
-  attention = parent in ('query', 'key', 'value', 'out')
-  # Of three taps the first is the largest in no video net, and the layer axis
-  # of scanned convolutions whose bias is hidden.
-  named = named and (len(taps) < 3 or taps[0] <= max(taps[1:]))
-  if 1 <= len(taps) <= 3 and (named or square and not attention):
-    return _with_outputs(convention, len(sizes), 1)
-  return None
 
 
 def _sibling(path: str, name: str) -> str:
@@ -196,7 +229,7 @@ def _vector(
     return Axes(())
   if name == convention.bias:
     hidden = not any(_sibling(path, m) in tree for m in convention.matrices)
-    if hidden and len(own) == 2 and path.split('/')[-2:-1] in _HEADED:
+    if hidden and len(own) == 2 and path.split('/')[-2] in _HEADED[:3]:
       return Axes(())  # the kernel is masked, and the parent's name says enough
     for matrix in convention.matrices:
       found = tree.get(_sibling(path, matrix), ())

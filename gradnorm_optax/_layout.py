@@ -39,10 +39,14 @@ class LeafSpec(Place):
     """Shape of the array of this leaf's blocks."""
     return tuple(self.shape[a] for a in self.kept)
 
-  @property
-  def centered(self) -> bool:
-    """Whether the leaf has a fan-in mean to subtract."""
-    return bool(self.fan_in) and self.rank >= 2 and self.fan_in_size > 1
+  def centered(self, pieces: int = 1) -> bool:
+    """Whether the leaf has a fan-in mean to subtract.
+
+    Args:
+      pieces: Into how many the fan-in is cut.
+    """
+    return (bool(self.fan_in) and self.rank >= 2
+            and self.fan_in_size * pieces > 1)
 
   @property
   def inputs(self) -> tuple[int, ...]:

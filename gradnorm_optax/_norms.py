@@ -8,7 +8,12 @@ from jax import lax, numpy as jnp
 
 from gradnorm_optax import _floats, _shards, _stats
 from gradnorm_optax._layout import Layout
-from gradnorm_optax._readings import means_of, read, unit_scales
+from gradnorm_optax._readings import (
+    is_centered,
+    means_of,
+    read,
+    unit_scales,
+)
 from gradnorm_optax._stats import Stats
 
 # On a CPU, up to this many blocks have a `lax.cond` each, so that a layer can
@@ -140,8 +145,9 @@ def centralize(
     layout: Layout, leaves: list[Any], axis_name: Any
 ) -> list[Any]:
   """Subtracts each output unit's fan-in mean; other leaves stay as they are."""
-  chosen = [n for n, index in enumerate(layout.active)
-            if layout.spec(index).centered]
+  chosen = [n for n, (index, leaf) in enumerate(
+      zip(layout.active, leaves, strict=True))
+            if is_centered(layout.spec(index), leaf, axis_name)]
   if not chosen:
     return leaves
   specs = [layout.spec(layout.active[n]) for n in chosen]

@@ -34,7 +34,8 @@ class Place:
   replicated: bool
   cut: tuple[tuple[Any, ...], ...] | None  # mesh axes by array axis; sharded=
   doubt: str  # why the fan-in is unknown, or a vector may be several
-  layers: bool  # whether an unnamed layer axis may be the reason
+  layers: bool  # whether it looks like several layers
+  guessed: bool = False  # whether only the shape of a window speaks for it
 
 
 def places(
@@ -69,8 +70,30 @@ def places(
       if not skipped:
         arrays[index] = array
   odd = _odd_layers(list(arrays.values()))
-  return {index: array.place(sizes, odd.get(array.scanned_at, ''))
-          for index, array in arrays.items()}
+  found = {index: array.place(sizes, odd.get(array.scanned_at, ''))
+           for index, array in arrays.items()}
+  stacks = _stacks(found, arrays)
+  for index, place in found.items():
+    if place.guessed and any(
+        place.path.startswith(scope) and length == place.shape[0]
+        for scope, length in stacks):
+      found[index] = dataclasses.replace(
+          place, fan_in=None, layers=True,
+          doubt='arrays near it are stacked to the length of its first axis')
+  return found
+
+
+def _stacks(
+    found: dict[int, Place], arrays: dict[int, '_Array']
+) -> set[tuple[str, int]]:
+  """Returns (scope, length) of layer axes that were told, or may be there."""
+  stacks = set()
+  for index, place in found.items():
+    scope = '/'.join(place.path.split('/')[:-2])
+    axes = place.stack if arrays[index].told else (
+        range(len(place.shape)) if place.layers and place.fan_in == () else ())
+    stacks |= {(scope, place.shape[a]) for a in axes}
+  return stacks
 
 
 def _odd_layers(arrays: list['_Array']) -> dict[str, str]:
@@ -177,12 +200,17 @@ class _Array:
         fan_in = tuple(own[n] for n in usual.fan_in)
       if not (self.told and fan_in == ()):
         doubt = usual.doubt
-    return self._place(fan_in, stack, doubt, usual.layers, given is not None)
+    return self._place(
+        fan_in, stack, doubt, usual.layers and not self.told,
+        given is not None, given is None and usual.guessed)
 
-  def _place(self, fan_in, stack, doubt, layers, explicit=False) -> Place:
+  def _place(
+      self, fan_in, stack, doubt, layers, explicit=False, guessed=False
+  ) -> Place:
     return Place(
         path=self.path, shape=self.shape, dtype=self.dtype, stack=stack,
         fan_in=fan_in, explicit=explicit, doubt=doubt, layers=layers,
+        guessed=guessed,
         cut=self._cut(), replicated=self.tables.globs['replicated'].first(
             self.path) is not None)
 

@@ -59,7 +59,8 @@ def read(
       the `lax.cond`, so that its results are made once for each block.
   """
   specs = [layout.spec(index) for index in layout.active]
-  chosen = [n for n, spec in enumerate(specs) if center and spec.centered]
+  chosen = [n for n, spec in enumerate(specs)
+            if center and is_centered(spec, leaves[n], axis_name)]
   total, removed, sums = _read_quickly(specs, leaves, chosen, axis_name)
   by_block = _stats.gather(layout, total)
   scale = [_floats.safe_scale(v) for v in by_block]
@@ -160,6 +161,12 @@ def _read_carefully(
         lax.le(squares[n], noise * (squares[n] + removed)),
         lax.full_like(squares[n], 0), squares[n])
   return squares, sums
+
+
+def is_centered(spec: LeafSpec, leaf: Any, axis_name: Any) -> bool:
+  """Tells whether a leaf has a mean: of the whole fan-in, wherever it lies."""
+  return spec.centered() or spec.centered(2) and spec.centered(
+      _shards.size(_fan_in_axes(spec, leaf, axis_name)))
 
 
 def means_of(

@@ -5,6 +5,7 @@ the rank of v, with size 1 along the axes of the norm: so g says by its shape
 alone which axes were reduced, whatever options made it.
 """
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -163,6 +164,8 @@ def select(
   for path, leaf in zip(paths, leaves, strict=True):
     if not _tree.is_hole(leaf) and (others or path in chosen):
       _check_leaf(path, leaf, name, mend)
+  if not others and blocks.convention == 'flax':  # a module wraps one layer
+    blocks = dataclasses.replace(blocks, convention='flax layer')
   return resolve(blocks, tree, name, only=chosen)
 
 

@@ -213,7 +213,13 @@ def _freeze_sharded(given: Any) -> FrozenMapping:
     if entry is None:
       entry = jax.sharding.PartitionSpec()
     if not spec(entry):
-      entry = _freeze_axes('sharded', {path: entry})[path]
+      try:
+        entry = _freeze_axes('sharded', {path: entry})[path]
+      except ValueError:
+        raise ValueError(
+            f'Blocks(sharded=...): {entry!r} at {path!r}: expected a'
+            ' PartitionSpec, or the axis along which the leaf is cut.'
+        ) from None
     found[path] = entry
   return FrozenMapping(found)
 

@@ -90,6 +90,13 @@ def record_block_norms(
           f'record_block_norms({name!r}): the tree changed: the updates have'
           f' blocks {labels} and the state {list(state.norms[name])}. Call'
           ' `init` again after changing the model.')
+    for label, members in zip(labels, layout.groups.values(), strict=True):
+      shape = layout.spec(members[0]).block_shape
+      if state.norms[name][label].shape != shape:
+        raise ValueError(
+            f'record_block_norms({name!r}): block {label!r} has norms of shape'
+            f' {shape}, and the state {state.norms[name][label].shape}. Keep'
+            ' `blocks`, or call `init` again.')
     leaves = leaves_at(layout, updates)
     norms = _norms.block_norms(layout, leaves, axis_name) if leaves else []
     found = {label: norm.astype(state.norms[name][label].dtype)

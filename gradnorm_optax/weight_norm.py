@@ -154,6 +154,9 @@ def weight_normalized(
     _tree.require_same(_NAME, updates, params, 'parameters')
     new, update_def = _tree.flatten(updates)
     leaves, treedef = _tree.flatten(params)
+    # Updates may be boxed where parameters are not; `inner` sees one tree.
+    alike = _tree.paths(updates) == _tree.paths(params)
+    inside = params if alike else updates
     specs = matched(params, leaves)
     by_path = _tree.by_path(params)
     kept.require_state(state, list(specs.values()), by_path, _NAME)
@@ -181,8 +184,8 @@ def weight_normalized(
     position = {'v': jax.tree.unflatten(treedef, v),
                 'g': kept.bare(params, g)}
     moves, inner_state = within.update(
-        {'v': jax.tree.unflatten(update_def, by_v),
-         'g': kept.bare(updates, by_g)},
+        {'v': jax.tree.unflatten(_tree.flatten(inside)[1], by_v),
+         'g': kept.bare(inside, by_g)},
         kept.empty(state.inner, jax.eval_shape(within.init, position), _NAME),
         position, **extra_args)
 

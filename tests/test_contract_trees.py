@@ -198,3 +198,14 @@ def test_norms_are_found_after_a_split(row: Row):
   got = gn.block_norms(nnx.split((model, optimizer))[1])
   assert got.keys() == want.keys() == {'norms'}
   assert float(got['norms']['(root)']) == pytest.approx(15**0.5)
+
+
+def test_boxed_updates_of_a_stateful_inner():
+  """`inner` sees one tree, whatever side is boxed."""
+  g, p = problem()
+  tx = gn.weight_normalized(optax.adam(0.1))
+  want, _ = tx.update(g, tx.init(p), p)
+  for given, params in ((g, boxed(p, partitioned)), (boxed(g, Named), p)):
+    updates, state = tx.update(given, tx.init(params), params)
+    assert_close(bare(updates), flat(want), 1e-6)
+    tx.update(given, state, params)

@@ -124,12 +124,69 @@ def test_axes_in_doubt_are_refused_or_named(tree, words):
   for make in (gn.standardize, gn.centralize, lambda: gn.sing(0.1)):
     with pytest.raises(ValueError, match=words):
       make().init(tree)
-  if 'up' not in tree:  # its outputs are in doubt, not its layers
+  if 'up' not in tree and 'wi' not in tree:  # outputs, not layers, in doubt
     with pytest.warns(UserWarning, match=r'stacked='):
       gn.normalize_by_block_norm().init(tree)
 
 
+@pytest.mark.parametrize('tree', [
+    # scanned projections, with the layers in front
+    {'layers': {n: {'kernel': shape(6, 8, 8)} for n in ('query', 'key')}},
+    {'layers': {'out': {'kernel': shape(6, 64, 32)}}},
+    # 12 layers of a convolution in one dimension; experts x layers
+    {'Conv_0': {'kernel': shape(12, 3, 16, 32)}},
+    {'mlp': {'kernel': shape(8, 8, 64, 256)}},
+    # what is stacked near it tells
+    {'Conv_0': {'kernel': shape(3, 3, 3, 4, 4)},
+     'BatchNorm_0': {'scale': shape(3, 4)}},
+])
+def test_stacks_without_a_bias_are_not_taken_for_something_else(tree):
+  with pytest.raises(ValueError, match=r'Name it'):
+    gn.standardize().init(tree)
+  with pytest.raises(ValueError, match=r'Name it'):
+    gn.weight_normalized(optax.sgd(0.1)).init(
+        jax.tree.map(lambda s: jnp.ones(s.shape), tree))
+
+
+def test_a_told_stack_makes_its_neighbours_doubtful():
+  tree = {'Conv_0': {'kernel': shape(3, 3, 8, 8)}, 'Dense_0': {
+      'kernel': shape(3, 8, 4), 'bias': shape(3, 4)}}
+  blocks = gn.Blocks('leaf', stacked={'Dense_0/*': 0})
+  with pytest.raises(ValueError, match=r'Conv_0/kernel.*stacked to the length'):
+    gn.standardize(blocks).init(tree)
+
+
+@pytest.mark.parametrize('tree', [
+    {'Conv_0': {'kernel': shape(7, 7, 3, 64)}},
+    {'layers': [{'kernel': shape(3, 3, 4, 8)}]},
+    {'attention': {'query': {'kernel': shape(8, 2, 4)},
+                   'key': {'kernel': shape(8, 1, 4)},
+                   'value': {'kernel': shape(8, 1, 4)},
+                   'out': {'kernel': shape(2, 4, 8)}}},
+    {'l': {'lora_a': shape(8, 2), 'lora_b': shape(2, 6)}},
+])
+def test_ordinary_layers_without_a_bias_are_read(tree):
+  gn.sing(0.1).init(tree)
+
+
+@pytest.mark.parametrize('tree', [
+    {'ConvTranspose_0': {'kernel': shape(4, 4, 8, 8)}},
+    {'layers': [{'kernel': shape(3, 4, 8)}]},
+    {'aspect': {'kernel': shape(3, 1, 6, 6)}},
+    {'q_proj': {'kernel': shape(8, 2, 4)}},
+])
+def test_block_norms_say_nothing_of_outputs(tree):
+  """They need no fan-in, and nothing looks stacked."""
+  gn.bng(optax.sgd(0.1)).init(tree)
+
+
 def test_what_is_said_ends_the_doubt():
+  told = gn.Blocks(stacked={'q/*': ()})
+  gn.bng(optax.sgd(0.1), told).init({'query': {'q': {}}, 'q': {
+      'kernel': shape(8, 2, 4), 'bias': shape(8, 4)}})
+  norm = {'ln': {'weight': shape(4, 5), 'bias': shape(4, 5)}}
+  blocks = gn.Blocks.equinox('leaf', stacked={'ln/*': ()})
+  gn.sing(0.1, blocks=blocks).init(norm)
   gn.sing(0.1, blocks=gn.Blocks('leaf', stacked={'*': 0})).init(STACK)
   plain = {'norm': {'scale': shape(6, 8)}}
   blocks = gn.Blocks('leaf', stacked={'norm/scale': ()})
@@ -169,6 +226,8 @@ def test_muon_takes_and_gives_the_same_axes():
     (lambda: gn.bng(optax.sgd(0.1), ratio='big'), "ratio='big'"),
     (lambda: gn.standardize(eps=jnp.ones(2)), r'eps.*one number.*\(2,\)'),
     (lambda: gn.normalize_by_block_norm(eps=None), 'eps=None'),
+    (lambda: gn.standardize(eps=1j), 'eps=1j.*a number'),
+    (lambda: gn.Blocks(sharded={'a': 'x'}), "'x' at 'a'.*PartitionSpec"),
     (lambda: gn.bng(optax.sgd(0.1), min_norm=0.1), 'Give `ratio` too'),
 ])
 def test_a_number_has_to_be_one(make, words):

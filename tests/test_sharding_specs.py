@@ -102,3 +102,15 @@ def test_specs_that_do_not_fit_are_named(sharded, words):
   with pytest.raises(ValueError, match=words):
     jax.jit(jax.shard_map(
         apply(tx), mesh=MESH, in_specs=(specs,), out_specs=specs))(g)
+
+
+@pytest.mark.parametrize('make', [gn.centralize, gn.standardize])
+def test_a_device_may_hold_one_entry_of_each_fan_in(make):
+  """Whether there is a mean does not depend on how the leaf is cut."""
+  g = {'kernel': jnp.sin(jnp.arange(32.0)).reshape(8, 4) + 1}
+  spec = {'kernel': P(('fsdp', 'tensor'))}
+  for blocks in (gn.Blocks('leaf'), gn.Blocks('leaf', sharded=spec)):
+    tx = make(blocks, axis_name=('fsdp', 'tensor'))
+    got = jax.jit(jax.shard_map(
+        apply(tx), mesh=MESH, in_specs=(spec,), out_specs=spec))(g)
+    assert_same(got, apply(make())(g))

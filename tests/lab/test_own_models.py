@@ -53,7 +53,7 @@ def test_names_and_collections():
   assert 'hidden/0/kernel' in str(gn.explain(
       variables['params'], gn.Blocks.flax()))
   state = gn.weight_normalized(optax.sgd(0.1)).init(variables['params'])
-  assert state.g['head']['kernel'].shape == (1, 10)
+  assert state.scale['head/kernel'].shape == (1, 10)
 
 
 def test_steps_equal_those_of_an_nnx_optimizer(digits):

@@ -294,3 +294,17 @@ def test_linen_names_a_missing_g():
 
 def two_layers_plain(parts):
   return parts.seq(parts.dense(4, 6), nn.relu, parts.dense(6, 3))
+
+
+@pytest.mark.parametrize('shape', [(3,), (3, 5)])
+def test_layers_without_a_bias_have_a_length_for_each_output(shape):
+  """The wrapper holds the layer: nothing about its kernel is in doubt."""
+  x = jnp.ones((1, *(8,) * len(shape), 3))
+  linen = in_linen.WeightNorm(nn.Conv(6, shape, use_bias=False))
+  params = linen.init(jax.random.key(0), x)['params']
+  (g,) = (leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+          if 'kernel_g' in str(path))
+  model = in_nnx.WeightNorm(
+      nnx.Conv(3, 6, shape, use_bias=False, rngs=nnx.Rngs(0)))
+  want = (1,) * (len(shape) + 1) + (6,)
+  assert g.shape == model.layer.kernel_g.shape == want
