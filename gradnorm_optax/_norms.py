@@ -73,8 +73,9 @@ def _normalize_together(
 ) -> list[Any]:
   specs = [layout.spec(index) for index in layout.active]
   # In a block of one leaf the factor says already what is only noise.
-  shared = [center and spec.centered and len(layout.groups[spec.label]) > 1
-            for spec in specs]
+  shared = [center and len(layout.groups[spec.label]) > 1
+            and is_centered(spec, leaf, axis_name)
+            for spec, leaf in zip(specs, leaves, strict=True)]
 
   def finish(squares: list[jax.Array], scale: Stats) -> Any:
     totals = _stats.gather(layout, squares)
