@@ -57,7 +57,7 @@ def test_the_documented_example():
 @pytest.mark.parametrize('shape, blocks, axes', [
     ((5, 3), 'unit', (0,)),
     ((5, 3), 'leaf', (0, 1)),
-    ((2, 2, 3, 4), 'unit', (0, 1, 2)),
+    ((3, 3, 3, 4), 'unit', (0, 1, 2)),
     ((4, 5, 3), Blocks('unit', stacked={'*': 0}), (1,)),
     ((5, 4, 3), Blocks('unit', stacked={'*': 1}), (0,)),
     ((4, 5, 3), Blocks('leaf', stacked={'*': 0}), (1, 2)),
@@ -301,7 +301,7 @@ def test_wrong_trees_are_named():
   smaller = {'conv': params['conv']}
   with pytest.raises(ValueError, match="'dense/kernel'.*the parameters have n"):
     tx.update(smaller, state, smaller)
-  other = {**params, 'conv': {'kernel': jnp.ones((1, 2, 3, 4))}}
+  other = {**params, 'conv': {'kernel': jnp.ones((1, 1, 3, 4))}}
   tx.update(other, state, other)  # the units are the same
   other = {**params, 'conv': {'kernel': jnp.ones((2, 2, 3, 5))}}
   with pytest.raises(ValueError, match='conv/kernel.*Call `init` again'):
