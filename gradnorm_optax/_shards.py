@@ -217,6 +217,9 @@ def agree(
             for s, x, o in zip(specs, leaves, over, strict=True)]
   local = any(set(c) - set(m) for c, m in zip(cut, moving, strict=True))
   if local and any(moving):
-    every = _union(axis_name, cut)
-    flag = lax.pmax(flag.astype(jnp.int32), every) > 0
+    # Over a mesh axis where it does not vary it agrees already.
+    every = tuple(axis for axis in _union(axis_name, cut)
+                  if axis in _varying(flag)
+                  or axis not in _varying(lax.axis_index(axis)))
+    flag = lax.pmax(flag.astype(jnp.int32), every) > 0 if every else flag
   return flag
