@@ -25,7 +25,7 @@ import jax
 import numpy as np
 
 from benchmarks import common
-from gradnorm_optax.lab.run import checkpoints, loop, trainer
+from gradnorm_optax.lab.run import checkpoints, compiled_run, loop
 from gradnorm_optax.lab.schema import toml
 from gradnorm_optax.lab.support import jsonl
 
@@ -172,7 +172,7 @@ def board(folder: pathlib.Path) -> dict[str, list[int]]:
 def whole_checkpoints(file: pathlib.Path) -> Callable[[pathlib.Path], None]:
   """A check that every checkpoint in a copy of a folder can be read."""
   read = toml.read(file)
-  like = trainer.Trainer(read).start()
+  like = compiled_run.Trainer(read).start()
 
   def check(folder: pathlib.Path) -> None:
     with tempfile.TemporaryDirectory() as place:

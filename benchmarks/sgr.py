@@ -17,9 +17,9 @@ from jax import numpy as jnp
 
 from benchmarks import common
 from gradnorm_optax import lab, sgr
-from gradnorm_optax.lab.data import tasks
+from gradnorm_optax.lab.data import long_dependency
 from gradnorm_optax.lab.models import recurrent
-from gradnorm_optax.lab.run import trainer as trainer_lib
+from gradnorm_optax.lab.run import compiled_run as trainer_lib
 
 Program = tuple[Any, tuple[Any, ...]]  # compiled, its arguments
 LENGTH, WIDTH, POOL = 100, 100, 400
@@ -30,7 +30,7 @@ def _program(function: Any, *arguments: Any) -> Program:
 
 
 def _net(name: str, width: int = WIDTH) -> Any:
-  task = tasks.make(name, LENGTH)
+  task = long_dependency.make(name, LENGTH)
   model = recurrent.Recurrent(
       task.outputs, task.inputs, width, readout=task.readout)
 

@@ -21,7 +21,7 @@ from gradnorm_optax import lab
 from gradnorm_optax.lab.data import sources
 from gradnorm_optax.lab.methods import chain
 from gradnorm_optax.lab.methods.schedules import schedule
-from gradnorm_optax.lab.training import joining, steps
+from gradnorm_optax.lab.training import make_problem, steps
 
 HERE = pathlib.Path(__file__).parent
 FIGURE = HERE.parent / 'docs' / 'figures' / 'sgr_holding.svg'
@@ -44,7 +44,7 @@ def program(scale: float, rule: str) -> Any:
       'methods': {'m': {'optimizer': 'momentum', 'clip': 1.0,
                         'sampling': {'low': -bound, 'high': bound}}},
       'train': {'steps': STEPS, 'eval_every': STEPS, 'batch_size': 100}})
-  made = joining.join(config.models['srn'], sources.load(config.data))
+  made = make_problem.join(config.models['srn'], sources.load(config.data))
 
   @jax.jit
   def run(seed: jax.Array, rate: jax.Array, examples: Any) -> jax.Array:

@@ -60,10 +60,10 @@ def by_loop(seeds: int, steps: int) -> list[float]:
   import optax
 
   from gradnorm_optax.lab.data import sources
-  from gradnorm_optax.lab.training import joining
+  from gradnorm_optax.lab.training import make_problem
   config = configuration(seeds, steps, 1)
   dataset = sources.load(config.data, config.train)
-  made = joining.join(config.models['mlp'], dataset)
+  made = make_problem.join(config.models['mlp'], dataset)
   (x, y, _), validation = jax.device_put(made.dataset[:2])
   init, evaluate = jax.jit(made.init), jax.jit(made.evaluate)
   per_epoch = len(y) // 100

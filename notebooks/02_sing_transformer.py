@@ -52,7 +52,7 @@ from jax import lax
 from matplotlib import pyplot as plt
 
 import gradnorm_optax as gn
-from gradnorm_optax.lab.data import characters
+from gradnorm_optax.lab.data import generated_text
 
 SMOKE = os.environ.get('SMOKE') == '1'  # seconds, for the tests
 STEPS, POINTS = (30, 3) if SMOKE else (300, 15)
@@ -68,7 +68,7 @@ plt.rcParams.update({'figure.dpi': 80, 'font.size': 11, 'axes.grid': True,
 # two-layer perceptron, each behind a LayerNorm.
 
 # %%
-text = characters.text(1200 * LENGTH + 1)
+text = generated_text.text(1200 * LENGTH + 1)
 print(text[:150])
 alphabet = sorted(set(text))
 codes = jnp.asarray([alphabet.index(c) for c in text])

@@ -26,7 +26,7 @@ from gradnorm_optax.lab.support.errors import LabError
 if TYPE_CHECKING:
   from gradnorm_optax.lab.comparison.comparison import Comparison
   from gradnorm_optax.lab.inspection.inspection import Inspection
-  from gradnorm_optax.lab.run.trained import Trained
+  from gradnorm_optax.lab.run.run_result import Trained
   from gradnorm_optax.lab.schema import Config
 
 

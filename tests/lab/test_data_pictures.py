@@ -11,7 +11,7 @@ from gradnorm_optax import lab
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import preparation, sources
 from gradnorm_optax.lab.support.errors import LabError
-from gradnorm_optax.lab.training import joining
+from gradnorm_optax.lab.training import make_problem
 
 RNG = np.random.default_rng(0)
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
@@ -203,7 +203,7 @@ def test_bundled_sets(name, shape, outputs):
   np.testing.assert_allclose(found.train.x.mean(0), 0, atol=1e-5)
   kind = 'R²' if name == 'diabetes' else 'accuracy'
   assert found.objective.measure.name == kind
-  assert joining.join(schema.MLP(kind='mlp'), found).dataset is found
+  assert make_problem.join(schema.MLP(kind='mlp'), found).dataset is found
 
 
 def test_a_pair_of_arrays(tmp_path):

@@ -8,10 +8,10 @@ from flax import linen as nn
 from jax import numpy as jnp
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.data import preparation, sources, tasks
+from gradnorm_optax.lab.data import long_dependency, preparation, sources
 from gradnorm_optax.lab.methods import chain
 from gradnorm_optax.lab.support.errors import LabError
-from gradnorm_optax.lab.training import joining, steps
+from gradnorm_optax.lab.training import make_problem, steps
 
 HERE = __name__
 RNG = np.random.default_rng(0)
@@ -87,7 +87,7 @@ def load(name, **keys):
 
 
 def build(name, dataset):
-  return joining.join(
+  return make_problem.join(
       schema.Own(kind='target', target=f'{HERE}:{name}'), dataset)
 
 
@@ -228,17 +228,17 @@ def test_lengths_that_cannot_be(tmp_path):
 
 def test_a_model_that_is_not_told_the_lengths():
   with pytest.raises(LabError, match="Take `lengths` in the model's __call__"):
-    joining.join(schema.MLP(kind='mlp'), load('by_sequence'))
+    make_problem.join(schema.MLP(kind='mlp'), load('by_sequence'))
 
 
 @pytest.mark.parametrize('name, chance', [
     ('temporal_order', 0.25), ('adding', None)])
 def test_long_dependency(name, chance, monkeypatch):
-  monkeypatch.setattr(tasks, 'EVALUATION_SIZE', 1000)
+  monkeypatch.setattr(long_dependency, 'EVALUATION_SIZE', 1000)
   config = schema.Data(source='long_dependency', task=name, length=10,
                        sizes=(1000, 1000, 1000))
   found = sources.load(config)
-  task = tasks.make(name, 10)
+  task = long_dependency.make(name, 10)
   assert [len(part.y) for part in found[:3]] == [1000] * 3
   assert not np.array_equal(found.test.x, found.validation.x)
   np.testing.assert_array_equal(found.test.x, task.evaluation(0).x)

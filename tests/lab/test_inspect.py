@@ -9,9 +9,9 @@ import pytest
 from gradnorm_optax import lab
 from gradnorm_optax.lab.data import sources
 from gradnorm_optax.lab.inspection import inspection
-from gradnorm_optax.lab.results import advice
+from gradnorm_optax.lab.results import block_flags
 from gradnorm_optax.lab.run import loop
-from gradnorm_optax.lab.training import joining
+from gradnorm_optax.lab.training import make_problem
 
 CONFIG = """
 [data]
@@ -56,7 +56,7 @@ def test_norms_of_scanned_layers(file, gradnorm):
   # The first batch is the same for all methods; its norm, recomputed.
   assert adam['gradient'][0] == pytest.approx(bng['gradient'][0])
   read = lab.load(file)
-  made = joining.join(read.models['net'], sources.load(read.data))
+  made = make_problem.join(read.models['net'], sources.load(read.data))
   params, extra = jax.jit(made.init)(0)
   key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 1), 0)
   rows = jax.random.permutation(key, 70)[:10]
@@ -82,7 +82,7 @@ def test_the_folder_of_a_run(file, gradnorm):
   found = inspection.at(done.folder, batches=2)
   assert found.folder == done.folder / 'inspect'
   # The first look is at the trained parameters: its gradient, recomputed.
-  made = joining.join(read.models['net'], sources.load(read.data))
+  made = make_problem.join(read.models['net'], sources.load(read.data))
   key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 1), 0)
   rows = jax.random.permutation(key, 1257)[:100]
   x, y = (part[rows] for part in made.dataset.train[:2])
@@ -101,7 +101,7 @@ def test_flags():
   norms = np.array([[np.nan, 0, 1e-9, 1e4, 1, 1, 1, 1.0]] * 2)
   ratio = np.full((2, 8), 0.01)
   ratio[1, 4] = 2.0
-  found = advice.flags(names, norms, norms, ratio)
+  found = block_flags.flags(names, norms, norms, ratio)
   for name, words in {'gone': 'not finite from batch 1', 'dead': 'zero',
                       'tiny': 'vanishing', 'huge': 'exploding',
                       'wild': 'more than its own size'}.items():
@@ -109,4 +109,4 @@ def test_flags():
   assert not found
   # Once normalized, a small gradient is no cause for worry.
   after = np.ones((2, 8))
-  assert 'tiny' not in advice.flags(names, norms, after, ratio * 0)
+  assert 'tiny' not in block_flags.flags(names, norms, after, ratio * 0)

@@ -10,10 +10,14 @@ import pytest
 
 import gradnorm_optax as gn
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.data import characters, dataset, sources
+from gradnorm_optax.lab.data import dataset, generated_text, sources
 from gradnorm_optax.lab.methods import chain
 from gradnorm_optax.lab.support.errors import LabError
-from gradnorm_optax.lab.training import joining, problem, steps as steps_lib
+from gradnorm_optax.lab.training import (
+  make_problem,
+  problem,
+  steps as steps_lib,
+)
 
 
 @pytest.fixture(scope='module')
@@ -32,7 +36,7 @@ MODELS = {
 
 @pytest.mark.parametrize('name', MODELS)
 def test_one_step(digits, name):
-  made = joining.join(MODELS[name], digits)
+  made = make_problem.join(MODELS[name], digits)
   params, extra = jax.jit(made.init)(0)
   built = chain.build(schema.Method(optimizer='sgd'), 0.1)
   state = steps_lib.start(made, built, params, extra)
@@ -58,7 +62,7 @@ def test_one_step(digits, name):
 def test_a_table_for_models_of_other_things(table, words):
   model = pydantic.TypeAdapter(schema.Model).validate_python(table)
   with pytest.raises(LabError, match=words):
-    joining.join(model, sources.load(schema.Data(source='wine')))
+    make_problem.join(model, sources.load(schema.Data(source='wine')))
 
 
 SMALLEST = {'cnn': ('cnn', 9, 4), 'flat': ('cnn', 1, 1),
@@ -74,7 +78,7 @@ def test_the_smallest_pictures(digits, name):
 
   def made(x):
     split = dataset.Split(x.astype(np.float32), np.zeros(9, np.int32))
-    return joining.join(table, digits._replace(train=split, image=None))
+    return make_problem.join(table, digits._replace(train=split, image=None))
 
   fits = made(x)
   params, extra = fits.init(0)
@@ -87,14 +91,14 @@ def test_the_smallest_pictures(digits, name):
 
 
 def test_a_method_that_calls_with_parameters_alone(digits):
-  made = joining.join(MODELS['resnet'], digits)
+  made = make_problem.join(MODELS['resnet'], digits)
   params, _ = jax.eval_shape(made.init, 0)
   with pytest.raises(LabError, match='"resnet" has other variables than param'):
     jax.eval_shape(made.context.apply_fn, params, digits.train.x[:1])
 
 
 def test_depth_and_width():
-  made = joining.join(MODELS['mlp'], sources.load(schema.Data()))
+  made = make_problem.join(MODELS['mlp'], sources.load(schema.Data()))
   params, _ = made.init(0)
   assert {k: v['kernel'].shape for k, v in params.items()} == {
       'layer01': (64, 7), 'layer02': (7, 7), 'layer03': (7, 7),
@@ -117,7 +121,7 @@ def test_digits_are_divided_and_standardized_on_training_data(digits):
 
 
 def test_order_of_data_depends_on_seed_and_epoch_alone(digits):
-  made = joining.join(MODELS['mlp'], digits)
+  made = make_problem.join(MODELS['mlp'], digits)
   train = jax.tree.map(jnp.asarray, digits.train)
 
   def orders(optimizer, seed, steps):
@@ -141,7 +145,7 @@ def test_order_of_data_depends_on_seed_and_epoch_alone(digits):
 
 
 def test_evaluation_in_parts(digits, monkeypatch):
-  made = joining.join(MODELS['mlp'], digits)
+  made = make_problem.join(MODELS['mlp'], digits)
   params, extra = made.init(0)
   whole = made.evaluate(params, extra, digits.validation)
   monkeypatch.setattr(problem, 'EVALUATION_BATCH', 100)
@@ -151,10 +155,10 @@ def test_evaluation_in_parts(digits, monkeypatch):
 
 
 def test_text_is_the_same_everywhere():
-  digest = hashlib.sha256(characters.text(5000).encode()).hexdigest()
+  digest = hashlib.sha256(generated_text.text(5000).encode()).hexdigest()
   assert digest == (
       'f545e078582d6589f0adceed6139253379050afdde51190b7c1650d26913bb57')
-  assert characters.text(50, seed=1) != characters.text(50)
+  assert generated_text.text(50, seed=1) != generated_text.text(50)
 
 
 @pytest.fixture(scope='module')
@@ -173,7 +177,7 @@ def test_characters_are_windows_with_the_next_symbol_as_target(letters):
 def test_scanned_layers_are_declared_as_stacked(letters, axis):
   table = schema.Transformer(kind='transformer', depth=3, width=8, heads=2,
                              axis=axis)
-  made = joining.join(table, letters)
+  made = make_problem.join(table, letters)
   params, extra = jax.jit(made.init)(0)
   kernel = params['layers']['mlp_in']['kernel']
   assert kernel.shape == ((3, 8, 32) if axis == 0 else (8, 3, 32))
@@ -195,7 +199,7 @@ def test_scanned_layers_are_declared_as_stacked(letters, axis):
 def test_the_transformer_is_causal(letters):
   table = schema.Transformer(kind='transformer', depth=2, width=8, heads=2,
                              scan=False)
-  made = joining.join(table, letters)
+  made = make_problem.join(table, letters)
   params, _ = jax.jit(made.init)(0)
   x = jnp.asarray(letters.train.x[:1])
   apply = jax.jit(lambda x: made.module.apply({'params': params}, x))

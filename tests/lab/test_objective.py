@@ -15,7 +15,7 @@ from gradnorm_optax.lab.data import preparation, sources
 from gradnorm_optax.lab.objective import usual
 from gradnorm_optax.lab.results import stats, summary
 from gradnorm_optax.lab.support.errors import LabError
-from gradnorm_optax.lab.training import joining, problem
+from gradnorm_optax.lab.training import make_problem, problem
 
 HERE = __name__
 
@@ -187,7 +187,7 @@ def test_numbers_are_standardized_by_the_training_part():
 
 def test_evaluation_of_numbers_in_parts(monkeypatch):
   found = sources.load(LINE)
-  made = joining.join(schema.MLP(kind='mlp', depth=1, width=4), found)
+  made = make_problem.join(schema.MLP(kind='mlp', depth=1, width=4), found)
   params, extra = made.init(0)
   monkeypatch.setattr(problem, 'EVALUATION_BATCH', 16)
   out = np.asarray(made.module.apply({'params': params}, found.validation.x))

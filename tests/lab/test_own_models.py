@@ -17,7 +17,7 @@ from gradnorm_optax.lab.data import dataset as dataset_lib, sources
 from gradnorm_optax.lab.methods import chain
 from gradnorm_optax.lab.models import user_model
 from gradnorm_optax.lab.support.errors import LabError
-from gradnorm_optax.lab.training import joining, steps as steps_lib
+from gradnorm_optax.lab.training import make_problem, steps as steps_lib
 
 TABLES = {
     'name': 'mine',
@@ -58,7 +58,7 @@ def test_names_and_collections():
 
 def test_steps_equal_those_of_an_nnx_optimizer(digits):
   """Batch statistics and dropout included."""
-  made = joining.join(schema.Own(
+  made = make_problem.join(schema.Own(
       kind='target', target='own_models:Net'), digits)
   built = chain.build(schema.Method(optimizer='adam'), 0.01)
   state = jax.jit(lambda seed: steps_lib.start(
@@ -162,8 +162,8 @@ def test_linen_streams_advance():
 
 def test_lengths_reach_a_model_that_takes_them():
   made = model('Told')
-  assert joining.takes_lengths(made) == (True, False)
-  assert joining.takes_lengths(model('Net')) == (False, False)
+  assert make_problem.takes_lengths(made) == (True, False)
+  assert make_problem.takes_lengths(model('Net')) == (False, False)
   x = jax.random.normal(KEY, (3, 5, 2))
   variables = made.init(KEY, x)
   short = made.apply(variables, x, lengths=jnp.array([2, 5, 1]))
@@ -199,7 +199,7 @@ def test_what_is_missing_is_named():
 
 
 def build(name, dataset):
-  return joining.join(schema.Own(
+  return make_problem.join(schema.Own(
       kind='target', target=f'own_models:{name}'), dataset)
 
 
@@ -265,11 +265,11 @@ def test_the_mode_under_its_other_names(name):
 
 def test_the_dtype_of_the_computation(digits):
   table = schema.Own(kind='target', target='own_models:Training')
-  made = joining.join(table, digits, 'bfloat16')
+  made = make_problem.join(table, digits, 'bfloat16')
   assert made.module.module.dtype == jnp.bfloat16
-  assert joining.join(table, digits).module.module.dtype is None
+  assert make_problem.join(table, digits).module.module.dtype is None
   with pytest.raises(LabError, match='dtype = "bfloat16": .*plain. takes no d'):
-    joining.join(schema.Own(
+    make_problem.join(schema.Own(
         kind='target', target='own_models:plain'), digits, 'bfloat16')
 
 

@@ -9,7 +9,7 @@ from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import sources
 from gradnorm_optax.lab.models import nets, recurrent
 from gradnorm_optax.lab.models.recurrent import Recurrent
-from gradnorm_optax.lab.training import joining
+from gradnorm_optax.lab.training import make_problem
 
 KEY = jax.random.key(0)
 
@@ -101,7 +101,7 @@ def test_built_from_its_table(options):
 
 def test_every_position_of_a_text_is_answered():
   dataset = sources.load(schema.Data(source='characters', length=9, size=40))
-  made = joining.join(
+  made = make_problem.join(
       schema.RecurrentNet(kind='recurrent', cell='gru', width=5), dataset)
   params, extra = made.init(0)
   out = made.outputs(params, extra, dataset.test.x)

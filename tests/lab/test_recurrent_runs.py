@@ -10,7 +10,7 @@ import pytest
 from gradnorm_optax import lab
 from gradnorm_optax.lab.comparison import bench
 from gradnorm_optax.lab.data import sources
-from gradnorm_optax.lab.run import trainer as trainer_lib
+from gradnorm_optax.lab.run import compiled_run as trainer_lib
 from gradnorm_optax.lab.support import errors
 from gradnorm_optax.lab.training import pascanu
 

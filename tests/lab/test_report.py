@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich import console
 
-from gradnorm_optax.lab.objective.measure import ACCURACY
+from gradnorm_optax.lab.objective.quality import ACCURACY
 from gradnorm_optax.lab.reporting import (
   alt_texts,
   canvas,
@@ -20,7 +20,7 @@ from gradnorm_optax.lab.reporting import (
   run_figures,
   terminal,
 )
-from gradnorm_optax.lab.results import finished as finished_lib
+from gradnorm_optax.lab.results import results_file as finished_lib
 
 
 class Page(html.parser.HTMLParser):

@@ -15,10 +15,14 @@ import pytest
 
 from benchmarks import kills
 from gradnorm_optax import lab
-from gradnorm_optax.lab.run import loop, tensorboard, trainer as trainer_lib
+from gradnorm_optax.lab.run import (
+  compiled_run as trainer_lib,
+  loop,
+  tensorboard,
+)
 from gradnorm_optax.lab.run.checkpoints import Checkpoints
 from gradnorm_optax.lab.support.errors import LabError
-from gradnorm_optax.lab.training import gradients
+from gradnorm_optax.lab.training import step_gradient
 
 RUN = """
 [models.small]
@@ -267,7 +271,7 @@ def test_accumulated_parts_of_narrow_parameters_do_not_vanish(file):
   narrow = jax.tree.map(lambda p: p.astype(jnp.bfloat16),
                         trainer.built.unwrap(state.params))
   batch = jax.tree.map(lambda a: a[:256], trainer.dataset.train)
-  whole, parts = (jax.jit(lambda p, n=n: gradients.take(
+  whole, parts = (jax.jit(lambda p, n=n: step_gradient.take(
       made, trainer.built, p, {}, batch, n, None)[2])(narrow) for n in (1, 256))
 
   def error(a, b):

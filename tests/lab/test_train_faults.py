@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradnorm_optax import lab
-from gradnorm_optax.lab.run import loop, trainer as trainer_lib
+from gradnorm_optax.lab.run import compiled_run as trainer_lib, loop
 from gradnorm_optax.lab.support import user_code
 
 

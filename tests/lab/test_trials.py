@@ -10,8 +10,8 @@ import pytest
 from gradnorm_optax import lab
 from gradnorm_optax.lab.data import sources
 from gradnorm_optax.lab.models import nets
-from gradnorm_optax.lab.results import finished as finished_lib
-from gradnorm_optax.lab.results.records import Clock, Point, Row, Run, Summary
+from gradnorm_optax.lab.results import results_file as finished_lib
+from gradnorm_optax.lab.results.findings import Clock, Point, Row, Run, Summary
 from gradnorm_optax.lab.results.stats import Interval
 from gradnorm_optax.lab.results.verdict import judge
 from gradnorm_optax.lab.support import user_code

@@ -8,7 +8,7 @@ import srn
 from jax import numpy as jnp
 
 from gradnorm_optax import sgr
-from gradnorm_optax.lab.data import tasks
+from gradnorm_optax.lab.data import long_dependency
 from gradnorm_optax.lab.models import recurrent, recurrent_start
 
 KEY = jax.random.key(3)
@@ -64,7 +64,7 @@ def test_cells(cell, activation):
 
 @pytest.mark.parametrize('cell', recurrent.GATES)
 def test_perturb_reaches_every_gate(cell):
-  task = tasks.make('memorization', 4)
+  task = long_dependency.make('memorization', 4)
   model = nets.of(task, width=6, cell=cell)
   d = sgr.deltas(nets.losses(model, task), nets.params(model, KEY),
                  task.sample(KEY, 3), model.perturb_shape(task.steps, 3))
@@ -74,7 +74,7 @@ def test_perturb_reaches_every_gate(cell):
 
 
 def test_starts():
-  task = tasks.make('temporal_order', 20)
+  task = long_dependency.make('temporal_order', 20)
   def kernel(**options):
     model = nets.of(task, width=50, **options)
     p = nets.params(model, KEY)

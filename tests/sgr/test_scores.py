@@ -11,7 +11,7 @@ import srn
 from jax import numpy as jnp
 
 from gradnorm_optax import sgr
-from gradnorm_optax.lab.data import tasks
+from gradnorm_optax.lab.data import long_dependency
 
 
 def differences(function, p, step=1e-6):
@@ -70,7 +70,7 @@ def test_scalar_example():
 
 
 def net(steps, width=100, task='temporal_order', **options):
-  task = tasks.make(task, steps)
+  task = long_dependency.make(task, steps)
   model = nets.of(task, width=width, **options)
   return task, model, nets.losses(model, task)
 

@@ -9,8 +9,8 @@ from jax import numpy as jnp
 
 from gradnorm_optax import lab, sgr
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.methods import baselines, sampling
-from gradnorm_optax.lab.run import trainer as trainer_lib
+from gradnorm_optax.lab.methods import bare_optimizer, example_choice
+from gradnorm_optax.lab.run import compiled_run as trainer_lib
 from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.support.jsonl import Lines
 from gradnorm_optax.lab.training import pascanu, through_time
@@ -100,7 +100,7 @@ def test_log_of_chosen_and_left_out(trained, tmp_path):
   log = Lines(path, 0)
   for first, name in ((1, 'sgr'), (13, 'random')):
     figures = trained[name][3]
-    log.add(sampling.lines(first, figures.rows, figures.choice))
+    log.add(example_choice.lines(first, figures.rows, figures.choice))
   rows = [json.loads(line) for line in path.read_text().splitlines()]
   assert [row['step'] for row in rows] == list(range(1, 25))
   figures = trained['sgr'][3]
@@ -211,8 +211,8 @@ def test_settings_that_do_not_fit_are_named(change, message):
 
 def test_bare_steps_take_as_many_examples():
   method = schema.Method(optimizer='momentum', clip=1.0, sampling={'size': 7})
-  bare = baselines.bare(method)
+  bare = bare_optimizer.bare(method)
   assert (bare.clip, bare.sampling.rule, bare.sampling.size) == (
       None, 'random', 7)
-  assert not baselines.is_baseline(method)
-  assert baselines.is_baseline(bare)
+  assert not bare_optimizer.is_baseline(method)
+  assert bare_optimizer.is_baseline(bare)

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
-from gradnorm_optax.lab.data import tasks
+from gradnorm_optax.lab.data import long_dependency
 from gradnorm_optax.lab.support.errors import LabError
 
 KEY = jax.random.key(7)
 
 
 def draw(name, length=100, size=2000):
-  task = tasks.make(name, length)
+  task = long_dependency.make(name, length)
   batch = task.sample(KEY, size)
   return task, np.asarray(batch.x), np.asarray(batch.y)
 
@@ -75,13 +75,13 @@ def test_noiseless_memorization(length):
 
 
 def test_right_when():
-  task = tasks.make('adding', 100)
+  task = long_dependency.make('adding', 100)
   out = jnp.array([0.5, 0.69, 0.71, 0.29])[:, None, None]
   assert task.right(out, jnp.full(4, 0.5)).tolist() == [
       True, True, False, False]
   np.testing.assert_allclose(
       task.losses(out, jnp.full(4, 0.5)), [0, .0361, .0441, .0441], atol=1e-7)
-  task = tasks.make('memorization', 5)
+  task = long_dependency.make('memorization', 5)
   y = jnp.arange(20).reshape(2, 10) % 5
   out = jax.nn.one_hot(y, 5)
   assert task.right(out, y).all()
@@ -92,7 +92,7 @@ def test_right_when():
 
 
 def test_evaluation_set_is_fixed_and_fresh():
-  task = tasks.make('temporal_order', 50)
+  task = long_dependency.make('temporal_order', 50)
   first, again = task.evaluation(), task.evaluation()
   assert first.x.shape == (10_000, 50)
   np.testing.assert_array_equal(first.x, again.x)
@@ -112,8 +112,8 @@ def test_evaluation_set_is_fixed_and_fresh():
 
 def test_bad_tasks_are_named():
   with pytest.raises(LabError, match="Did you mean|temporal_order"):
-    tasks.make('temporal_ordr', 100)
+    long_dependency.make('temporal_ordr', 100)
   with pytest.raises(LabError, match='T = 2.5 must be an integer'):
-    tasks.make('adding', 2.5)
+    long_dependency.make('adding', 2.5)
   with pytest.raises(LabError, match=r'T = 5.*\[\.1 T, \.2 T\)'):
-    tasks.make('temporal_order', 5)
+    long_dependency.make('temporal_order', 5)

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data.dataset import Dataset
-from gradnorm_optax.lab.training import joining, through_time
+from gradnorm_optax.lab.training import make_problem, through_time
 from gradnorm_optax.lab.training.program import Program
 
 
@@ -40,7 +40,7 @@ class Bench:
   def __init__(self, model: schema.Model, dataset: Dataset,
                train: schema.Train, batch: int):
     """Places the data; `batch` trials share a call where it exceeds 1."""
-    self.problem = joining.join(model, dataset, train.dtype)
+    self.problem = make_problem.join(model, dataset, train.dtype)
     self.train, self.batch = train, batch
     self._model = model
     self._programs: dict[str, Program] = {}

@@ -5,14 +5,14 @@ from typing import Any, NamedTuple
 
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.comparison.runner import Runner
-from gradnorm_optax.lab.reporting import figures, saving, terminal
-from gradnorm_optax.lab.results import finished, summary as summary_lib
-from gradnorm_optax.lab.results.finished import Finished
-from gradnorm_optax.lab.results.looks import Look
-from gradnorm_optax.lab.results.records import Profiles, Summary
+from gradnorm_optax.lab.reporting import comparison_files, figures, terminal
+from gradnorm_optax.lab.results import results_file, summary as summary_lib
+from gradnorm_optax.lab.results.findings import Profiles, Summary
+from gradnorm_optax.lab.results.first_batch_norms import Look
+from gradnorm_optax.lab.results.results_file import Finished
 from gradnorm_optax.lab.results.store import Store
 from gradnorm_optax.lab.results.trials import Trials
-from gradnorm_optax.lab.run import folder as run_folder
+from gradnorm_optax.lab.run import folder_guard as run_folder
 from gradnorm_optax.lab.support import progress
 
 
@@ -84,8 +84,8 @@ def again(folder: str | pathlib.Path) -> Comparison:
     LabError: No finished comparison is there.
   """
   folder = pathlib.Path(folder)
-  found = finished.read(folder)
-  return _judged(folder, finished.trials(folder, found), found.command)
+  found = results_file.read(folder)
+  return _judged(folder, results_file.trials(folder, found), found.command)
 
 
 def _judged(folder: pathlib.Path, trials: Trials, command: str) -> Comparison:
@@ -94,7 +94,7 @@ def _judged(folder: pathlib.Path, trials: Trials, command: str) -> Comparison:
                    summary_lib.summarize(trials), command)
   done = Comparison(folder, found.summary, trials.config, trials.looks(),
                     trials.profiles())
-  saving.save(folder, found, done.looks, done.profiles)
+  comparison_files.save(folder, found, done.looks, done.profiles)
   return done
 
 

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.comparison import timing
 from gradnorm_optax.lab.comparison.bench import Bench
-from gradnorm_optax.lab.comparison.placement import placement
+from gradnorm_optax.lab.comparison.parallelism import placement
 from gradnorm_optax.lab.data import sources
 from gradnorm_optax.lab.methods import chain
-from gradnorm_optax.lab.results import basis as basis_lib, clocks
+from gradnorm_optax.lab.results import made_with as basis_lib, step_cost
 from gradnorm_optax.lab.results.store import Store
 from gradnorm_optax.lab.results.trials import FRESH, Pair, Trials
 from gradnorm_optax.lab.support import provenance
-from gradnorm_optax.lab.training import first_batches
+from gradnorm_optax.lab.training import norms_of_first_batches
 
 
 class Call(NamedTuple):
@@ -132,7 +132,7 @@ class Runner:
 
   def _look(self, pair: Pair) -> None:
     """Keeps the norms of one method's first batches."""
-    found = first_batches.look(
+    found = norms_of_first_batches.look(
         self.benches[pair.model].problem, self.config.train, *pair,
         self.config.methods[pair.method], rate=self.trials.chosen(pair),
         seed=FRESH, batches=self.config.compare.look)
@@ -141,10 +141,10 @@ class Runner:
 
   def _time(self, model: str) -> None:
     """Times the steps of a model's methods, unless that is kept."""
-    key, compare = clocks.key(self.trials, model), self.config.compare
+    key, compare = step_cost.key(self.trials, model), self.config.compare
     if key not in self.store.records:
       rounds = timing.rounds(
-          self.benches[model].alone, clocks.programs(self.config, model),
+          self.benches[model].alone, step_cost.programs(self.config, model),
           min(compare.learning_rates), compare.timing_rounds)
       self.store.add({'fingerprint': key, 'phase': 'timing', 'model': model,
                       'rounds': rounds})

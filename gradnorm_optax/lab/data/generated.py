@@ -3,7 +3,7 @@
 import numpy as np
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.data import characters
+from gradnorm_optax.lab.data import generated_text
 from gradnorm_optax.lab.data.dataset import Dataset, Split, sizes
 from gradnorm_optax.lab.objective import usual
 from gradnorm_optax.lab.support.errors import LabError
@@ -13,8 +13,8 @@ def long_dependency(config: schema.Data) -> Dataset:
   """One of the generated tasks of `tasks`; three parts that share no draw."""
   import jax
 
-  from gradnorm_optax.lab.data import tasks
-  task = tasks.make(config.task, config.length)
+  from gradnorm_optax.lab.data import long_dependency
+  task = long_dependency.make(config.task, config.length)
   key = jax.random.key(config.seed, impl='threefry2x32')
   # The last is the key of `Task.evaluation`, which draws the same test part.
   parts = [Split(*map(np.asarray, task.sample(
@@ -29,7 +29,7 @@ def long_dependency(config: schema.Data) -> Dataset:
 
 def characters_set(config: schema.Data) -> Dataset:
   """Generated text cut into windows; the target is the next character."""
-  text = characters.text(config.size * config.length + 1, config.seed)
+  text = generated_text.text(config.size * config.length + 1, config.seed)
   alphabet = sorted(set(text))
   codes = np.array([alphabet.index(c) for c in text], np.int32)
   x = codes[:-1].reshape(-1, config.length)

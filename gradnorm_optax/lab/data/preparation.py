@@ -3,7 +3,7 @@
 import numpy as np
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.data import labels, scaling
+from gradnorm_optax.lab.data import input_encoding, labels
 from gradnorm_optax.lab.data.dataset import Dataset, Split, sizes
 from gradnorm_optax.lab.data.raw import Raw, counted
 from gradnorm_optax.lab.objective import padding, usual
@@ -23,9 +23,9 @@ def finish(raw: Raw, config: schema.Data) -> Dataset:
   symbols = None
   if raw.x.ndim == 4 and raw.lengths is None and (
       raw.image is not None or raw.x.dtype.kind != 'f'):
-    x = scaling.pictures(raw.x, train)
+    x = input_encoding.pictures(raw.x, train)
   elif raw.x.dtype.kind == 'f':
-    x = scaling.numbers(raw, train, config)
+    x = input_encoding.numbers(raw, train, config)
   else:
     x, symbols = raw.x.astype(np.int32), int(raw.x.max()) + 1
   lengths = raw.lengths

@@ -7,7 +7,7 @@ from gradnorm_optax.lab.data import bundled, pictures, user_data
 from gradnorm_optax.lab.data.dataset import Dataset
 from gradnorm_optax.lab.data.generated import characters_set, long_dependency
 from gradnorm_optax.lab.data.preparation import finish
-from gradnorm_optax.lab.objective import measure, user_objective, usual
+from gradnorm_optax.lab.objective import quality, user_objective, usual
 from gradnorm_optax.lab.support.errors import LabError
 
 
@@ -29,7 +29,7 @@ def load(config: schema.Data, train: schema.Train | None = None) -> Dataset:
   found = SOURCES[config.source](config)
   told = '' if train is None else _batches(train, len(found.train.y))
   train = train or schema.Train()
-  if found.objective.measure == measure.VARIANCE and (
+  if found.objective.measure == quality.VARIANCE and (
       train.loss in usual.NUMBER_LOSSES):
     found = found._replace(objective=usual.numbers(
         found.validation.y, found.validation.lengths,

@@ -14,12 +14,12 @@ from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import sources
 from gradnorm_optax.lab.methods import checks
 from gradnorm_optax.lab.reporting import canvas, heatmap
-from gradnorm_optax.lab.results.looks import Look
+from gradnorm_optax.lab.results.first_batch_norms import Look
 from gradnorm_optax.lab.run import loop
 from gradnorm_optax.lab.schema import toml
 from gradnorm_optax.lab.support import files
 from gradnorm_optax.lab.support.json_safe import plain
-from gradnorm_optax.lab.training import first_batches, joining
+from gradnorm_optax.lab.training import make_problem, norms_of_first_batches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,13 +74,13 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
   dataset = sources.load(config.data, config.train)
   explained, looks = {}, []
   for name, model in config.models.items():
-    made = joining.join(model, dataset, config.train.dtype)
+    made = make_problem.join(model, dataset, config.train.dtype)
     drawn, extra = jax.jit(made.init)(config.run.seed)
     start = drawn if params is None else params
     explained[name] = str(gn.explain(
         start, gn.Blocks(stacked=dict(made.context.stacked))))
     for key, method in config.methods_on(name).items():
-      looks.append(first_batches.look(
+      looks.append(norms_of_first_batches.look(
           made, config.train, name, key, method, rate=config.run.learning_rate,
           seed=config.run.seed, batches=batches, start=(start, extra)))
   found = Inspection(folder, explained, looks)

@@ -13,7 +13,7 @@ from gradnorm_optax.lab.models import (
   recurrent,
   transformer,
   user_model,
-  weight_norm,
+  weight_norm_nets,
 )
 
 
@@ -63,8 +63,9 @@ def make(model: Any, classes: int,
         classes, inputs, start=model.init, readout=readout, image=image,
         dtype=dtype, **options), {})
   if isinstance(model, schema.WeightNormNet):
-    kind: Any = weight_norm.PaperNet if model.kind == 'weight_norm_paper' else (
-        functools.partial(weight_norm.SmallNet, depth=model.depth))
+    kind: Any = (
+        weight_norm_nets.PaperNet if model.kind == 'weight_norm_paper' else
+        functools.partial(weight_norm_nets.SmallNet, depth=model.depth))
     options = {} if model.width is None else {'width': model.width}
     return Net(kind(
         classes, model.norm, model.data_init, image, dtype, **options), {})

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 from flax import errors, linen as nn
 
-from gradnorm_optax.lab.models import calls
+from gradnorm_optax.lab.models import user_signature
 from gradnorm_optax.lab.support.errors import LabError
 
 _STREAM = 'random'  # the collection that the streams' key lives in
@@ -32,7 +32,7 @@ class FromLinen(NamedTuple):
   def init(self, key: jax.Array, x: jax.Array, train: bool = False,
            **options: Any) -> Any:
     """Draws the variables."""
-    options |= calls.mode(self.modes, train)
+    options |= user_signature.mode(self.modes, train)
     variables = self.module.init(key, x, **options)
     if not self.modes:
       return variables
@@ -42,7 +42,7 @@ class FromLinen(NamedTuple):
   def apply(self, variables: Any, x: jax.Array, train: bool = False,
             mutable: Any = False, **options: Any) -> Any:
     """Calls the module."""
-    options |= calls.mode(self.modes, train)
+    options |= user_signature.mode(self.modes, train)
     variables = dict(variables)
     stream = variables.pop(_STREAM, None)
     with self._explained():

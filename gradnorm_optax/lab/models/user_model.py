@@ -7,7 +7,7 @@ from typing import Any
 from flax import linen as nn, nnx
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.models import calls
+from gradnorm_optax.lab.models import user_signature
 from gradnorm_optax.lab.models.user_linen import FromLinen
 from gradnorm_optax.lab.models.user_nnx import FromNnx
 from gradnorm_optax.lab.support.errors import LabError
@@ -63,7 +63,7 @@ def make(model: schema.Own, outputs: int, dtype: Any = None) -> Any:
     module = _module(here, function())
   if isinstance(module, nnx.Module):
     return FromNnx(None, module)
-  return FromLinen(module, calls.modes(module.__call__))
+  return FromLinen(module, user_signature.modes(module.__call__))
 
 
 def _module(here: str, made: Any, kind: Any = nn.Module | nnx.Module) -> Any:
@@ -74,7 +74,7 @@ def _module(here: str, made: Any, kind: Any = nn.Module | nnx.Module) -> Any:
   if isinstance(made, kind):
     if not callable(made):
       raise LabError(f'{here}: {type(made).__name__} has no __call__')
-    calls.check(f'{here}: {type(made).__name__}', made.__call__)
+    user_signature.check(f'{here}: {type(made).__name__}', made.__call__)
     return made
   hint = ' (without the parentheses of a call?)' if isinstance(
       made, type) else ''

@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 from jax import numpy as jnp
 
-from gradnorm_optax.lab.models import calls
+from gradnorm_optax.lab.models import user_signature
 from gradnorm_optax.lab.support.errors import LabError
 
 Variables = dict[str, Any]  # {collection: nested dicts of arrays}
@@ -42,7 +42,7 @@ class FromNnx:
     self._graph, state = nnx.split(self.module)
     self._flat: Any = list(nnx.to_flat_state(state))
     call: Any = self.module
-    self._modes = calls.modes(call.__call__)
+    self._modes = user_signature.modes(call.__call__)
     _check_attributes(self.module)
 
   @property
@@ -83,7 +83,7 @@ class FromNnx:
       model.train()
     else:
       model.eval()
-    outputs = model(x, **options, **calls.mode(self._modes, train))
+    outputs = model(x, **options, **user_signature.mode(self._modes, train))
     if mutable is False:
       return outputs
     state: Any = nnx.state(model)

@@ -9,7 +9,7 @@ import jax
 from jax import numpy as jnp
 from jax.typing import ArrayLike
 
-from gradnorm_optax.lab.objective.measure import Measure
+from gradnorm_optax.lab.objective.quality import Measure
 from gradnorm_optax.lab.support.errors import LabError
 
 

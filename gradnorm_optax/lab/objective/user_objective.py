@@ -11,13 +11,13 @@ from jax import numpy as jnp
 
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.objective import padding
-from gradnorm_optax.lab.objective.measure import (
+from gradnorm_optax.lab.objective.objective import Objective
+from gradnorm_optax.lab.objective.quality import (
   ACCURACY,
   RIGHT,
   VARIANCE,
   Measure,
 )
-from gradnorm_optax.lab.objective.objective import Objective
 from gradnorm_optax.lab.objective.usual import NUMBER_LOSSES
 from gradnorm_optax.lab.support.errors import LabError
 

@@ -10,8 +10,8 @@ import optax
 from jax import numpy as jnp
 
 from gradnorm_optax.lab.objective import padding
-from gradnorm_optax.lab.objective.measure import ACCURACY, RIGHT, VARIANCE
 from gradnorm_optax.lab.objective.objective import Misfit, Objective
+from gradnorm_optax.lab.objective.quality import ACCURACY, RIGHT, VARIANCE
 
 NUMBER_LOSSES: dict[str, Callable[[Any, Any], jax.Array]] = {
     'squared_error': lambda out, y: optax.losses.squared_error(out, y),
@@ -89,7 +89,7 @@ def numbers(y: np.ndarray, lengths: np.ndarray | None = None,
 
 
 def of_task(task: Any, y: np.ndarray) -> Objective:
-  """The objective of a long-dependency task of `lab.tasks`.
+  """The objective of a long-dependency task of `lab.data.long_dependency`.
 
   Guessing gives the share right of the best constant answer: the commonest
   class at each step that is read, or the best number.

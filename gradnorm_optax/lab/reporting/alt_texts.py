@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gradnorm_optax.lab.results.looks import Look
-from gradnorm_optax.lab.results.records import Profiles, Summary
+from gradnorm_optax.lab.results.findings import Profiles, Summary
+from gradnorm_optax.lab.results.first_batch_norms import Look
 
 
 def describe(name: str, found: Summary, looks: Sequence[Look],

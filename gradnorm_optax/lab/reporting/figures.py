@@ -9,8 +9,8 @@ from matplotlib import layout_engine, rc_context
 from gradnorm_optax.lab.reporting import heatmap
 from gradnorm_optax.lab.reporting.canvas import COLOURS, MARKS, Canvas
 from gradnorm_optax.lab.reporting.run_figures import through_time
-from gradnorm_optax.lab.results.looks import Look
-from gradnorm_optax.lab.results.records import Profiles, Row, Summary
+from gradnorm_optax.lab.results.findings import Profiles, Row, Summary
+from gradnorm_optax.lab.results.first_batch_norms import Look
 
 
 def draw(found: Summary, looks: Sequence[Look] = (),

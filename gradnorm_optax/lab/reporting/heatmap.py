@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib import colors
 
 from gradnorm_optax.lab.reporting.canvas import Canvas
-from gradnorm_optax.lab.results.looks import Look
+from gradnorm_optax.lab.results.first_batch_norms import Look
 
 COLUMNS = 5  # panels in a row: what a printed page can show
 

@@ -11,9 +11,9 @@ import jinja2
 import markupsafe
 
 from gradnorm_optax.lab.reporting import alt_texts, canvas, figures
-from gradnorm_optax.lab.results.finished import Finished
-from gradnorm_optax.lab.results.looks import Look
-from gradnorm_optax.lab.results.records import Profiles, Row
+from gradnorm_optax.lab.results.findings import Profiles, Row
+from gradnorm_optax.lab.results.first_batch_norms import Look
+from gradnorm_optax.lab.results.results_file import Finished
 from gradnorm_optax.lab.schema import toml
 
 # Figures are drawn in this ink and the page puts its own text colour there.

@@ -4,8 +4,8 @@ import math
 
 from rich import console, jupyter, table, text
 
-from gradnorm_optax.lab.objective.measure import ACCURACY, Measure
-from gradnorm_optax.lab.results.records import Row, Summary
+from gradnorm_optax.lab.objective.quality import ACCURACY, Measure
+from gradnorm_optax.lab.results.findings import Row, Summary
 
 STYLES = {'gain': 'green', 'loss': 'red', 'none': 'yellow', 'void': 'yellow'}
 

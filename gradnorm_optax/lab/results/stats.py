@@ -1,5 +1,4 @@
-"""What comparisons and inspections find: plain data, which others judge and
-draw."""
+"""Intervals over seeds, steps to a target, and what guessing would score."""
 
 import math
 from collections.abc import Sequence

@@ -6,9 +6,9 @@ import statistics
 
 import numpy as np
 
-from gradnorm_optax.lab.methods import baselines
-from gradnorm_optax.lab.results import clocks, stats, verdict
-from gradnorm_optax.lab.results.records import Clock, Point, Row, Run, Summary
+from gradnorm_optax.lab.methods import bare_optimizer
+from gradnorm_optax.lab.results import stats, step_cost, verdict
+from gradnorm_optax.lab.results.findings import Clock, Point, Row, Run, Summary
 from gradnorm_optax.lab.results.trials import Pair, Trials
 
 
@@ -18,7 +18,7 @@ def summarize(trials: Trials) -> Summary:
   rows: list[Row] = []
   verdicts = []
   for model in config.models:
-    times = clocks.clocks(trials, model)
+    times = step_cost.clocks(trials, model)
     own = [_row(trials, Pair(model, method), times[method])
            for method in config.methods_on(model)]
     base = verdict.baseline(own, config.compare.baseline)
@@ -59,7 +59,7 @@ def _row(trials: Trials, pair: Pair, clock: Clock) -> Row:
       overhead=clock.overhead,
       sensitivity=tuple(_point(rate, group) for rate, group in tuned.items()),
       runs=runs,
-      plain=baselines.is_baseline(trials.config.methods[pair.method]),
+      plain=bare_optimizer.is_baseline(trials.config.methods[pair.method]),
       tuned=float(np.mean([run.score for run in tuned[rate]])),
       acted=trials.acted(pair), rounds=clock.rounds)
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.results.basis import Basis
-from gradnorm_optax.lab.results.looks import Look
-from gradnorm_optax.lab.results.records import Profiles, Run
+from gradnorm_optax.lab.results.findings import Profiles, Run
+from gradnorm_optax.lab.results.first_batch_norms import Look
+from gradnorm_optax.lab.results.made_with import Basis
 from gradnorm_optax.lab.results.store import fingerprint
 
 # Fresh seeds never coincide with tuning seeds, whatever the configuration.

@@ -5,9 +5,9 @@ import statistics
 from collections.abc import Sequence
 from typing import Literal
 
-from gradnorm_optax.lab.objective.measure import ACCURACY, Measure
+from gradnorm_optax.lab.objective.quality import ACCURACY, Measure
 from gradnorm_optax.lab.results import stats
-from gradnorm_optax.lab.results.records import Row, Verdict
+from gradnorm_optax.lab.results.findings import Row, Verdict
 from gradnorm_optax.lab.results.stats import FALSE_ALARMS
 
 

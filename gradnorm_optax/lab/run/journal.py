@@ -3,8 +3,8 @@
 import pathlib
 from typing import Any
 
-from gradnorm_optax.lab.methods import sampling
-from gradnorm_optax.lab.run.folder import METRICS, SELECTION, THROUGH_TIME
+from gradnorm_optax.lab.methods import example_choice
+from gradnorm_optax.lab.run.folder_guard import METRICS, SELECTION, THROUGH_TIME
 from gradnorm_optax.lab.run.tensorboard import Board
 from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.support.jsonl import Lines
@@ -50,7 +50,8 @@ class Journal:
     """Writes a chunk: its figures, its choices, the gradient through time."""
     if self._chosen is not None:
       first = row['step'] - len(figures.rows) + 1
-      self._chosen.add(sampling.lines(first, figures.rows, figures.choice))
+      self._chosen.add(
+          example_choice.lines(first, figures.rows, figures.choice))
     if self._profiles is not None:
       self._profiles.add([{'step': row['step'], 'log_norms': profile}])
     self._metrics.add([row])

@@ -9,11 +9,11 @@ import jax
 import numpy as np
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.run import folder as run_folder
+from gradnorm_optax.lab.run import folder_guard as run_folder
 from gradnorm_optax.lab.run.checkpoints import Checkpoints
+from gradnorm_optax.lab.run.compiled_run import Trainer, named
 from gradnorm_optax.lab.run.journal import Journal
-from gradnorm_optax.lab.run.trained import Trained
-from gradnorm_optax.lab.run.trainer import Trainer, named
+from gradnorm_optax.lab.run.run_result import Trained
 from gradnorm_optax.lab.support import files, provenance, signals, user_code
 from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.training import diagnosis, steps

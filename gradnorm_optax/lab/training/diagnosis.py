@@ -11,7 +11,7 @@ import optax
 from gradnorm_optax.lab.methods import chain
 from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.training import steps as steps_lib
-from gradnorm_optax.lab.training.blocks import norms
+from gradnorm_optax.lab.training.block_norms import norms
 from gradnorm_optax.lab.training.problem import Problem
 
 

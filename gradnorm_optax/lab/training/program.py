@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.methods import chain, sampling
+from gradnorm_optax.lab.methods import chain, example_choice
 from gradnorm_optax.lab.methods.schedules import schedule
 from gradnorm_optax.lab.training import through_time
 from gradnorm_optax.lab.training.problem import Problem
@@ -61,7 +61,7 @@ class Program:
     def one(state: State, _: None) -> tuple[State, Any]:
       state, figures = step(
           self.problem, built, self.train, train, seed, state)
-      acted = None if figures.choice is None else sampling.acted(
+      acted = None if figures.choice is None else example_choice.acted(
           figures.choice)
       return state, (figures.loss, acted)
 

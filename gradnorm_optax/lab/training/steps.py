@@ -10,7 +10,7 @@ from jax import lax
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data.dataset import Split
 from gradnorm_optax.lab.methods import chain
-from gradnorm_optax.lab.training import gradients
+from gradnorm_optax.lab.training import step_gradient
 from gradnorm_optax.lab.training.problem import Problem
 
 
@@ -79,7 +79,7 @@ def open_step(problem: Problem, built: chain.Built, train: schema.Train,
   batch = jax.tree.map(lambda a: a[rows], examples)
   key = jax.random.fold_in(
       jax.random.fold_in(jax.random.key(seed), 2), state.step)
-  loss, extra, gradient, choice = gradients.take(
+  loss, extra, gradient, choice = step_gradient.take(
       problem, built, built.unwrap(state.params), state.extra, batch,
       train.accumulate, key)
   updates, opt_state = built.tx.update(gradient, state.opt_state, state.params)

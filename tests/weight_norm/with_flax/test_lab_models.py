@@ -19,8 +19,8 @@ from gradnorm_optax import _tree, lab
 from gradnorm_optax.lab.data import pictures, raw, sources
 from gradnorm_optax.lab.methods import chain, schedules
 from gradnorm_optax.lab.models.recurrent import Recurrent
-from gradnorm_optax.lab.models.weight_norm import NORMS, PaperNet, SmallNet
-from gradnorm_optax.lab.training import joining, steps as steps_lib
+from gradnorm_optax.lab.models.weight_norm_nets import NORMS, PaperNet, SmallNet
+from gradnorm_optax.lab.training import make_problem, steps as steps_lib
 from gradnorm_optax.weight_norm import weight_normalized
 
 CONFIGS = pathlib.Path(__file__).parents[3] / 'configs'
@@ -76,7 +76,7 @@ def test_two_steps_with_the_papers_settings(monkeypatch):
   dataset = sources.load(made.data, made.train)
   for name in ('weight_mean_only', 'batch'):
     table = made.models[name].model_copy(update={'width': 4})
-    built = joining.join(table, dataset)
+    built = make_problem.join(table, dataset)
     method = chain.build(
         made.methods['adam'], schedules.schedule(made.train, 1e-3))
 

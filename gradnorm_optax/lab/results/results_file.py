@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import pydantic
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.results import clocks, store
-from gradnorm_optax.lab.results.basis import Basis
-from gradnorm_optax.lab.results.records import Summary
+from gradnorm_optax.lab.results import step_cost, store
+from gradnorm_optax.lab.results.findings import Summary
+from gradnorm_optax.lab.results.made_with import Basis
 from gradnorm_optax.lab.results.trials import Trials
 from gradnorm_optax.lab.support import files
 from gradnorm_optax.lab.support.errors import LabError
@@ -82,7 +82,7 @@ def trials(folder: pathlib.Path, found: Finished) -> Trials:
     raise LabError(f'{folder}: {lost} trials of results.json are missing in '
                    f'{store.TRIALS}; run the comparison again')
   untimed = [model for model in found.config.models
-             if clocks.key(asked, model) not in asked.records]
+             if step_cost.key(asked, model) not in asked.records]
   if untimed:
     raise LabError(f'{folder}: the steps of {untimed[0]!r} are not timed in '
                    f'{store.TRIALS}; run the comparison again')

@@ -11,9 +11,9 @@ from jax import lax
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.methods import chain
 from gradnorm_optax.lab.methods.schedules import schedule
-from gradnorm_optax.lab.results import advice
-from gradnorm_optax.lab.results.looks import Look
-from gradnorm_optax.lab.training import blocks, problem, steps
+from gradnorm_optax.lab.results import block_flags
+from gradnorm_optax.lab.results.first_batch_norms import Look
+from gradnorm_optax.lab.training import block_norms, problem, steps
 
 
 def look(made: problem.Problem, train: schema.Train, model: str, key: str,
@@ -46,7 +46,7 @@ def look(made: problem.Problem, train: schema.Train, model: str, key: str,
         made, built, train, examples, seed, state)
     after, _ = front.update(gradient, front.init(before), before)
     moved = optax.tree.sub(built.unwrap(new.params), before)
-    return new, [blocks.norms(made, tree)
+    return new, [block_norms.norms(made, tree)
                  for tree in (gradient, after, moved, before)]
 
   with chain.refusing(method, made.context, made.init,
@@ -59,7 +59,7 @@ def look(made: problem.Problem, train: schema.Train, model: str, key: str,
   with np.errstate(all='ignore'):
     ratio = np.where(size > 0, moved / np.where(size > 0, size, 1), np.nan)
   return Look(model, key, names, gradient, after, ratio,
-              advice.flags(names, gradient, after, ratio))
+              block_flags.flags(names, gradient, after, ratio))
 
 
 def _names(name: str, values: jax.Array) -> list[str]:

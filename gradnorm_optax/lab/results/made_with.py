@@ -3,8 +3,8 @@
 from typing import Any, NamedTuple
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.objective.measure import Measure
 from gradnorm_optax.lab.objective.objective import Objective
+from gradnorm_optax.lab.objective.quality import Measure
 from gradnorm_optax.lab.support import provenance, user_code
 
 

@@ -6,7 +6,7 @@ import math
 import shlex
 from typing import Any, Literal, NamedTuple
 
-from gradnorm_optax.lab.objective.measure import ACCURACY, Measure
+from gradnorm_optax.lab.objective.quality import ACCURACY, Measure
 from gradnorm_optax.lab.results import stats
 from gradnorm_optax.lab.results.stats import FALSE_ALARMS
 from gradnorm_optax.lab.support.json_safe import OrInf, OrNan

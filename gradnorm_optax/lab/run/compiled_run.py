@@ -11,12 +11,12 @@ from jax import lax
 
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import sources
-from gradnorm_optax.lab.methods import chain, sampling
+from gradnorm_optax.lab.methods import chain, example_choice
 from gradnorm_optax.lab.methods.schedules import schedule
 from gradnorm_optax.lab.support import json_safe
 from gradnorm_optax.lab.support.errors import LabError, nearest
 from gradnorm_optax.lab.support.json_safe import finite
-from gradnorm_optax.lab.training import joining, steps, through_time
+from gradnorm_optax.lab.training import make_problem, steps, through_time
 
 
 class Trainer:
@@ -30,7 +30,7 @@ class Trainer:
     method = config.methods[name]
     self.names = model, name
     self.dataset = sources.load(config.data, config.train)
-    self.problem = joining.join(
+    self.problem = make_problem.join(
         config.models[model], self.dataset, config.train.dtype)
     self.rate = schedule(config.train, run.learning_rate)
     self.skips = run.non_finite == 'skip'
@@ -104,7 +104,7 @@ class Trainer:
     if self.skips:
       row['skipped'] = int(_skipped(state))
     if figures.choice is not None:
-      row['acted'] = float(sampling.acted(figures.choice).mean())
+      row['acted'] = float(example_choice.acted(figures.choice).mean())
     return row
 
   def profile(self, state: steps.State) -> list[float | None] | None:

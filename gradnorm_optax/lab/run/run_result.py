@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradnorm_optax.lab.objective.measure import ACCURACY, Measure
+from gradnorm_optax.lab.objective.quality import ACCURACY, Measure
 
 
 @dataclasses.dataclass(frozen=True)

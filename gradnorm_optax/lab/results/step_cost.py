@@ -7,8 +7,8 @@ count by the share of the comparison's own steps in which it acted.
 import statistics
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.methods import baselines
-from gradnorm_optax.lab.results.records import Clock
+from gradnorm_optax.lab.methods import bare_optimizer
+from gradnorm_optax.lab.results.findings import Clock
 from gradnorm_optax.lab.results.store import fingerprint
 from gradnorm_optax.lab.results.trials import Pair, Trials
 
@@ -50,7 +50,7 @@ def clocks(trials: Trials, model: str) -> dict[str, Clock]:
   names = {table.model_dump_json(): name for name, table in tables.items()}
   found = {}
   for name in trials.config.methods_on(model):
-    base = baselines.bare(tables[name])
+    base = bare_optimizer.bare(tables[name])
     base_name = names[base.model_dump_json()]
     ratios = [a / b for a, b in zip(
         rounds[name], rounds[base_name], strict=True)]
@@ -67,7 +67,7 @@ def _tables(config: schema.Config, model: str) -> dict[str, schema.Method]:
   tables = {name: method.alone
             for name, method in config.methods_on(model).items()}
   for method in list(tables.values()):
-    base = baselines.bare(method)
+    base = bare_optimizer.bare(method)
     if base not in tables.values():
       tables[_alone(base)] = base
   return tables

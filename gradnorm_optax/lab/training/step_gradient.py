@@ -7,7 +7,7 @@ import optax
 from jax import lax, numpy as jnp
 
 from gradnorm_optax.lab.data.dataset import Split
-from gradnorm_optax.lab.methods import chain, sampling
+from gradnorm_optax.lab.methods import chain, example_choice
 from gradnorm_optax.lab.training import pascanu, through_time
 from gradnorm_optax.lab.training.problem import Problem
 
@@ -39,7 +39,7 @@ def take(problem: Problem, built: chain.Built, params: Any, extra: Any,
   def shape(count: int) -> tuple[int, int, int]:
     return through_time.shape(problem, batch.x[:count])
 
-  value, gradient, choice = sampling.gradient(
+  value, gradient, choice = example_choice.gradient(
       through_time.per_example_loss(problem), params, batch, key,
       built.sampling, shape)
   return value, extra, gradient, choice

@@ -1,4 +1,4 @@
-"""How trials are placed on devices."""
+"""How many trials share a call, and how many workers load and compile."""
 
 import os
 
