@@ -100,8 +100,8 @@ def by_loop(seeds: int, steps: int) -> list[float]:
 def one(way: str, seeds: int, steps: int) -> None:
   """Runs one way in this process and prints its seconds and results."""
   if way == 'lab':  # before JAX starts: what the command itself does
-    from gradnorm_optax.lab.support import process
-    process.one_thread_per_trial()
+    from gradnorm_optax.lab.support import process_wide
+    process_wide.one_thread_per_trial()
   import jax
 
   from gradnorm_optax.lab.comparison import runner  # noqa: F401

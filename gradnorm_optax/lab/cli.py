@@ -8,7 +8,7 @@ import traceback
 from typing import Annotated, Any
 
 from gradnorm_optax import lab
-from gradnorm_optax.lab.support import process, signals, user_code
+from gradnorm_optax.lab.support import process_wide, signals, user_code
 from gradnorm_optax.lab.support.errors import LabError
 
 try:
@@ -58,7 +58,7 @@ def _app() -> Any:
 
     Example: gradnorm compare demo/config.toml --set train.steps=100
     """
-    process.one_thread_per_trial()
+    process_wide.one_thread_per_trial()
     from gradnorm_optax.lab.comparison import comparison
     again = shlex.join(['gradnorm', 'compare', str(config), *(
         word for value in set_ for word in ('--set', value))])
@@ -186,7 +186,7 @@ def main(args: list[str] | None = None) -> int:
     told = f'{"" if told.startswith("Usage:") else "gradnorm: "}{told}\n' if (
         told) else ''
   if code and args is None:
-    process.leave(code, told)
+    process_wide.leave(code, told)
   sys.stderr.write(told)
   sys.exit(code)
 

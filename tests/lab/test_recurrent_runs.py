@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradnorm_optax import lab
-from gradnorm_optax.lab.comparison import bench
+from gradnorm_optax.lab.comparison import model_programs
 from gradnorm_optax.lab.data import sources
 from gradnorm_optax.lab.run import compiled_run as trainer_lib
 from gradnorm_optax.lab.support import errors
@@ -87,7 +87,7 @@ def test_trials_share_a_call_too():
   config = lab.load(CONFIG)
   dataset = sources.load(config.data, config.train)
   alone, shared = (
-      bench.Bench(config.models['srn'], dataset, config.train, batch)
+      model_programs.Bench(config.models['srn'], dataset, config.train, batch)
       for batch in (1, 2))
   sgr, seeds = config.methods['sgr'], (0, 1)
   both = shared.run(sgr, (1e-3, 1e-3), seeds, test=False)

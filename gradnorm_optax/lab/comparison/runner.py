@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.comparison import timing
-from gradnorm_optax.lab.comparison.bench import Bench
+from gradnorm_optax.lab.comparison.model_programs import Bench
 from gradnorm_optax.lab.comparison.parallelism import placement
 from gradnorm_optax.lab.data import sources
 from gradnorm_optax.lab.methods import chain

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.comparison.bench import Bench
+from gradnorm_optax.lab.comparison.model_programs import Bench
 
 
 def rounds(bench: Bench, tables: Mapping[str, schema.Method], rate: float,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.data import sequences
+from gradnorm_optax.lab.data import ragged_sequences
 from gradnorm_optax.lab.data.raw import Raw
 from gradnorm_optax.lab.objective import padding
 from gradnorm_optax.lab.support.errors import LabError, nearest
@@ -103,7 +103,7 @@ def array(name: str, which: str, values: Any) -> np.ndarray:
           {np.shape(one) for one in values}) == 1:
     values = list(values)
   try:
-    return sequences.known(np.asarray(values))
+    return ragged_sequences.known(np.asarray(values))
   except ValueError as error:
     raise LabError(f'{name}: the {which} are no array: '
                    f'{str(error).splitlines()[0]}') from error
@@ -121,7 +121,7 @@ def checked(config: schema.Data, name: str, x: Any, y: Any,
     raise LabError(f'{name}: {len(x)} inputs, but {len(y)} labels')
   if not len(x):
     raise LabError(f'{name}: no examples')
-  if sequences.ragged(x):
+  if ragged_sequences.ragged(x):
     if lengths is not None:
       raise LabError(f'{name}: inputs of unequal length, and lengths too; '
                      'leave the lengths out, they are those of the inputs')
@@ -193,15 +193,15 @@ def padded(config: schema.Data, name: str, x: Any, y: Any,
 
   place = place or labelled
   notes = []
-  if sequences.texts(x):
-    x, alphabet = sequences.coded(x, place)
+  if ragged_sequences.texts(x):
+    x, alphabet = ragged_sequences.coded(x, place)
     notes.append(f'{len(alphabet)} symbols')
     config = config.model_copy(update={'symbols': True})
-  x, lengths = sequences.padded(x, place)
-  if sequences.ragged(y) and not isinstance(y[0], str):
-    if sequences.texts(y):
-      y = sequences.coded(y, labelled)[0]
-    y, held = sequences.padded(y, labelled)
+  x, lengths = ragged_sequences.padded(x, place)
+  if ragged_sequences.ragged(y) and not isinstance(y[0], str):
+    if ragged_sequences.texts(y):
+      y = ragged_sequences.coded(y, labelled)[0]
+    y, held = ragged_sequences.padded(y, labelled)
     if (held != lengths).any():
       i = int(np.flatnonzero(held != lengths)[0])
       raise LabError(f'{labelled(i)}: {lengths[i]} steps, but {held[i]} labels')

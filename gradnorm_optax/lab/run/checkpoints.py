@@ -15,7 +15,7 @@ import numpy as np
 from orbax import checkpoint as orbax
 from orbax.checkpoint import checkpoint_managers as policies
 
-from gradnorm_optax.lab.support import process
+from gradnorm_optax.lab.support import process_wide
 from gradnorm_optax.lab.support.errors import LabError
 
 LEFT = 'deleted'  # where checkpoints are renamed to before they are deleted
@@ -127,7 +127,7 @@ def _hushed() -> Iterator[None]:
   log = logging.getLogger('absl')
   level = log.level
   log.setLevel(logging.CRITICAL)
-  end = process.catch_unraisable(
+  end = process_wide.catch_unraisable(
       lambda found: 'Event loop is closed' in str(found.exc_value))
   try:
     yield

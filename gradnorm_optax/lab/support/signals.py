@@ -5,7 +5,7 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
-from gradnorm_optax.lab.support import process
+from gradnorm_optax.lab.support import process_wide
 
 
 class Stopped(BaseException):
@@ -38,7 +38,7 @@ def stoppable(came: list[int]) -> Iterator[None]:
   except ValueError:  # not the main thread: leave signals to others
     yield
     return
-  end = process.catch_unraisable(swallowed)
+  end = process_wide.catch_unraisable(swallowed)
   try:
     yield
   finally:

@@ -1,4 +1,4 @@
-"""One model's compiled programs, and how trials are placed on devices."""
+"""One model on its data: a compiled program for each method, and outcomes."""
 
 import functools
 from collections.abc import Callable, Sequence
