@@ -70,11 +70,15 @@ def as_wide_as(updates: Any, params: Any) -> Any:
   """Returns updates in the parameters' dtype where that is wider."""
   found = _tree.by_path(params)
   leaves, treedef = _tree.flatten(updates)
+
+  def widened(path: str, leaf: Any) -> Any:
+    if _tree.is_hole(leaf) or _tree.is_hole(found[path]):
+      return leaf
+    leaf, like = jax.numpy.asarray(leaf), jax.numpy.asarray(found[path])
+    return leaf.astype(jax.numpy.promote_types(leaf.dtype, like.dtype))
+
   with jax.numpy_dtype_promotion('standard'):
-    return treedef.unflatten([
-        leaf if _tree.is_hole(leaf) or _tree.is_hole(found[path])
-        else leaf.astype(jax.numpy.promote_types(leaf.dtype, found[path].dtype))
-        for path, leaf in zip(_tree.paths(updates), leaves, strict=True)])
+    return treedef.unflatten(map(widened, _tree.paths(updates), leaves))
 
 
 def check_transformation(name: str, inner: Any) -> None:
@@ -101,10 +105,10 @@ def check_decays(name: str, **values: Any) -> None:
   _check(name, values, lambda v: (v >= 0) & (v < 1), 'in [0, 1)')
 
 
-def check_rate(name: str, learning_rate: Any) -> None:
-  """Raises for a learning rate that is neither a number nor a schedule."""
-  if not callable(learning_rate):
-    check_nonnegative(name, learning_rate=learning_rate)
+def check_schedules(name: str, **values: Any) -> None:
+  """Raises for what is neither a schedule nor a number of at least 0."""
+  check_nonnegative(
+      name, **{key: v for key, v in values.items() if not callable(v)})
 
 
 def _check(

@@ -124,8 +124,9 @@ class _Tables:
         option: getattr(blocks, option)
         for option in ('stacked', 'fan_in', 'units')}
     # An entry of an `in_specs`-like tree may stand for all below it.
+    known = set(paths)
     self.tables['sharded'] = {
-        f'{key}/*' if key not in paths and any(
+        f'{key}/*' if key not in known and any(
             path.startswith(f'{key}/') for path in paths) else key: value
         for key, value in blocks.sharded.items()}
     patterns = {**self.tables, 'skip': blocks.skip,

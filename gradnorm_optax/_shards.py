@@ -10,6 +10,7 @@ from jax import lax, numpy as jnp
 
 from gradnorm_optax._layout import LeafSpec
 from gradnorm_optax._places import ANY
+from gradnorm_optax._variance import tracked, varying
 
 AxisName = Any  # None, a mesh axis or a tuple of them
 
@@ -29,10 +30,6 @@ def bound(axis_name: AxisName) -> bool:
   except NameError:
     return False
   return True
-
-
-def _varying(array: Any) -> frozenset[Any]:
-  return frozenset(jax.typeof(array).manual_axis_type.varying)
 
 
 class Crossing(tuple):
@@ -71,8 +68,8 @@ def sharded_over(
     named = {axis for entry in spec.cut for axis in entry}
   found = []
   for axis in names(axis_name):
-    tracked = axis in _varying(lax.axis_index(axis))
-    if tracked and axis in _varying(leaf):
+    known = tracked(axis)
+    if known and axis in varying(leaf):
       if named is not None and axis not in named:
         raise ValueError(
             f'leaf {spec.path!r} varies over mesh axis {axis!r}, which its'
@@ -80,7 +77,7 @@ def sharded_over(
             ' average the gradient over that axis first, or leave it out of'
             ' axis_name.')
       found.append(axis)
-    elif not tracked and (named is None or axis in named):
+    elif not known and (named is None or axis in named):
       found.append(axis)
   return tuple(found)
 
@@ -219,7 +216,6 @@ def agree(
   if local and any(moving):
     # Over a mesh axis where it does not vary it agrees already.
     every = tuple(axis for axis in _union(axis_name, cut)
-                  if axis in _varying(flag)
-                  or axis not in _varying(lax.axis_index(axis)))
+                  if axis in varying(flag) or not tracked(axis))
     flag = lax.pmax(flag.astype(jnp.int32), every) > 0 if every else flag
   return flag

@@ -61,12 +61,6 @@ def wider(first: Any, second: Any) -> Any:
     return jnp.promote_types(first, second)
 
 
-def as_wide_as(update: Any, p: Any) -> jax.Array:
-  """Returns an update in the parameter's dtype where that is wider."""
-  update = jnp.asarray(update)
-  return update.astype(wider(update.dtype, jnp.asarray(p).dtype))
-
-
 def over_devices(
     parts: list[Sums], specs: list[LeafSpec], leaves: list[Any],
     axis_name: _shards.AxisName,

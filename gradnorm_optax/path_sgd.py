@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from gradnorm_optax import _path_sgd_checks as checks, _tree
-from gradnorm_optax._apply import as_wide_as, check_rate
+from gradnorm_optax._apply import as_wide_as, check_schedules
 from gradnorm_optax.paths import meshes, norms
 
 _NAME = checks.NAME
@@ -214,7 +214,7 @@ def path_sgd(
     Optimization in Deep Neural Networks <https://arxiv.org/abs/1506.02617>`_,
     2015
   """
-  check_rate('path_sgd', learning_rate)
+  check_schedules('path_sgd', learning_rate=learning_rate)
   parts = [normalize_by_path_scale(apply_fn, x, p=p)]
   if momentum is not None:
     parts.append(optax.trace(decay=momentum, nesterov=nesterov))

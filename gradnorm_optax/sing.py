@@ -14,7 +14,7 @@ from gradnorm_optax._apply import (
     check_decays,
     check_nonnegative,
     check_positive,
-    check_rate,
+    check_schedules,
     stateless,
 )
 from gradnorm_optax._layout import Layout, resolve
@@ -195,9 +195,8 @@ def sing(
   check_nonnegative('sing', eps=eps, eps_root=eps_root)
   if softplus_beta is not None:
     check_positive('sing', softplus_beta=softplus_beta)
-  if not callable(weight_decay):
-    check_nonnegative('sing', weight_decay=weight_decay)
-  check_rate('sing', learning_rate)
+  check_schedules(
+      'sing', weight_decay=weight_decay, learning_rate=learning_rate)
   blocks = as_blocks(blocks, 'sing')
 
   def widely(layout: Layout, leaves: list[Any], params: Any) -> list[Any]:

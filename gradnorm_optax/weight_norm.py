@@ -14,7 +14,7 @@ from gradnorm_optax import (
   _weight_norm_state as kept,
   _weight_norm_step as step,
 )
-from gradnorm_optax._apply import check_transformation
+from gradnorm_optax._apply import as_wide_as, check_transformation
 from gradnorm_optax._floats import root
 from gradnorm_optax._layout import LeafSpec
 
@@ -158,8 +158,8 @@ def weight_normalized(
     alike = _tree.paths(updates) == _tree.paths(params)
     inside = params if alike else updates
     specs = matched(params, leaves)
-    by_path = _tree.by_path(params)
-    kept.require_state(state, list(specs.values()), by_path, _NAME)
+    kept.require_state(
+        state, list(specs.values()), _tree.by_path(params), _NAME)
 
     # Where a parameter has no update (a hole), nothing depends on its slope.
     at = {path: n for n, path in enumerate(_tree.paths(updates))
@@ -203,9 +203,8 @@ def weight_normalized(
       if wide is not None:
         box = state.weights[spec.path].w
         weights[spec.path] = wide._replace(w=kept.rebox(box, wide.w))
-    for path, n in at.items():
-      by_v[n] = step.as_wide_as(by_v[n], by_path[path])
-    return jax.tree.unflatten(update_def, by_v), WeightNormalizedState(
+    result = as_wide_as(jax.tree.unflatten(update_def, by_v), params)
+    return result, WeightNormalizedState(
         scale, weights, kept.refill(inner_state, state.inner))
 
   return optax.GradientTransformationExtraArgs(init, update)

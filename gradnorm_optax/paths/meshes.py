@@ -14,7 +14,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax import lax
 from jax.sharding import (
     AbstractMesh,
     NamedSharding,
@@ -24,17 +23,17 @@ from jax.sharding import (
 )
 
 from gradnorm_optax import _tree
+from gradnorm_optax._variance import tracked, varying
 
 
 def require_whole(tree: Any, what: str) -> None:
   """Raises where a leaf differs between devices, inside `shard_map`."""
-  leaves, _ = _tree.flatten(tree)
-  for leaf, path in zip(leaves, _tree.paths(tree), strict=True):
-    varying = () if _tree.is_hole(leaf) else _varying(leaf)
-    if varying:
+  for path, leaf in _tree.by_path(tree).items():
+    axes = () if _tree.is_hole(leaf) else varying(leaf)
+    if axes:
       raise ValueError(
           f'{what} {path!r} varies over the manual mesh axes '
-          f'{tuple(sorted(varying))}, so that each device holds another part '
+          f'{tuple(sorted(axes))}, so that each device holds another part '
           'of it, but paths run through the whole network. Take gradients '
           'inside of shard_map and call update (or path_norm, path_scale) '
           'outside of it, under jit, on the whole arrays; under data '
@@ -46,13 +45,7 @@ def require_whole(tree: Any, what: str) -> None:
 def untracked_axes() -> tuple[Any, ...]:
   """Returns the manual mesh axes along which JAX does not track variance."""
   manual = getattr(jax.sharding.get_abstract_mesh(), 'manual_axes', ())
-  return tuple(
-      axis for axis in manual if axis not in _varying(lax.axis_index(axis))
-  )
-
-
-def _varying(leaf: Any) -> frozenset[Any]:
-  return frozenset(jax.typeof(leaf).manual_axis_type.varying)
+  return tuple(axis for axis in manual if not tracked(axis))
 
 
 def explicit_mesh(tree: Any) -> AbstractMesh | None:

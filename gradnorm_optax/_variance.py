@@ -1,0 +1,19 @@
+"""Over which manual mesh axes values differ, as far as JAX tracks it."""
+
+from typing import Any
+
+import jax
+from jax import lax
+
+
+def varying(array: Any) -> frozenset[Any]:
+  """Returns the mesh axes over which an array differs between devices."""
+  return frozenset(jax.typeof(array).manual_axis_type.varying)
+
+
+def tracked(axis: Any) -> bool:
+  """Tells whether JAX knows what varies over a mesh axis.
+
+  Not with `check_vma=False`, nor in `pmap`.
+  """
+  return axis in varying(lax.axis_index(axis))
