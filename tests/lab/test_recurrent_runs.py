@@ -117,7 +117,7 @@ def test_an_own_net_that_takes_perturb(name):
   """Its examples are chosen, and its gradient followed through time."""
   trainer = trainer_lib.Trainer(lab.load({**CONFIG, 'models': {'mine': {
       'kind': 'target', 'target': f'own_models:{name}'}}}))
-  state, figures = trainer.one(trainer.start())
+  state, figures = trainer.one(trainer.start(), trainer.parts[0])
   assert np.isfinite(figures.choice.q) and figures.choice.kept.shape == (4,)
   norms = trainer.profile(state)
   assert len(norms) == 20 and norms[0] < norms[-1]

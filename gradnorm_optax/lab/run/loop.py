@@ -119,7 +119,8 @@ def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
       diagnosis.check_skips(before, figures, config.run.max_skips)
     elif not np.isfinite(figures.loss).all():
       raise diagnosis.diagnose(
-          trainer.problem, trainer.built, trainer.one, before, every)
+          trainer.problem, trainer.built, trainer.one, trainer.parts[0],
+          before, every)
     elif row['validation_loss'] is None:
       raise diagnosis.Diverged(
           f'step {row["step"]}: the loss of the validation part is not finite, '

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gradnorm_optax.lab.data.dataset import Split
 from gradnorm_optax.lab.methods import chain
 from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.training import steps as steps_lib
@@ -22,13 +23,15 @@ class Diverged(LabError):
 
 
 def diagnose(problem: Problem, built: chain.Built, runner: Any,
-             state: steps_lib.State, steps: int) -> Diverged:
+             examples: Split, state: steps_lib.State,
+             steps: int) -> Diverged:
   """Walks again from the last good state, one step at a time.
 
   Args:
     problem: What is trained.
     built: How.
-    runner: `runner(state) -> (state, figures)`, one training step.
+    runner: `runner(state, examples) -> (state, figures)`, one training step.
+    examples: The training part, an argument lest it be copied into a program.
     state: The state before the bad stretch.
     steps: How long the stretch is.
 
@@ -45,7 +48,7 @@ def diagnose(problem: Problem, built: chain.Built, runner: Any,
   one = jax.jit(runner)
   last = ''
   for _ in range(steps):
-    after, figures = one(state)
+    after, figures = one(state, examples)
     sizes, moves = look(state, after)
     bad = _bad(sizes)
     if bad or not jnp.isfinite(figures.loss):

@@ -1,5 +1,6 @@
 """The norms of every block over a method's first batches."""
 
+import functools
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import optax
 from jax import lax
 
 from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.data.dataset import Split
 from gradnorm_optax.lab.methods import chain
 from gradnorm_optax.lab.methods.schedules import schedule
 from gradnorm_optax.lab.results import block_flags
@@ -40,7 +42,7 @@ def look(made: problem.Problem, train: schema.Train, model: str, key: str,
   front = chain.front(method, made.context)
   examples = jax.device_put(made.dataset.train)
 
-  def one(state: steps.State, _: None) -> Any:
+  def one(examples: Split, state: steps.State, _: None) -> Any:
     before = built.unwrap(state.params)
     new, _figures, gradient = steps.open_step(
         made, built, train, examples, seed, state)
@@ -52,7 +54,10 @@ def look(made: problem.Problem, train: schema.Train, model: str, key: str,
   with chain.refusing(method, made.context, made.init,
                         f'[methods.{key}] on [models.{model}]'):
     state = steps.start(made, built, params, extra)
-    _, norms = jax.jit(lambda s: lax.scan(one, s, length=batches))(state)
+    # As an argument: a constant would be copied into the program.
+    _, norms = jax.jit(lambda examples, state: lax.scan(
+        functools.partial(one, examples), state, length=batches))(
+            examples, state)
   gradient, after, moved, size = (_columns(norm) for norm in norms)
   names = [name for name, values in norms[0].items()
            for name in _names(name, values)]
