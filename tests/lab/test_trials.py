@@ -45,7 +45,7 @@ def test_what_is_not_finite_is_read_back_as_it_was(finished, tmp_path):
   nan, inf = float('nan'), float('inf')
   run = Run(1000, True, 0.0, inf, inf, (0.25,), nan)
   row = Row('m', 'a', 0.1, False, True, Interval(0.5, nan, nan), nan, inf, 0,
-            inf, 1, 1, Interval(nan, nan, nan), 0.01, None, None,
+            inf, 1, 1, nan, inf, 0.01, None, None,
             (Point(0.1, nan, 2),), (run,), nan, acted=None, rounds=(0.5, 2.0))
   clock = Clock(0.01, 'adam', (1.0, 1.5, 2.0))
   row = dataclasses.replace(
@@ -53,7 +53,7 @@ def test_what_is_not_finite_is_read_back_as_it_was(finished, tmp_path):
           0.0, -1.0, 1.0))
   done = finished_lib.read(finished[1].folder)
   summary = Summary(
-      'n', 't', 'd', 0.1, 0.9, 100, 50, 1, 1, (row,), (judge([row], None),))
+      'n', 't', 'd', 0.1, 0.9, 100, 50, 1, 1, (row,), (judge([row], None, None),))
   finished_lib.write(tmp_path, done._replace(summary=summary))
   same(finished_lib.read(tmp_path).summary, summary)
 
