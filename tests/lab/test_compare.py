@@ -83,7 +83,8 @@ def test_an_interrupted_comparison_goes_on(finished, tmp_path):
   assert len(lines(folder)) == len(cut)
 
   def figures(comparison):
-    return [(row.rate, row.score, row.validation, [run.curve for run in row.runs])
+    return [(row.rate, row.score, row.validation,
+             [run.curve for run in row.runs])
             for row in comparison.summary.rows]
   assert figures(again) == figures(done)
 

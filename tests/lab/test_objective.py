@@ -276,11 +276,11 @@ def test_a_regression_from_data_to_report(tmp_path):
   screen = console.Console(width=130, record=True, file=io.StringIO())
   screen.print(done.table())
   text = screen.export_text()
-  assert 'validation R² % [95%]' in text and '80% at step' in text
+  assert 'test R² % [95%]' in text and '80% at step' in text
   assert 'guessing gives 0.0%' in text and 'variance' in text
   for row in done.summary.rows:
     assert row.trains and 0.8 < row.score.mean < 1
     assert row.sensitivity[-1].score == -1  # the rate that diverges
   assert 'points' in done.summary.verdicts[0].text
   page = (done.folder / 'report.html').read_text()
-  assert 'validation R² %' in page and 'accuracy' not in page
+  assert 'test R² %' in page and 'accuracy' not in page

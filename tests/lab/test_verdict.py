@@ -32,7 +32,8 @@ def row(method, accuracies, **changes):
       'model': 'm', 'method': method, 'rate': 0.1, 'edge': False,
       'trains': True, 'score': interval, 'spread': 0.0, 'steps': 10.0,
       'reached': 1, 'seconds': 1.0, 'diverged': 0, 'seeds': len(runs),
-      'validation': interval.mean, 'train_loss': 1.0, 'step_seconds': 0.01, 'bare': None, 'overhead': None,
+      'validation': interval.mean, 'train_loss': 1.0,
+      'step_seconds': 0.01, 'bare': None, 'overhead': None,
       'sensitivity': (), 'runs': runs, 'tuned': interval.mean,
       'plain': not method.startswith('new'), **changes})
 
@@ -90,8 +91,8 @@ def test_a_baseline_that_was_not_searched_wide_enough_is_named():
           row('new', [0.6, 0.7, 0.8, 0.7, 0.6])]
   found = judge(rows)
   assert found.kind == 'gain' and not found.sure and found.text.endswith(
-      '[+20.0, +20.0]. Not sure: the best rate of older lies on the edge of its '
-      'grid; it may do better beyond. Use new.')
+      '[+20.0, +20.0]. Not sure: the best rate of older lies on the edge of '
+      'its grid; it may do better beyond. Use new.')
   assert 'edge' not in judge(rows, 'old').text
 
 

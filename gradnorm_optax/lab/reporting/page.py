@@ -69,8 +69,9 @@ def render(done: Finished, looks: Sequence[Look] = (),
                                    if row.model == model] for model in models},
       verdicts={v.model: v for v in found.verdicts},
       pictures=[_picture(name, picture, alt_texts.describe(
-          name, found, looks, profiles or {}))
-                for name, picture in drawn.items()],
+          name, found, looks, profiles or {}), stem)
+                for (name, picture), stem in zip(
+                    drawn.items(), canvas.stems(drawn).values(), strict=True)],
       flags=[(look.model, look.method, block, flag) for look in looks
              for block, flag in look.flags.items()],
       config=toml.resolved(done.config), versions=basis.versions,
@@ -79,11 +80,11 @@ def render(done: Finished, looks: Sequence[Look] = (),
       isfinite=math.isfinite)
 
 
-def _picture(name: str, picture: Any, alt: str) -> tuple[str, str, str]:
+def _picture(name: str, picture: Any, alt: str,
+             anchor: str) -> tuple[str, str, str]:
   """Heading, caption and SVG of a picture."""
   kind, _, model = name.partition('-')
   heading, caption = CAPTIONS[kind]
-  anchor = re.sub(r'\W', '_', name)
   return heading + model, caption, inline(
       picture, f'{heading}{model}. {alt}', anchor)
 

@@ -46,7 +46,8 @@ def _one(found: Summary, model: str) -> table.Table:
   sampled = any(row.acted is not None for row in found.rows)
   for name in ('rate', f'{target} at step', 'in s',
                f'{measure.label("test")} [95%]', 'spread', 'validation',
-               'train loss', 'diverged', 'step ms', 'x bare', *['acted %'] * sampled):
+               'train loss', 'diverged', 'step ms', 'x bare',
+               *['acted %'] * sampled):
     shown.add_column(text.Text(name), justify='right')
   choice = found.choice(model)
   for row in found.rows:
@@ -86,9 +87,9 @@ def _cells(row: Row, measure: Measure, sampled: bool) -> list[str]:
 def _notes(found: Summary) -> str:
   """Explains the signs that the table uses."""
   notes = [
-      'test: judged on examples that chose nothing, the interval over seeds and '
-      'examples; validation: chose the rates; bold: what the line below the '
-      'table says to use.',
+      'test: judged on examples that chose nothing, the interval over seeds '
+      'and examples; validation: chose the rates; bold: what the line below '
+      'the table says to use.',
       'step: median over the seeds, (n/m) if only n of m reached the target; '
       'spread: standard deviation over the seeds; x bare: time of a step '
       'against the optimizer alone, interleaved.']
