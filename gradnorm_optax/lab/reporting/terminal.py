@@ -46,7 +46,7 @@ def _one(found: Summary, model: str) -> table.Table:
   sampled = any(row.acted is not None for row in found.rows)
   for name in ('rate', f'{target} at step', 'in s',
                f'{measure.label("test")} [95%]', 'spread', 'validation',
-               'train loss', 'diverged', 'step ms', 'x bare',
+               'train loss', 'diverged', 'step ms', 'x bare [95%]',
                *['acted %'] * sampled):
     shown.add_column(text.Text(name), justify='right')
   choice = found.choice(model)
@@ -62,7 +62,8 @@ def _cells(row: Row, measure: Measure, sampled: bool) -> list[str]:
   """The cells of a row."""
   name = row.method
   cost = [f'{1000 * row.step_seconds:.2f}',
-          f'{row.overhead[1]:.2f}' if row.overhead else '1']
+          '{1:.2f} [{0:.2f}, {2:.2f}]'.format(*row.overhead)
+          if row.overhead else '1']
   if sampled:
     cost.append('-' if row.acted is None else f'{100 * row.acted:.0f}')
   failed = f'{row.diverged}/{row.seeds}'
@@ -92,7 +93,7 @@ def _notes(found: Summary) -> str:
       'the table says to use.',
       'step: median over the seeds, (n/m) if only n of m reached the target; '
       'spread: standard deviation over the seeds; x bare: time of a step '
-      'against the optimizer alone, interleaved.']
+      'against the optimizer alone, the call apart, interleaved.']
   if found.measure != ACCURACY:
     notes.insert(0, f'{found.measure.name}: {found.measure.meaning}; a score '
                     f'below {found.measure.figure(found.worst)} and a diverged '

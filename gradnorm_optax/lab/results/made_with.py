@@ -24,6 +24,8 @@ class Basis(NamedTuple):
     versions: Those of the packages.
     revision: That of the package's source, where it is a checkout.
     machine: Processor and devices.
+    arithmetic: What rounding rests on: device, threads, flags.
+    together: Whether several trials shared a call.
   """
 
   data: str
@@ -38,6 +40,8 @@ class Basis(NamedTuple):
   versions: dict[str, str]
   revision: dict[str, Any] | None
   machine: dict[str, Any]
+  arithmetic: dict[str, str]
+  together: bool
 
   def user_code(self, model: str, method: str) -> list[str]:
     """The digests of the user's code behind one row."""
@@ -45,7 +49,7 @@ class Basis(NamedTuple):
 
 
 def here(config: schema.Config, data: str, description: str,
-         objective: Objective) -> Basis:
+         objective: Objective, together: bool) -> Basis:
   """What trials rest on that are run now, on this machine.
 
   Args:
@@ -53,6 +57,7 @@ def here(config: schema.Config, data: str, description: str,
     data: The digest of the examples.
     description: The data in words.
     objective: How they are judged.
+    together: Whether several trials share a call.
   """
   return Basis(
       data, description, objective.measure, objective.chance, objective.margin,
@@ -60,4 +65,5 @@ def here(config: schema.Config, data: str, description: str,
       {model: {method: user_code.digests(config.user_functions(model, method))
                for method in config.methods_on(model)}
        for model in config.models},
-      provenance.versions(), provenance.revision(), provenance.machine())
+      provenance.versions(), provenance.revision(), provenance.machine(),
+      provenance.arithmetic(), together)

@@ -53,7 +53,8 @@ def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,
   state = trainer.start()
   run_folder.prepare(
       folder, config, provenance.data_digest(trainer.dataset[:3]),
-      user_code.digests(config.user_functions(*trainer.names)), fresh)
+      user_code.digests(config.user_functions(*trainer.names)),
+      provenance.made_with(), fresh)
   checkpoints = Checkpoints(folder / 'checkpoints', config.run.keep)
   latest = checkpoints.latest()
   if latest is not None:
