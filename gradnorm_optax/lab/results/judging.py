@@ -21,9 +21,10 @@ References:
   Efron and Stein, `The Jackknife Estimate of Variance`, 1981
 """
 
+import dataclasses
+import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
 
 import numpy as np
 
@@ -32,7 +33,8 @@ from gradnorm_optax.lab.results.stats import Interval
 GROUPS = 40  # of examples, each left out once
 
 
-class Answers(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Answers:
   """What the fresh runs of one method answered.
 
   Attributes:
@@ -52,44 +54,54 @@ class Answers(NamedTuple):
 
   def pseudo_values(self) -> np.ndarray:
     """The jackknife's; shape (seeds, groups)."""
+    return self._pseudo_values
+
+  @functools.cached_property
+  def _pseudo_values(self) -> np.ndarray:
+    """Computed once: a score may be slow, and each row asks for several."""
     examples = next(
         (len(found) for found in self.evidence if found is not None), 0)
-    count = min(examples, GROUPS)
-    if count < 2:
+    if examples < 2:
       return self.scores()[:, None]
-    # A fixed order: a report made again says the same.
-    order = np.random.default_rng(0).permutation(examples)
-    left = np.ones((count, examples), bool)
-    for group, rows in enumerate(np.array_split(order, count)):
-      left[group, rows] = False
-    return np.array([
-        [self._pseudo(found, rows) for rows in left]
-        for found in self.evidence])
+    parts = groups(examples)
+    return np.array([self._row(found, parts) for found in self.evidence])
 
-  def _pseudo(self, found: np.ndarray | None, rows: np.ndarray) -> float:
-    if found is None:
-      return self.worst
-    share = rows.sum() / len(rows)  # groups may differ by one example
-    whole, less = self._score(found), self._score(found[rows])
-    return (whole - share * less) / (1 - share)
+  def _row(self, found: np.ndarray | None,
+           parts: list[np.ndarray]) -> np.ndarray:
+    """The pseudo-values of one run."""
+    whole = self._score(found)
+    if found is None or whole <= self.worst:
+      return np.full(len(parts), self.worst)
+    left = np.array([len(found) - len(rows) for rows in parts]) / len(found)
+    less = np.array([self._score(np.delete(found, rows, 0)) for rows in parts])
+    return (whole - left * less) / (1 - left)  # groups may differ by one
 
   def _score(self, found: np.ndarray | None) -> float:
     return self.worst if found is None else max(
         self.worst, self.score_of(found))
 
 
+def groups(examples: int) -> list[np.ndarray]:
+  """Cuts examples into groups: the rows of each.
+
+  In a fixed order: a report made again says the same.
+  """
+  order = np.random.default_rng(0).permutation(examples)
+  return np.array_split(order, min(examples, GROUPS))
+
+
 def interval(answers: Answers) -> Interval:
   """The mean score and its 95% interval over seeds and examples."""
-  return _interval(answers.scores(), answers.pseudo_values())
+  return of_table(answers.scores(), answers.pseudo_values())
 
 
 def difference(answers: Answers, others: Answers) -> Interval:
   """The mean difference, paired by seed and example, and its 95% interval."""
-  return _interval(answers.scores() - others.scores(),
-                   answers.pseudo_values() - others.pseudo_values())
+  return of_table(answers.scores() - others.scores(),
+                  answers.pseudo_values() - others.pseudo_values())
 
 
-def _interval(scores: np.ndarray, table: np.ndarray) -> Interval:
+def of_table(scores: np.ndarray, table: np.ndarray) -> Interval:
   """Student's interval around the mean of the scores.
 
   Args:
