@@ -162,7 +162,7 @@ def _study(name: str, found: dict[str, Any]) -> str:
       '"Learn": better than guessing by three standard errors.' + (
           '' if judged[0].rounds else ' A step is timed at the '
           'start of training, where sampling acts most.'), '',
-      verdict.judge(judged, BASELINE).text, '']
+      verdict.judge(judged, BASELINE, _paired).text, '']
   for figure in FIGURES:
     if (DOCS / 'figures' / f'sgr_{name}_{figure}.svg').exists():
       label = figure.replace("_", " ")

@@ -7,7 +7,12 @@ import numpy as np
 from matplotlib import layout_engine, rc_context
 
 from gradnorm_optax.lab.reporting import heatmap
-from gradnorm_optax.lab.reporting.canvas import COLOURS, MARKS, Canvas
+from gradnorm_optax.lab.reporting.canvas import (
+  COLOURS,
+  MARKS,
+  Canvas,
+  fonts,
+)
 from gradnorm_optax.lab.reporting.run_figures import through_time
 from gradnorm_optax.lab.results.findings import Profiles, Row, Summary
 from gradnorm_optax.lab.results.first_batch_norms import Look
@@ -30,7 +35,7 @@ def draw(found: Summary, looks: Sequence[Look] = (),
 
 def inked(ink: str) -> Any:
   """A context in which text and axes are drawn in one colour."""
-  return rc_context(dict.fromkeys((
+  return rc_context({'font.family': fonts()} | dict.fromkeys((
       'text.color', 'axes.labelcolor', 'axes.edgecolor', 'axes.titlecolor',
       'xtick.color', 'ytick.color'), ink))
 
