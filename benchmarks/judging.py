@@ -1,4 +1,4 @@
-"""How often a comparison of equals says "difference", and how often it sees one.
+"""How often a comparison says "difference", of equals and of others.
 
     python -m benchmarks judging
 
@@ -15,8 +15,8 @@ validation score, as the lab does. Then four rules judge:
 
     before  fresh seeds on the validation part, interval over the seeds
     anew    a split drawn for each fresh seed, Nadeau and Bengio's interval
-    seeds   fresh seeds on the test part, interval over the seeds
-    both    fresh seeds on the test part, interval over seeds and examples: the
+    one-way fresh seeds on the test part, interval over the seeds
+    two-way fresh seeds on the test part, interval over seeds and examples: the
             lab's own rule and verdict
 
 References:
@@ -39,7 +39,8 @@ from gradnorm_optax.lab.results import judging, verdict
 from gradnorm_optax.lab.results.stats import Interval
 
 METHODS, RATES, TUNE = 4, 3, 2
-RULES = ('before', 'anew', 'seeds', 'both')
+RULES = ('before', 'anew', 'one-way', 'two-way')
+HEAD = ('world', 'examples', 'seeds', 'baselines', 'better by', *RULES)
 GAIN = 0.15  # of a latent score whose standard deviation is about 1.2
 
 
@@ -161,9 +162,9 @@ def judged(drawn: Drawn, baselines: int) -> dict[str, str]:
 
   test = drawn.test.mean(-1)
   return {
-      'before': by(fresh, bootstrap), 'seeds': by(test, bootstrap),
+      'before': by(fresh, bootstrap), 'one-way': by(test, bootstrap),
       'anew': by(drawn.anew.mean(-1), corrected),
-      'both': told(lambda row, other: judging.of_table(
+      'two-way': told(lambda row, other: judging.of_table(
           test[row.method] - test[other.method],
           tables[row.method] - tables[other.method]))}
 
@@ -203,8 +204,9 @@ def main() -> None:
   for name, examples, seeds, better, baselines in asked:
     cells.append(cell(name, examples, seeds, better, options.count, baselines))
     print(*shown(cells[-1]), sep='  ', flush=True)
-  print(common.table(['world', 'examples', 'seeds', 'baselines', 'better',
-                      *RULES], [shown(found) for found in cells]))
+  print(f'| {" | ".join(HEAD)} |\n|{"---|" * len(HEAD)}')
+  for found in cells:
+    print(f'| {" | ".join(map(str, shown(found)))} |')
   common.save('judging', {'cells': cells})
 
 
