@@ -35,9 +35,10 @@ def draw(found: Summary, looks: Sequence[Look] = (),
 
 def inked(ink: str) -> Any:
   """A context in which text and axes are drawn in one colour."""
-  return rc_context({'font.family': fonts()} | dict.fromkeys((
+  settings: Any = dict.fromkeys((
       'text.color', 'axes.labelcolor', 'axes.edgecolor', 'axes.titlecolor',
-      'xtick.color', 'ytick.color'), ink))
+      'xtick.color', 'ytick.color'), ink)
+  return rc_context(settings | {'font.family': fonts()})
 
 
 def _panels(found: Summary, plot: Any, label: str) -> Canvas:
