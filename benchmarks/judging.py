@@ -50,6 +50,7 @@ class World(NamedTuple):
   luck: float
   seed: float
   score: Callable[[np.ndarray], np.ndarray] = lambda latent: latent
+  slope: float = 0.0  # by how much each rate is worse than the one before
 
 
 WORLDS = {
@@ -59,6 +60,7 @@ WORLDS = {
     'right or wrong, 86%': World(0.5, 0.05, lambda latent: latent > -1.3),
     'right or wrong, 97%': World(0.5, 0.05, lambda latent: latent > -2.4),
     'heavy tails': World(0.5, 0.05, lambda latent: -np.exp(0.8 * latent)),
+    'rates that tuning confuses': World(0.3, 0.05, slope=0.05),
 }
 
 
@@ -93,11 +95,13 @@ def draw(rng: np.random.Generator, world: World, examples: int, seeds: int,
         ).astype(np.float64)
 
   runs = world.seed * rng.standard_normal(
-      (METHODS, RATES, TUNE + seeds), np.float32)
+      (METHODS, RATES, TUNE + seeds), np.float32) - world.slope * np.arange(
+          RATES, dtype=np.float32)[:, None]
   chooses = part(RATES, runs, examples)
-  # Equal rates: whichever is chosen, the test part is as if it were the first.
+  tuned = chooses[:, :, :TUNE].mean((2, 3))
+  chosen = runs[range(METHODS), tuned.argmax(1), TUNE:][:, None]
   pool = round(examples / 0.15)
-  whole = part(1, runs[:, :1, TUNE:], pool)[:, 0]
+  whole = part(1, chosen, pool)[:, 0]
   own = np.array([rng.permutation(pool)[:examples] for _ in range(seeds)])
   return Drawn(
       chooses[:, :, :TUNE], chooses[:, :, TUNE:], whole[..., :examples],

@@ -11,7 +11,8 @@ the same starts, orders and examples: every difference is a false alarm.
 What the comparisons answered is kept in the folder, where an interrupted call
 goes on; it is judged by the rule of the lab ("after") and by the one it had
 before: fresh seeds on the validation part, which had chosen the rates, and an
-interval over the seeds alone.
+interval over the seeds alone. Where tuning gave the names different rates, they
+are no equals any more: those are counted apart, and so are more tuning seeds.
 """
 
 import argparse
@@ -60,7 +61,7 @@ def noisy_adam(rate: Any, stream: int) -> optax.GradientTransformation:
       optax.GradientTransformation(init, update), optax.adam(rate))
 
 
-def configuration(source: str, seed: int) -> Any:
+def configuration(source: str, seed: int, tune: int) -> Any:
   """The comparison of both names on one split of a set."""
   return lab.load({
       'data': {'source': source, 'seed': seed},
@@ -72,13 +73,15 @@ def configuration(source: str, seed: int) -> Any:
       'train': {'steps': SETS[source], 'batch_size': 20,
                 'eval_every': SETS[source] // 4},
       'compare': {'learning_rates': [1e-5, 3e-3, 1e-2, 3e-2, 1e30],
-                  'baseline': 'one', 'timing_rounds': 2, 'look': 0}})
+                  'tune_seeds': tune, 'baseline': 'one', 'timing_rounds': 2,
+                  'look': 0}})
 
 
-def compared(source: str, seed: int, folder: pathlib.Path) -> dict[str, Any]:
+def compared(source: str, seed: int, tune: int,
+             folder: pathlib.Path) -> dict[str, Any]:
   """Runs one comparison and keeps what it answered."""
   with Store(folder) as store:
-    runner = Runner(configuration(source, seed))
+    runner = Runner(configuration(source, seed, tune))
     runner.use(store, lambda what, finished: None)
     runner.run()
     found = summarize(runner.trials)
@@ -113,31 +116,44 @@ def judged(kept: dict[str, Any]) -> dict[str, Any]:
           'intervals': {'before': before, 'after': after}}
 
 
+def counted(found: list[dict[str, Any]]) -> dict[str, Any]:
+  """How often each rule says what; of names with different rates apart."""
+  unlike = [len(set(kept['rates'].values())) > 1 for kept in found]
+  said = [judged(kept) for kept in found]
+  return {'comparisons': len(found), 'unlike rates': sum(unlike)} | {
+      rule: {word: Counter(one[rule] for one in said)[word] for word in KINDS}
+      | {'differences with unlike rates': sum(
+          one[rule] in ('gain', 'loss') for one, other in zip(
+              said, unlike, strict=True) if other)}
+      for rule in ('before', 'after')}
+
+
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--folder', type=pathlib.Path, required=True)
-  parser.add_argument('--splits', type=int, default=40)
+  parser.add_argument('--splits', type=int, default=200)
+  parser.add_argument('--tune-seeds', type=int, nargs='+', default=[2, 8])
   options = parser.parse_args()
   options.folder.mkdir(parents=True, exist_ok=True)
-  path = options.folder / 'answers.jsonl'
-  kept = {row['step']: row for row in jsonl.read(
-      path, 'step', 'a comparison')} if path.exists() else {}
-  for seed in range(options.splits):
+  results = {}
+  for tune in options.tune_seeds:
+    path = options.folder / f'answers_{tune}.jsonl'
+    kept = {row['step']: row for row in jsonl.read(
+        path, 'step', 'a comparison')} if path.exists() else {}
+    for seed in range(options.splits):
+      for source in SETS:
+        name = f'{source} {seed}'
+        if name not in kept:
+          kept[name] = compared(
+              source, seed, tune, options.folder / f'{name} {tune}')
+          with path.open('a', encoding='utf-8') as file:
+            file.write(json.dumps(kept[name]) + '\n')
+        print(tune, name, judged(kept[name]), flush=True)
     for source in SETS:
-      name = f'{source} {seed}'
-      if name not in kept:
-        kept[name] = compared(source, seed, options.folder / name)
-        with path.open('a', encoding='utf-8') as file:
-          file.write(json.dumps(kept[name]) + '\n')
-      print(name, judged(kept[name]), flush=True)
-  results: dict[str, Any] = {'splits': options.splits}
-  for source in SETS:
-    for splits in sorted({min(40, options.splits), options.splits}):
-      own = [judged(kept[f'{source} {seed}']) for seed in range(splits)]
-      for rule in ('before', 'after'):
-        counts = Counter(row[rule] for row in own)
-        name = f'{source}, {splits} splits, {rule}'
-        results[name] = {word: counts[word] for word in KINDS}
+      for splits in sorted({min(40, options.splits), options.splits}):
+        name = f'{source}, {splits} splits, {tune} tuning seeds'
+        results[name] = counted(
+            [kept[f'{source} {seed}'] for seed in range(splits)])
         print(name, results[name])
   common.save('judging_null', results)
 
