@@ -128,7 +128,7 @@ def half_width(table: np.ndarray) -> float:
   >>> half_width(np.array([[1., 3.], [1., 3.]]))  # examples differ alone
   12.706...
   """
-  from scipy import stats
+  from scipy import special
   seeds, groups = table.shape
   if seeds < 2:
     return math.nan
@@ -147,5 +147,5 @@ def half_width(table: np.ndarray) -> float:
       known.append((total, total ** 2 / (
           seed ** 2 / (seeds - 1) + example ** 2 / (groups - 1)
           + both ** 2 / ((seeds - 1) * (groups - 1)))))
-  return max(float(stats.t.ppf(0.975, freedom)) * math.sqrt(variance)
+  return max(float(special.stdtrit(freedom, 0.975)) * math.sqrt(variance)
              for variance, freedom in known)
