@@ -33,8 +33,18 @@ from gradnorm_optax.softplus_adam import (
     scale_by_softplus_adam as scale_by_softplus_adam,
 )
 from gradnorm_optax.telemetry import (
+    block_means as block_means,
     block_norms as block_norms,
+    block_ratios as block_ratios,
     record_block_norms as record_block_norms,
+)
+from gradnorm_optax.trackers import (
+    send_telemetry as send_telemetry,
+    telemetry_scalars as telemetry_scalars,
+)
+from gradnorm_optax.watch import (
+    watch as watch,
+    watch_report as watch_report,
 )
 from gradnorm_optax.weight_norm import weight_normalized as weight_normalized
 
