@@ -10,6 +10,7 @@ from gradnorm_optax.block_norm import (
     scale_by_block_param_norm as scale_by_block_param_norm,
 )
 from gradnorm_optax.blocks import Blocks as Blocks
+from gradnorm_optax.check_chain import check_chain as check_chain
 from gradnorm_optax.muon import (
     muon_dimension_numbers as muon_dimension_numbers,
 )
