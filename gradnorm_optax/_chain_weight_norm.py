@@ -8,7 +8,7 @@ import numpy as np
 
 from gradnorm_optax import _tree
 from gradnorm_optax._findings import Finding, some
-from gradnorm_optax._probes import PATIENCE, USUAL, Chain, Start
+from gradnorm_optax._probes import PATIENCE, USUAL, Chain, Leaves, Start
 from gradnorm_optax.weight_norm import WeightNormalizedState
 
 
@@ -49,7 +49,8 @@ def not_outermost(tx: Any, params: Any, extra: Any) -> Iterator[Finding]:
 
 def decay_of_v(start: Start) -> Iterator[Finding]:
   """Without a gradient v shrinks."""
-  chain, state, updates = start.chain, start.chain.fresh, {}
+  chain, state = start.chain, start.chain.fresh
+  updates: Leaves = {}
   before = _tree.by_path(chain.params)
   nothing = chain.grads(1, 0.0)
   for _ in range(start.steps):

@@ -113,7 +113,7 @@ class Start:
       grads: The gradient, of every micro-batch.
       first: The gradient of the first micro-batch, if it is another one.
     """
-    state, updates = self.state, {}
+    state, updates = self.state, dict[str, np.ndarray]()
     for n in range(self.period):
       updates, state = self.chain.step(
           first if n == 0 and first is not None else grads, state)

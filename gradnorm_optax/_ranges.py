@@ -68,10 +68,12 @@ class Rules:
       raise ValueError(
           f'watch(ranges=...): the glob {idle[0]!r} matches no block.'
           f'{_tree.nearest(idle[0], list(shapes))} Blocks: {list(shapes)[:8]}.')
-    known, low, high = [], [], []
+    known: list[np.ndarray] = []
+    low: list[np.ndarray] = []
+    high: list[np.ndarray] = []
     for label, shape in shapes.items():
       glob = globs.first(label)
-      pair = (0.0, math.inf) if glob is None else self.ranges[glob]
+      pair = _pair('*', (None, None)) if glob is None else self.ranges[glob]
       known.append(np.full(math.prod(shape), glob is not None))
       for ends, end in zip((low, high), pair, strict=True):
         try:

@@ -23,7 +23,8 @@ class WatchState(NamedTuple):
   watched: dict[str, dict[str, jax.Array]]  # {name: {block label: reading}}
   # {field: one entry for each block}, by sorted label: see `_ranges`.
   table: dict[str, jax.Array]
-  count: jax.Array  # shape=(), dtype=int32, updates so far
+  # Updates so far: shape=(), dtype=int32.
+  count: jax.Array  # type: ignore[assignment]
 
 
 def watch(
@@ -195,7 +196,7 @@ def _rows(
       (label + ''.join(f'[{n}]' for n in place), readings[label][place])
       for label in sorted(readings)
       for place in np.ndindex(readings[label].shape)]
-  rows = {}
+  rows: dict[str, dict[str, Any]] = {}
   for n, (block, reading) in enumerate(blocks):
     rows[block] = {
         'reading': float(reading), 'low': float(table['low'][n]),
