@@ -3,10 +3,11 @@
 import numpy as np
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.data import input_encoding, labels
+from gradnorm_optax.lab.data import input_encoding, labels, number_labels
 from gradnorm_optax.lab.data.dataset import Dataset, Split, sizes
-from gradnorm_optax.lab.data.raw import Raw, counted
+from gradnorm_optax.lab.data.raw import Raw
 from gradnorm_optax.lab.objective import padding, usual
+from gradnorm_optax.lab.objective.classes import Classes
 from gradnorm_optax.lab.support.errors import LabError
 
 
@@ -18,8 +19,11 @@ def finish(raw: Raw, config: schema.Data) -> Dataset:
   train, validation, test = divide(
       np.zeros(len(y), np.int32) if plain else y, config, raw.tested)
   if found.number:
-    y, note = labels.standardized(y, train, raw.lengths, found.positions)
+    y, note = number_labels.standardized(
+        found.y, train, raw.lengths, found.positions)
     raw.notes.append(note)
+    number_labels.check_spread(
+        raw, found.y, y, [train, validation, test], found.positions)
   symbols = None
   if raw.x.ndim == 4 and raw.lengths is None and (
       raw.image is not None or raw.x.dtype.kind != 'f'):
@@ -38,32 +42,18 @@ def finish(raw: Raw, config: schema.Data) -> Dataset:
   if symbols and found.positions and not found.number:
     outputs = max(outputs, symbols)  # one alphabet for both
   if found.number:
-    _check_spread(parts, found.positions)
-    objective = usual.numbers(*held)
+    objective = usual.numbers(*held, holes=found.holes)
   else:
-    known = padding.flat(
-        parts[0].y, parts[0].lengths if found.positions else None)
+    known = padding.labels(parts[0].y, parts[0].lengths, found.positions)
     if unseen := found.outputs - len(np.unique(known)):
       raw.notes.append(f'{unseen} of {found.outputs} classes without a '
                        'training example')
-    objective = usual.classes(outputs, *held)
+    objective = usual.classes(
+        outputs, *held, found.holes, Classes(found.names, found.counts))
   return Dataset(
       parts[0], parts[1], parts[2], outputs, raw.image,
       '; '.join([f'{raw.name}, {sizes(parts)} examples', *raw.notes]),
       objective, symbols)
-
-
-def _check_spread(parts: list[Split], positions: bool) -> None:
-  """Numbers that do not vary in a part cannot be explained there."""
-  for name, part in zip(('training', 'validation', 'test'), parts, strict=True):
-    y = padding.flat(part.y, part.lengths) if positions else part.y
-    same = np.flatnonzero(np.ptp(y, axis=0) == 0)
-    if len(same):
-      which = f', number {same[0]},' if y.ndim > 1 else ''
-      mend = '' if name == 'training' else f'; raise data.{name}'
-      raise LabError(
-          f'[data] the label{which} is one and the same number in the '
-          f'{counted(len(part.y), "example")} of the {name} part{mend}')
 
 
 def divide(y: np.ndarray, config: schema.Data,
