@@ -97,8 +97,15 @@ def _rows(found: dict[str, Any]) -> list[Any]:
   base = next(row for row in rows if row.method == BASELINE)
   for row in rows:
     row.score = stats.mean_interval([run.score for run in row.runs])
-    row.difference = None if row is base else verdict.paired(row, base)
+    row.difference = None if row is base else _paired(row, base)
   return rows
+
+
+def _paired(row: Any, other: Any) -> stats.Interval:
+  """The difference of two methods' scores, seed by seed."""
+  theirs = {run.seed: run.score for run in other.runs}
+  return stats.mean_interval(
+      [run.score - theirs[run.seed] for run in row.runs])
 
 
 def _together(studies: list[dict[str, Any]]) -> str:

@@ -50,7 +50,12 @@ def by_definition(name, y, out, positive):
 @functools.partial(jax.jit, static_argnums=(0, 4))
 def traced(name, y, out, held, positive):
   """As it is computed during training."""
-  return CLASS_SCORES[name].traced(y, out, held, positive)
+  return CLASS_SCORES[name].figure(jnp, y, out, held, positive)
+
+
+def afterwards(name, y, out, held, positive):
+  """As it is computed of a run's answers."""
+  return CLASS_SCORES[name].figure(np, y, out, held, positive)
 
 
 @pytest.mark.parametrize('name', CLASS_SCORES)
@@ -59,28 +64,23 @@ def test_scores_are_those_of_scikit_learn(name, classes, positive):
   y, out = drawn(classes)
   want = by_definition(name, y, out, positive)
   assert 0.05 < want < 0.95
-  narrow = out.astype(np.float32)
-  assert float(traced(name, y, narrow, np.ones(300, np.float32), positive)) == (
-      pytest.approx(want, rel=1e-5))
-  exact = CLASS_SCORES[name].exact
-  assert exact(y, narrow, None, positive) == pytest.approx(want, rel=1e-6)
-  # Weights are repetitions, and what is not held is not there.
-  times = RNG.integers(0, 3, size=300)
-  more = by_definition(name, *(np.repeat(a, times, 0) for a in (y, out)),
-                       positive)
-  kept = times > 0
-  assert exact(y[kept], narrow[kept], times[kept], positive) == (
-      pytest.approx(more, rel=1e-6))
-  held = (times > 0).astype(np.float32)
-  assert float(traced(name, y, narrow, held, positive)) == pytest.approx(
-      by_definition(name, y[kept], out[kept], positive), rel=1e-5)
+  narrow, held = out.astype(np.float32), np.ones(300, np.float32)
+  for figure in (traced, afterwards):
+    assert float(figure(name, y, narrow, held, positive)) == pytest.approx(
+        want, rel=1e-5)
+  held[::3] = 0  # what is not held is not there
+  part = held > 0
+  want = by_definition(name, y[part], out[part], positive)
+  for figure in (traced, afterwards):
+    assert float(figure(name, y, narrow, held, positive)) == pytest.approx(
+        want, rel=1e-5)
 
 
-def test_one_class_alone_has_no_order():
+@pytest.mark.parametrize('figure', [traced, afterwards])
+def test_one_class_alone_has_no_order(figure):
   y, out = np.zeros(5, int), RNG.normal(size=(5, 3)).astype(np.float32)
   for name in ('auc', 'average_precision'):
-    assert CLASS_SCORES[name].exact(y, out, None, None) == 0
-    assert float(traced(name, y, out, np.ones(5, np.float32), None)) == 0
+    assert float(figure(name, y, out, np.ones(5, np.float32), None)) == 0
 
 
 @pytest.mark.parametrize('name', CLASS_SCORES)
@@ -91,15 +91,15 @@ def test_guessing_stays_below_the_margin(name, counts, positive):
   counts, rng = np.array(counts), np.random.default_rng(1)
   score = CLASS_SCORES[name]
   chance, margin = score.guess(counts, positive)
-  y = np.repeat(np.arange(len(counts)), counts)
+  y = jnp.asarray(np.repeat(np.arange(len(counts)), counts))
   found = []
   for bias in ([0.] * len(counts), np.log(counts), -np.log(counts),
                [9., *[0.] * (len(counts) - 1)],
                [*[0.] * (len(counts) - 1), 9.]):
     outputs = rng.normal(size=(100, len(y), len(counts))).astype(np.float32)
     outputs += np.array(bias, np.float32)
-    found.append(jax.vmap(lambda out: score.traced(
-        jnp.asarray(y), out, jnp.ones(len(y)), positive))(outputs))
+    found.append(jax.vmap(lambda out: score.figure(
+        jnp, y, out, jnp.ones(len(y)), positive))(outputs))
   assert chance <= np.max(np.mean(found, 1)) + 0.02
   assert (np.array(found) > chance + margin).mean(1).max() <= 0.02
   assert chance + margin < (0.8 if name != 'average_precision' else 0.7)
@@ -143,7 +143,7 @@ def test_rare_defects_read_as_training():
   said = {}
   for name in ('accuracy', *CLASS_SCORES):
     found = load(score=name).objective
-    score = float(found.whole_score(out, part.y) if found.whole else
+    score = float(found.whole_score(out, part.y) if found.rule.name == name else
                   found.scores(out, part.y).mean())
     said[name] = stats.trains([score], found.chance, found.margin)
   assert not said['accuracy'] and said['auc'] and said['average_precision']
@@ -164,13 +164,13 @@ def test_uneven_classes_are_not_judged_by_accuracy():
 def test_the_positive_class():
   assert 'found' in load().objective.measure.meaning
   found = load(score='f1').objective
-  assert found.positive == 0  # the rarer one
+  assert found.rule.positive == 0  # the rarer one
   assert found.measure.meaning.endswith("of 'defect'")
-  assert load(score='f1', positive='ok').objective.positive == 1
+  assert load(score='f1', positive='ok').objective.rule.positive == 1
   named = load(score='auc', positive='ok').objective.measure.meaning
   assert "one of 'ok' is ranked above" in named
   several = sources.load(schema.Data(source='iris'), schema.Train(score='f1'))
-  assert several.objective.positive is None
+  assert several.objective.rule.positive is None
   assert 'averaged over the classes' in several.objective.measure.meaning
   assert schema.Train(score='f1', positive=1).positive == '1'
 
@@ -193,7 +193,7 @@ def test_options_that_do_not_fit(source, keys, words):
 
 @pytest.mark.parametrize('keys, words', [
     ({'score': 'acu'}, "unknown score 'acu'.*'auc'"),
-    ({'class_weight': {'a': 0}}, 'greater than 0'),
+    ({'class_weight': {'a': 0}}, 'class_weight'),
     ({'class_weight': 'even'}, 'class_weight')])
 def test_options_that_mean_nothing(keys, words):
   from gradnorm_optax import lab

@@ -43,7 +43,7 @@ def load(config: schema.Data, train: schema.Train | None = None) -> Dataset:
       found.objective, train, found.validation.y, found.validation.lengths,
       found.outputs, padding.labels(
           found.train.y, found.train.lengths, found.objective.positions))
-  if objective.whole and train.score is None:
+  if objective.rule.name != 'mean' and train.score is None:
     told += ('; judged by balanced accuracy, for the classes are uneven '
              '(train.score = "accuracy" asks for the other)')
   return found._replace(

@@ -10,6 +10,7 @@ from gradnorm_optax.lab.objective.class_scores import CLASS_SCORES
 from gradnorm_optax.lab.objective.classes import Classes, imbalanced
 from gradnorm_optax.lab.objective.objective import Objective
 from gradnorm_optax.lab.objective.quality import ACCURACY
+from gradnorm_optax.lab.objective.rule import Rule
 from gradnorm_optax.lab.support.errors import LabError, nearest
 
 
@@ -41,6 +42,7 @@ def chosen(objective: Objective, train: schema.Train, y: np.ndarray,
       raise LabError(f'[train] score = "{train.score}" needs classes; these '
                      f'labels are judged by {objective.measure.name}')
     return objective
+  told = objective.classes and imbalanced(objective.classes.counts)
   found = objective.classes or Classes(
       tuple(map(str, range(width))), tuple(np.bincount(
           train_labels, minlength=width).tolist()))
@@ -53,20 +55,21 @@ def chosen(objective: Objective, train: schema.Train, y: np.ndarray,
   if train.positive is not None and not two:
     raise LabError(f'[train] positive is for two classes, and there are '
                    f'{max(width, len(found.names))}; leave it out')
+  positive = found.positive(train.positive) if two else None
   objective = dataclasses.replace(
-      objective, positive=found.positive(train.positive) if two else None,
+      objective, classes=found,
       class_weights=_weights(train, found, width, train_labels))
   name = train.score
-  if name is None and objective.classes and imbalanced(found.counts):
+  if name is None and told:
     name = 'balanced_accuracy'
   if name not in CLASS_SCORES:
     return objective
-  score, positive = CLASS_SCORES[name], objective.positive
+  score = CLASS_SCORES[name]
   chance, margin = score.guess(np.bincount(
       padding.labels(y, lengths, objective.positions), minlength=width),
       positive)
   return dataclasses.replace(
-      objective, whole=score, chance=chance, margin=margin,
+      objective, rule=Rule(name, width, positive), chance=chance, margin=margin,
       measure=score.named(None if positive is None else found.names[positive]))
 
 

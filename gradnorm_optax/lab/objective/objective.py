@@ -9,9 +9,10 @@ import jax
 from jax import numpy as jnp
 from jax.typing import ArrayLike
 
-from gradnorm_optax.lab.objective.class_scores import ClassScore
+from gradnorm_optax.lab.objective.class_scores import CLASS_SCORES
 from gradnorm_optax.lab.objective.classes import Classes
 from gradnorm_optax.lab.objective.quality import Measure
+from gradnorm_optax.lab.objective.rule import Rule
 from gradnorm_optax.lab.support.errors import LabError
 
 
@@ -43,8 +44,7 @@ class Objective:
     worst: What a diverged run scores; lower scores count as this one.
     holes: Whether some positions have no label.
     classes: What the classes are called, where they have names.
-    positive: The class that a score of two classes looks for.
-    whole: A score that is no mean over the labels, in place of `quality`.
+    rule: How the score comes of the answers: a mean of `quality`, or else.
     class_weights: What the loss of each class counts, or None.
   """
 
@@ -58,8 +58,7 @@ class Objective:
   worst: float = 0.0
   holes: bool = False
   classes: Classes | None = None
-  positive: int | None = None
-  whole: ClassScore | None = None
+  rule: Rule = Rule()
   class_weights: tuple[float, ...] | None = None
 
   def losses(self, outputs: ArrayLike, y: ArrayLike,
@@ -91,14 +90,13 @@ class Objective:
 
   def whole_score(self, outputs: jax.Array, y: ArrayLike,
                   lengths: ArrayLike | None = None) -> jax.Array:
-    """Computes `whole` of all labels and outputs of a part."""
-    assert self.whole is not None
+    """Computes a score that is no mean, of all labels and outputs of a part."""
     mask, labels = self.mask(y, lengths), jnp.ravel(y)
     held = jnp.ones(labels.shape) if mask is None else (
         mask.ravel().astype(jnp.float32))
-    return self.whole.traced(
-        jnp.maximum(labels, 0), outputs.reshape(-1, outputs.shape[-1]), held,
-        self.positive)
+    return CLASS_SCORES[self.rule.name].figure(
+        jnp, jnp.maximum(labels, 0), outputs.reshape(-1, outputs.shape[-1]),
+        held, self.rule.positive)
 
   def mask(self, y: Any, lengths: Any) -> jax.Array | None:
     """Marks the labels that there are; None where all of them are."""

@@ -13,6 +13,7 @@ from gradnorm_optax.lab.objective import guessing, padding
 from gradnorm_optax.lab.objective.classes import Classes
 from gradnorm_optax.lab.objective.objective import Misfit, Objective
 from gradnorm_optax.lab.objective.quality import ACCURACY, RIGHT, VARIANCE
+from gradnorm_optax.lab.objective.rule import Rule
 
 NUMBER_LOSSES: dict[str, Callable[[Any, Any], jax.Array]] = {
     'squared_error': lambda out, y: optax.losses.squared_error(out, y),
@@ -50,7 +51,7 @@ def classes(width: int, y: np.ndarray, lengths: np.ndarray | None = None,
           shaped(out, y), y),
       lambda out, y, _: (shaped(out, y).argmax(-1) == y).astype(jnp.float32),
       positions=positions, chance=chance, margin=margin, holes=holes,
-      classes=named)
+      classes=named, rule=Rule(classes=width))
 
 
 def numbers(y: np.ndarray, lengths: np.ndarray | None = None,

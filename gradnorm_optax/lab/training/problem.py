@@ -150,6 +150,7 @@ class Problem(NamedTuple):
                split: Split) -> dict[str, jax.Array]:
     """Mean loss, and the score, of a part of the data."""
     objective = self.dataset.objective
+    whole = objective.rule.name != 'mean'
     spread = objective.spread(split.y, objective.mask(split.y, split.lengths))
 
     def batch(part: Split) -> tuple[jax.Array, jax.Array]:
@@ -159,7 +160,7 @@ class Problem(NamedTuple):
       with self._naming():
         losses = objective.losses(*given)
         # A score that is no mean over the labels needs all outputs together.
-        return losses.sum(), outputs if objective.whole else (
+        return losses.sum(), outputs if whole else (
             objective.scores(*given, spread).sum())
 
     size, rows = EVALUATION_BATCH, len(split.y)
@@ -170,10 +171,10 @@ class Problem(NamedTuple):
       losses, found = jax.lax.map(batch, jax.tree.map(
           lambda a: a[rows % size:].reshape(-1, size, *a.shape[1:]), split))
       parts.append((losses.sum(), found.reshape(-1, *found.shape[2:])
-                    if objective.whole else found.sum()))
+                    if whole else found.sum()))
     loss = sum(part[0] for part in parts) / objective.weight(
         split.y, split.lengths)
-    if objective.whole:
+    if whole:
       return {'loss': loss, 'score': objective.whole_score(
           jnp.concatenate([part[1] for part in parts]), split.y,
           split.lengths)}
