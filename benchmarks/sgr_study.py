@@ -14,6 +14,7 @@ import argparse
 import collections
 import json
 import pathlib
+import re
 import shutil
 import types
 from typing import Any
@@ -162,7 +163,9 @@ def _study(name: str, found: dict[str, Any]) -> str:
       '"Learn": better than guessing by three standard errors.' + (
           '' if judged[0].rounds else ' A step is timed at the '
           'start of training, where sampling acts most.'), '',
-      verdict.judge(judged, BASELINE).text, '']
+      # What was found; what to do rests on both studies.
+      re.sub(r' (Use|Keep) \S+\.$', '', verdict.judge(
+          judged, BASELINE, _paired).text), '']
   for figure in FIGURES:
     if (DOCS / 'figures' / f'sgr_{name}_{figure}.svg').exists():
       label = figure.replace("_", " ")

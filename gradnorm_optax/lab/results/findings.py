@@ -45,7 +45,7 @@ class Run(NamedTuple):
   steps_to_target: OrInf
   curve: tuple[float, ...]
   test_score: OrNan
-  train_loss: OrInf = math.nan
+  train_loss: OrInf = math.inf
 
   @staticmethod
   def of(record: dict[str, Any], target: float = math.inf,
@@ -215,6 +215,11 @@ class Summary:
   worst: float = 0.0
   classes: tuple[str, ...] = ()
   positive: str | None = None
+
+  def choice(self, model: str) -> str | None:
+    """The method to use on a model; None where nothing is recommended."""
+    return next((verdict.choice for verdict in self.verdicts
+                 if verdict.model == model), None)
 
   @property
   def diagnosis(self) -> str | None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from gradnorm_optax.lab.support.json_safe import OrNan
 
+
 class Interval(NamedTuple):
   """A mean and its 95% interval."""
 

@@ -84,8 +84,8 @@ def _caution(row: Row) -> str:
 
 def _unsearched(rows: Sequence[Row]) -> str:
   """Names the baselines that a wider grid might have favoured."""
-  return ''.join(f' Not sure: the best rate of {row.method} lies on the edge of '
-                 'its grid; it may do better beyond.'
+  return ''.join(f' Not sure: the best rate of {row.method} lies on the edge '
+                 'of its grid; it may do better beyond.'
                  for row in rows if row.plain and row.edge and row.trains)
 
 
