@@ -55,7 +55,7 @@ def of(objective: Objective, outputs: jax.Array, y: ArrayLike,
 def score_of(rule: Rule) -> Callable[[np.ndarray], float]:
   """How the rows of such an array become one score; NaN of no label."""
   if rule.name == 'mean':
-    return _mean
+    return mean
   figure = CLASS_SCORES[rule.name].figure
 
   def score(found: np.ndarray) -> float:
@@ -83,7 +83,7 @@ def confusion(rule: Rule, runs: Iterable[np.ndarray]) -> np.ndarray | None:
   return counts
 
 
-def _mean(found: np.ndarray) -> float:
+def mean(found: np.ndarray) -> float:
   """The mean over the labels of some examples."""
   total, count = found[:, :2].sum(0, dtype=np.float64)
   return float(total / count) if count else float('nan')
