@@ -24,6 +24,7 @@ class Labels(NamedTuple):
   outputs: int
   number: bool
   positions: bool
+  names: tuple[str, ...] = ()  # of the classes
 
 
 def read(raw: Raw, config: schema.Data) -> tuple[Raw, Labels]:
@@ -147,15 +148,6 @@ def _cleaned(raw: Raw, config: schema.Data) -> Raw:
     bad &= padding.inside(raw.lengths, raw.x.shape[1])[..., None]
   if bad.any():
     raw = _mended(raw, config, bad)
-  one = [not _width(column) for column in raw.x.T] if (
-      raw.x.ndim == 2 and raw.image is None and len(raw.x)) else []
-  if any(one):
-    raw.notes.append(
-        'columns of one value alone, which teach nothing: ' + ', '.join(
-            name for name, same in zip(raw.columns, one, strict=True) if same)
-        if raw.columns else
-        f'{sum(one)} of {len(one)} inputs {"has" if sum(one) == 1 else "have"} '
-        'one value alone, which teaches nothing')
   return raw
 
 
@@ -183,12 +175,6 @@ def _mended(raw: Raw, config: schema.Data, bad: np.ndarray) -> Raw:
   raw.notes.append(f'{counted(flat.sum(), "missing cell")} filled with the '
                    f'{config.missing} of the training part{told}')
   return raw._replace(x=np.where(bad, np.nan, raw.x))
-
-
-def _width(column: np.ndarray) -> float:
-  """How far the known cells of a column lie apart."""
-  known = column[np.isfinite(column)]
-  return float(np.ptp(known)) if len(known) else 0.0
 
 
 def _classes(raw: Raw, positions: bool) -> Labels:
@@ -226,7 +212,8 @@ def _classes(raw: Raw, positions: bool) -> Labels:
       f'the commonest ({many!s}) {shares.max():.1f}%{uneven}')
   y = np.zeros(raw.y.shape, np.int32)
   y[valid] = codes.ravel()
-  return Labels(y, len(names), False, positions)
+  return Labels(y, len(names), False, positions,
+                tuple(str(name) for name in names))
 
 
 def _numbers(raw: Raw, positions: bool) -> Labels:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.data import bundled, pictures, user_data
+from gradnorm_optax.lab.data import bundled, hub, user_data
 from gradnorm_optax.lab.data.dataset import Dataset
 from gradnorm_optax.lab.data.generated import characters_set, long_dependency
 from gradnorm_optax.lab.data.preparation import finish
@@ -66,7 +66,7 @@ def _own(config: schema.Data) -> Dataset:
 
 def _hub(config: schema.Data) -> Dataset:
   """A set of the Hugging Face hub."""
-  return finish(pictures.hub(config), config)
+  return finish(hub.read(config), config)
 
 
 SOURCES: dict[str, Callable[[schema.Data], Dataset]] = {
