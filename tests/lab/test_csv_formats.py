@@ -110,6 +110,17 @@ def test_cells_in_both_notations(cell, comma, point):
     assert bad[0] or values[0] == want
 
 
+def test_numbers_are_those_of_python():
+  rng = np.random.default_rng(0)
+  wanted = np.ldexp(rng.normal(size=500), rng.integers(-900, 900, 500))
+  for cells, decimal in (([repr(float(v)) for v in wanted], '.'),
+                         ([f'+{abs(v)!r}'.replace('np.float64(', '').strip(
+                             ')').replace('.', ',') for v in wanted], ',')):
+    values, bad = number_cells.values(pandas.Series(cells), decimal)
+    assert not bad.any()
+    np.testing.assert_array_equal(abs(values), abs(wanted))
+
+
 def dirty(tmp_path, **columns):
   path = tmp_path / 'dirty.csv'
   pandas.DataFrame(columns).to_csv(path, index=False)

@@ -48,14 +48,15 @@ def archives(config: schema.Data, paths: list[pathlib.Path]
     if found[i][3]:
       raw.notes.append(f'{path.name}: not used: '
                        f'{few(sorted(found[i][3]))}')
-  extra = {}
-  for role, i, name in (('group', 4, config.group), ('time', 5, config.time)):
-    if name is not None:
-      extra[role] = _beside(str(paths[0]), name, len(raw.y), np.concatenate(
-          [one[i] for one in found]))
-  if 'group' in extra:
-    extra['group'] = np.unique(extra['group'], return_inverse=True)[1]
-  return raw._replace(**extra), [len(one[1]) for one in found]
+  if config.group is not None:
+    group = _beside(str(paths[0]), config.group, len(raw.y), np.concatenate(
+        [one[4] for one in found]))
+    raw = raw._replace(group=np.unique(group, return_inverse=True)[1])
+  if config.time is not None:
+    raw = raw._replace(time=_beside(
+        str(paths[0]), config.time, len(raw.y), np.concatenate(
+            [one[5] for one in found])))
+  return raw, [len(one[1]) for one in found]
 
 
 def _archive(config: schema.Data, path: pathlib.Path) -> tuple[Any, ...]:
@@ -98,4 +99,4 @@ def npy(config: schema.Data, path: pathlib.Path) -> Raw:
       if not isinstance(found, np.ndarray):
         raise LabError(f'{file}: an archive, not one array; call it .npz')
       read.append(found)
-  return arrays.checked(config, str(path), *read)
+  return arrays.checked(config, str(path), read[0], read[1])

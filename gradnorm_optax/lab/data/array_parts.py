@@ -28,7 +28,9 @@ def checked(config: schema.Data, names: list[str],
     which = int(np.searchsorted(starts, example, side='right')) - 1
     return f'{names[which]}: example {example - int(starts[which])}'
 
-  return arrays.checked(config, names[0], *joined, place=place)
+  x, y, *lengths = joined
+  return arrays.checked(config, names[0], x, y,
+                        lengths[0] if lengths else None, place)
 
 
 def _joined(names: list[str], parts: list[tuple[Any, ...]]) -> tuple[Any, ...]:

@@ -110,7 +110,7 @@ def _by_group(rows: np.ndarray, y: np.ndarray, group: np.ndarray, share: float,
     raise LabError(f'[data] group: {counted(len(counts), "group")} cannot be '
                    'divided into training, validation and test')
   wanted = share * counts.sum(0)
-  worst, best = np.inf, None
+  worst, best = np.inf, np.zeros(0, int)
   for _, taken in ShuffleSplit(
       DRAWS, test_size=share, random_state=seed).split(counts):
     # In units of the class: a rare one counts as much as a common one.

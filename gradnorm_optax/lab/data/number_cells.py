@@ -6,9 +6,9 @@ import numpy as np
 
 # Digits in groups of three begin with no zero: 0,234 is a decimal comma.
 _GROUPED = r'[1-9]\d{{0,2}}(?:[{group}]\d{{3}})+'
-_NUMBER = (r'(?:\s*[+-]?(?:(?:\d+|' + _GROUPED + r')(?:[{decimal}]\d*)?'
-           r'|[{decimal}]\d+)(?:[eE][+-]?\d+)?\s*'
-           r'|\s*[+-]?(?:inf|Inf|INF|infinity|Infinity)\s*)')
+_NUMBER = (r'\A\s*(?:[+-]?(?:(?:\d+|' + _GROUPED + r')(?:[{decimal}]\d*)?'
+           r'|[{decimal}]\d+)(?:[eE][+-]?\d+)?'
+           r'|[+-]?(?:inf|Inf|INF|infinity|Infinity))\s*\z')
 _SPACES = "'\u00a0\u202f "
 GROUPS = {'.': ',' + _SPACES, ',': '.' + _SPACES}
 TRUTH = {'true': 1.0, 'false': 0.0}
@@ -25,14 +25,24 @@ def are_numbers(column: Any, decimal: str) -> np.ndarray:
   [False, True, True, True, False, False]
   """
   pattern = _NUMBER.format(decimal=decimal, group=GROUPS[decimal])
-  return text(column).str.fullmatch(pattern).fillna(False).to_numpy(bool)
+  return matches(text(column), pattern)
+
+
+def matches(cells: Any, pattern: str) -> np.ndarray:
+  """Marks the texts that hold what the pattern (of RE2) describes."""
+  from pyarrow import compute
+  return compute.fill_null(compute.match_substring_regex(
+      cells, pattern), False).to_numpy(zero_copy_only=False)
 
 
 def text(column: Any) -> Any:
-  """The column as pandas' texts, whatever it held; missing cells stay so."""
+  """The cells of a column as Arrow's texts, whatever it held."""
+  import pyarrow
   if column.dtype == object:
     column = column.where(column.isna(), column.map(str, na_action='ignore'))
-  return column.astype('string[pyarrow]')
+  cells = pyarrow.array(column.astype('string[pyarrow]'))
+  return cells.combine_chunks() if isinstance(
+      cells, pyarrow.ChunkedArray) else cells
 
 
 def values(column: Any, decimal: str) -> tuple[np.ndarray, np.ndarray]:
@@ -44,22 +54,26 @@ def values(column: Any, decimal: str) -> tuple[np.ndarray, np.ndarray]:
     The numbers, NaN where the cell is missing or no number, and a mask of the
     cells that are known and no number.
   """
-  column = text(column)
-  known = column.notna().to_numpy(bool)
+  import pyarrow
+  from pyarrow import compute
+  cells = text(column)
+  known = compute.is_valid(cells).to_numpy(zero_copy_only=False)
   good = are_numbers(column, decimal)
-  found = np.full(len(column), np.nan)
+  found = np.full(len(cells), np.nan)
   if not good.any():
-    words = column[known].str.strip().str.lower()
-    if known.any() and words.isin(TRUTH).all():
-      found[known] = words.map(TRUTH).to_numpy(float)
-      return found, np.zeros(len(column), bool)
-  plain = column[good].str.strip()
+    words = [cell.strip().lower() for cell in cells.to_pylist()
+             if cell is not None] if known.any() else []
+    if words and TRUTH.keys() >= set(words):
+      found[known] = [TRUTH[word] for word in words]
+      return found, np.zeros(len(cells), bool)
+    return found, known
+  plain = compute.utf8_trim_whitespace(cells.filter(pyarrow.array(good)))
   for sign in GROUPS[decimal]:
-    plain = plain.str.replace(sign, '', regex=False)
-  if decimal == ',':
-    plain = plain.str.replace(',', '.', regex=False)
-  if good.any():
-    found[good] = np.asarray(plain.to_numpy(object), 'U').astype(np.float64)
+    plain = compute.replace_substring(plain, sign, '')
+  plain = compute.replace_substring(plain, decimal, '.')
+  plain = compute.utf8_ltrim(plain, '+')  # Arrow knows no sign but -
+  found[good] = compute.cast(plain, pyarrow.float64()).to_numpy(
+      zero_copy_only=False)
   return found, known & ~good
 
 
@@ -81,17 +95,15 @@ def notation(columns: list[Any], semicolons: bool
   german = english = False
   either: dict[str, str] = {}
   for column in columns:
-    cells = text(column)
-    comma, point = are_numbers(cells, ','), are_numbers(cells, '.')
-    if 2 * (comma | point).sum() <= cells.notna().sum():
+    comma, point = are_numbers(column, ','), are_numbers(column, '.')
+    if 2 * (comma | point).sum() <= column.notna().sum():
       continue  # texts, some of which look like numbers
     german |= bool((comma & ~point).any())
     english |= bool((point & ~comma).any())
-    both = cells[comma & point]
-    signs = ',.' if semicolons else ','
-    doubtful = both[both.str.contains(f'[{signs}]')]
-    if len(doubtful):
-      either[str(column.name)] = str(doubtful.iloc[0])
+    doubtful = comma & point & matches(
+        text(column), '[,.]' if semicolons else ',')
+    if doubtful.any():
+      either[str(column.name)] = str(column.iloc[int(doubtful.argmax())])
   if german or english or not either:
     return ',' if german and not english else '.', None
   return '.', either

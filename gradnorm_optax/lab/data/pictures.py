@@ -37,7 +37,8 @@ def decoded(name: str, parts: list[hub_loading.Part], column: str, label: str,
     return path or f'{name}: example {example}'
 
   seen: collections.Counter[str] = collections.Counter()
-  opened, broken = [], []
+  opened: list[np.ndarray | None] = []
+  broken = []
   for i, item in enumerate(items):
     try:
       opened.append(_opened(item[column], where(i, None), config.resize, seen))
@@ -52,7 +53,8 @@ def decoded(name: str, parts: list[hub_loading.Part], column: str, label: str,
   kept = [i for i, picture in enumerate(opened) if picture is not None]
   if not kept:
     raise LabError(f'{name}: no picture can be read; {broken[0]}')
-  x = _stacked([opened[i] for i in kept], [where(i, None) for i in kept])
+  x = _stacked([picture for picture in opened if picture is not None],
+               [where(i, None) for i in kept])
   notes = [f'pictures of {x.shape[1]}x{x.shape[2]}x{x.shape[3]}'
            + (', resized' if config.resize else '')]
   if broken:

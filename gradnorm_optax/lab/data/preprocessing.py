@@ -75,6 +75,7 @@ def filled(found: Preprocessing, rows: np.ndarray) -> np.ndarray:
 
 def scaled(found: Preprocessing, raw: Raw, x: np.ndarray) -> np.ndarray:
   """Fills and standardizes; padding comes out as 0."""
+  assert found.mean is not None and found.scale is not None  # no symbols
   rows = filled(found, flat(raw, x))
   rows = (rows - found.mean.astype(rows.dtype)) / found.scale.astype(rows.dtype)
   if raw.lengths is not None:
@@ -84,6 +85,7 @@ def scaled(found: Preprocessing, raw: Raw, x: np.ndarray) -> np.ndarray:
 
 def pictures(found: Preprocessing, x: np.ndarray) -> np.ndarray:
   """Standardizes every channel; in float32 and in place, for they are many."""
+  assert found.mean is not None and found.scale is not None
   done = x.astype(np.float32)
   done -= found.mean.astype(np.float32)
   done /= found.scale.astype(np.float32)

@@ -50,17 +50,21 @@ class Raw(NamedTuple):
     """The examples of a mask; messages still name them by their old place."""
     old = np.flatnonzero(rows)
     where = self.where
+    part = np.zeros(len(rows)) if self.part is None else self.part
     for code, called in ((VALIDATION, 'validation'), (TEST, 'test')):
-      own = 0 if self.part is None else int((self.part == code).sum())
-      if own and not (self.part[rows] == code).any():
+      own = int((part == code).sum())
+      if own and not (part[rows] == code).any():
         raise LabError(
             f'[data] {self.name}: none of the {own} examples of the set\'s '
             f'own {called} part is left (they are unlabeled or incomplete); '
             f'take a set whose {called} part has labels')
+
+    def kept(values: np.ndarray | None) -> np.ndarray | None:
+      return None if values is None else values[rows]
+
     return self._replace(
-        x=self.x[rows], y=self.y[rows],
-        **{name: None if (values := getattr(self, name)) is None
-           else values[rows] for name in ('lengths', 'part', 'group', 'time')},
+        x=self.x[rows], y=self.y[rows], lengths=kept(self.lengths),
+        part=kept(self.part), group=kept(self.group), time=kept(self.time),
         where=lambda example, entry: where(int(old[example]), entry))
 
 

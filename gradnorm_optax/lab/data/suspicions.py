@@ -161,6 +161,7 @@ def _outlier(raw: Raw, entry: int, column: np.ndarray, known: np.ndarray
 def _telling(raw: Raw, number: bool) -> list[int]:
   """The columns that are the label in other words."""
   found = []
+  y: np.ndarray
   if number:
     try:
       y = raw.y.astype(np.float64)

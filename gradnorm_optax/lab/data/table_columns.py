@@ -12,8 +12,8 @@ from gradnorm_optax.lab.data.table_faults import Fault, toml
 
 MOST_KINDS = 1000  # of a categorical column: each becomes an input
 SPELLINGS = 5  # of an empty cell: more are no dirt
-DATE = r'\s*\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T].*)?'
-GERMAN_DATE = r'\s*\d{1,2}\.\d{1,2}\.\d{4}([ T].*)?'
+DATE = r'\A\s*\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T].*)?\z'
+GERMAN_DATE = r'\A\s*\d{1,2}\.\d{1,2}\.\d{4}([ T].*)?\z'
 
 
 def numbers(column: Any, decimal: str, place: Callable[[int], str]
@@ -72,8 +72,7 @@ def _no_numbers(column: Any, bad: np.ndarray, decimal: str,
                  f'({few(list(map(repr, kinds)))}); write numbers alone, or '
                  'leave the column out with data.ignore', {'ignore': (name,)})
   share = f'number: {len(cells)} of {known} cells'
-  text = number_cells.text(column[bad])
-  if text.str.fullmatch(DATE).all():
+  if number_cells.matches(number_cells.text(column[bad]), DATE).all():
     return Fault(f'{begins}{share} are dates: data.time = {toml(name)} keeps '
                  'the last of them for the test; or leave the column out with '
                  'data.ignore', {'ignore': (name,)})
@@ -81,7 +80,8 @@ def _no_numbers(column: Any, bad: np.ndarray, decimal: str,
     return Fault(f'{begins}{share}, {len(kinds)} different ones, are text; name'
                  ' the column in data.ignore', {'ignore': (name,)})
   return Fault(f'{begins}{share}, {len(kinds)} different ones, are text; name '
-               'the column in data.categorical or in data.ignore',
+               'the column in data.categorical or in data.ignore; in '
+               'data.group, if rows of one such name belong together',
                {'categorical': (name,)})
 
 
@@ -122,13 +122,14 @@ def times(column: Any, decimal: str, place: Callable[[int], str]
   if 2 * number_cells.are_numbers(column, decimal).sum() > len(column):
     return _whole(number_cells.values(column, decimal)[0], column, place)
   text = number_cells.text(column)
-  german = text.str.fullmatch(GERMAN_DATE).fillna(False).to_numpy(bool)
+  german = number_cells.matches(text, GERMAN_DATE)
   found = pandas.Series(np.full(len(column), 'NaT', 'datetime64[us]'))
   for rows, how in ((german, {'format': 'mixed', 'dayfirst': True}),
                     (~german, {'format': 'ISO8601'})):
     if rows.any():
+      cells = pandas.Series(text.filter(rows).to_pylist(), dtype=object)
       found[rows] = pandas.to_datetime(
-          text[rows].astype(object), errors='coerce', utc=True, **how
+          cells, errors='coerce', utc=True, **how
           ).dt.tz_localize(None).to_numpy('datetime64[us]')
   return _whole(found.to_numpy('datetime64[us]'), column, place)
 

@@ -30,18 +30,18 @@ def table(config: schema.Data, name: str, read: table_files.TableFile,
   Raises:
     LabError: All that is wrong with the table, with a mend for each.
   """
-  frame, place, faults = read.frame, read.place, []
+  frame, place = read.frame, read.place
+  faults: list[Fault] = []
   inputs = _names(config, name, frame, y is None, faults)
   listed = [c for c in inputs if table_sequences.holds_sequences(frame[c])]
   numeric = [column for column in inputs if column not in config.categorical]
   decimal = _decimal(config, read, [] if listed else numeric, faults)
-  group = table_columns.groups(frame[config.group], place) if (
-      config.group in frame) else None
-  time = table_columns.times(frame[config.time], decimal, place) if (
-      config.time in frame) else None
-  for found in (group, time):
-    if isinstance(found, Fault):
-      faults.append(found)
+  group = time = None
+  if config.group in frame:
+    group = _kept(table_columns.groups(frame[config.group], place), faults)
+  if config.time in frame:
+    time = _kept(table_columns.times(frame[config.time], decimal, place),
+                 faults)
   bare = np.zeros(len(frame), bool)
   if y is None:
     y, bare = _labels(config, frame[config.label], decimal, place, faults)
@@ -108,6 +108,15 @@ def _decimal(config: schema.Data, read: table_files.TableFile,
         'thousands; say which sign is the decimal one, data.decimal = "." or '
         '","'))
   return decimal
+
+
+def _kept(found: np.ndarray | Fault, faults: list[Fault]
+          ) -> np.ndarray | None:
+  """The values, or one fault more."""
+  if not isinstance(found, Fault):
+    return found
+  faults.append(found)
+  return None
 
 
 def _labels(config: schema.Data, column: Any, decimal: str,
