@@ -208,6 +208,29 @@ def test_spellings_in_parquet(tmp_path):
   assert '10 missing cells' in found.description
 
 
+@pytest.mark.parametrize('ending', ['csv', 'parquet'])
+def test_a_number_that_stands_for_nothing(tmp_path, ending):
+  path = tmp_path / f'codes.{ending}'
+  frame = pandas.DataFrame({'size': [1.5, -999, 2.5, 3.5] * 10,
+                            'other': [-999., 1., 2., 3.] * 10,
+                            'Befund': ['a', 'b'] * 20})
+  getattr(frame, f'to_{ending}')(path, index=False)
+  assert '10 missing cells' in load(
+      path, na_values={'size': ('-999',)}, missing='mean').description
+  assert '20 missing cells' in load(
+      path, na_values=('-999', 'k. A.'), missing='mean').description
+
+
+def test_labels_keep_all_their_digits(tmp_path):
+  path = tmp_path / 'labels.csv'
+  names = [str(2 ** 53 + i % 2) for i in range(39)]
+  path.write_text('size,Befund\n' + ''.join(
+      f'{i * i},{name}\n' for i, name in enumerate([*names, ''])))
+  assert load(path, unlabeled='drop').preprocessing.classes == (
+      '9007199254740992', '9007199254740993')
+  assert 'if NA or None is a class, data.keep_default_na' in refused(path)
+
+
 @pytest.mark.parametrize('keys, words', [
     ({'encoding': 'klingon'}, "no encoding is called 'klingon'"),
     ({'separator': ',', 'decimal': ','}, 'the same sign'),

@@ -1,5 +1,6 @@
 """Tables: one labelled example in each row."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -142,7 +143,10 @@ def _labels(config: schema.Data, column: Any, decimal: str,
         f'{place(int(bare.argmax()))}, column {column.name!r}: no '
         f'{"finite " if infinite else ""}label '
         f'({counted(int(bare.sum()), "such row")}); set data.unlabeled = '
-        '"drop" to leave out what has none', {'unlabeled': 'drop'}))
+        '"drop" to leave out what has none'
+        + ('; if NA or None is a class, data.keep_default_na = false'
+           if table_columns.is_text(column) and config.keep_default_na else ''),
+        {'unlabeled': 'drop'}))
   return y, bare
 
 
@@ -154,10 +158,24 @@ def _typed(config: schema.Data, column: Any, y: np.ndarray,
   truth = known.any() and not number_cells.are_numbers(column, decimal).any()
   if bad.any() or not known.any() or (truth and config.predict == 'class'):
     return y
-  if not known.all() or (values != np.round(values)).any():
+  if config.predict == 'number':
     return values
-  whole = abs(values) < 2 ** 53
-  return values.astype(np.int64) if whole.all() else y
+  if (abs(values[known]) >= 2 ** 53).any():
+    return y  # as decimals they would lose their last digits
+  whole = known.all() and (values == np.round(values)).all()
+  return values.astype(np.int64) if whole else values
+
+
+def _emptied(config: schema.Data, column: Any,
+             values: np.ndarray) -> np.ndarray:
+  """Numbers without those that stand for an empty cell, however written."""
+  given = config.na_values
+  spelled = given.get(column, ()) if isinstance(given, dict) else given
+  codes = []
+  for text in spelled:
+    with contextlib.suppress(ValueError):
+      codes.append(float(text))
+  return np.where(np.isin(values, codes), np.nan, values) if codes else values
 
 
 def _inputs(config: schema.Data, frame: Any, decimal: str,
@@ -185,6 +203,8 @@ def _inputs(config: schema.Data, frame: Any, decimal: str,
     if isinstance(found, Fault):
       faults.append(found)
       continue
+    if column not in config.categorical:
+      found = _emptied(config, column, found)
     x[:, i] = found
     bad = ~np.isfinite(found) & ~bare
     if config.missing == 'error' and bad.any():
