@@ -171,6 +171,28 @@ def test_a_function_for_each_part():
   np.testing.assert_allclose(raw[:, 0], np.arange(40, 50), rtol=1e-6)
 
 
+def pair_to_train():
+  return np.arange(80.).reshape(40, 2), np.arange(40) % 2
+
+
+def wider_to_test():
+  return np.arange(30.).reshape(10, 3), np.arange(10) % 2
+
+
+def shorter_to_test():
+  return np.arange(20.).reshape(10, 2), np.arange(9) % 2
+
+
+@pytest.mark.parametrize('name, words', [
+    ('wider', r'wider_to_test: inputs of shape \(10, 3\), those of .*pair'),
+    ('shorter', 'shorter_to_test: 10 inputs, but 9 labels')])
+def test_parts_that_do_not_fit(name, words):
+  with pytest.raises(LabError, match=words):
+    sources.load(schema.Data(
+        source='function', target=f'{HERE}:pair_to_train',
+        test=f'{HERE}:{name}_to_test'))
+
+
 def test_archives_for_each_part(tmp_path):
   def save(name, rows, steps, **more):
     x = np.zeros((len(rows), steps, 1)) + np.array(rows)[:, None, None]

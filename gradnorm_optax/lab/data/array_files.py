@@ -3,7 +3,7 @@
 import contextlib
 import pathlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,49 +42,56 @@ def archives(config: schema.Data, paths: list[pathlib.Path]
     Their examples, one after another, and how many each holds.
   """
   found = [_archive(config, path) for path in paths]
-  given = [one[:3] if one[2] is not None else one[:2] for one in found]
-  raw = array_parts.checked(config, [*map(str, paths)], given)
-  for i, path in enumerate(paths):
-    if found[i][3]:
-      raw.notes.append(f'{path.name}: not used: '
-                       f'{few(sorted(found[i][3]))}')
+  raw = array_parts.checked(
+      config, [*map(str, paths)], [one.examples for one in found])
+  for path, one in zip(paths, found, strict=True):
+    if one.unused:
+      raw.notes.append(f'{path.name}: not used: {few(sorted(one.unused))}')
   if config.group is not None:
-    group = _beside(str(paths[0]), config.group, len(raw.y), np.concatenate(
-        [one[4] for one in found]))
+    group = np.concatenate([_beside(path, config.group, one) for path, one in
+                            zip(paths, found, strict=True)])
     raw = raw._replace(group=np.unique(group, return_inverse=True)[1])
   if config.time is not None:
-    raw = raw._replace(time=_beside(
-        str(paths[0]), config.time, len(raw.y), np.concatenate(
-            [one[5] for one in found])))
-  return raw, [len(one[1]) for one in found]
+    raw = raw._replace(time=np.concatenate([
+        _beside(path, config.time, one)
+        for path, one in zip(paths, found, strict=True)]))
+  return raw, [len(one.examples[1]) for one in found]
 
 
-def _archive(config: schema.Data, path: pathlib.Path) -> tuple[Any, ...]:
-  """Inputs, labels, lengths, unused names, groups and times of a file."""
+class _Archive(NamedTuple):
+  """What a file holds: inputs, labels and lengths; more; what is not used."""
+
+  examples: tuple[np.ndarray, ...]
+  beside: dict[str, np.ndarray]
+  unused: set[str]
+
+
+def _archive(config: schema.Data, path: pathlib.Path) -> _Archive:
   with _opened(path) as archive:
     if isinstance(archive, np.ndarray):
       raise LabError(f'{path}: one array, not an archive; save with '
                      'np.savez(path, x=inputs, y=labels)')
-    wanted = [config.inputs, config.label, *(
-        name for name in (config.group, config.time) if name is not None)]
-    for name in wanted:
+    examples = [config.inputs, config.label]
+    beside = [name for name in (config.group, config.time) if name is not None]
+    for name in (*examples, *beside):
       if name not in archive:
         raise LabError(f'{path}: no array {name!r}{nearest(name, archive)}')
-    used = {*wanted, 'lengths'}
-    return (archive[config.inputs], archive[config.label],
-            archive['lengths'] if 'lengths' in archive else None,
-            set(archive) - used,
-            None if config.group is None else archive[config.group],
-            None if config.time is None else archive[config.time])
+    if 'lengths' in archive:
+      examples.append('lengths')
+    return _Archive(tuple(archive[name] for name in examples),
+                    {name: archive[name] for name in beside},
+                    set(archive) - {*examples, *beside})
 
 
-def _beside(name: str, which: str, rows: int, values: np.ndarray) -> np.ndarray:
+def _beside(path: pathlib.Path, name: str, archive: _Archive) -> np.ndarray:
   """An array of one known value for each example."""
+  values, rows = archive.beside[name], len(archive.examples[1])
   if values.shape != (rows,):
-    raise LabError(f'{name}: {which!r} has shape {values.shape}, not ({rows},)')
-  if values.dtype.kind in 'fM' and (bad := np.isnat(values) if (
-      values.dtype.kind == 'M') else ~np.isfinite(values)).any():
-    raise LabError(f'{name}: example {int(bad.argmax())}: no {which!r}')
+    raise LabError(f'{path}: {name!r} has shape {values.shape}, not ({rows},)')
+  if values.dtype.kind in 'fM':
+    bad = np.isnat(values) if values.dtype.kind == 'M' else ~np.isfinite(values)
+    if bad.any():
+      raise LabError(f'{path}: example {int(bad.argmax())}: no {name!r}')
   return values
 
 
