@@ -68,6 +68,9 @@ def _app() -> Any:
     console.print(done.table())
     console.print(f'\nReport: {done.folder}/report.html (beside it '
                   'results.json, config.toml and the figures)')
+    if done.earlier:
+      console.print('The report of another configuration that stood here is '
+                    f'kept: {done.earlier}')
 
   @app.command()
   def inspect(config: Config, set_: Set = [],  # noqa: B006

@@ -34,6 +34,8 @@ MISTAKES = {
         r'\[compare.learning_rates\] 1: .*greater than 0, not -1'),
     'methods.momentum.learning_rates=[0.1]': (
         r'has 1 values, .* has 3: every method must search a grid of the same'),
+    'compare.learning_rates=[0.1, 0.2]': (
+        r'2 values: both are edges .* give three or more'),
     'compare.baseline=momentun': r"unknown method 'momentun'.*'momentum'",
     'compare.seeds=true': (
         r'\[compare.seeds\] takes a number, not true or false'),
@@ -148,14 +150,15 @@ def test_any_value_is_set_with_one_flag(tiny):
       'methods.momentum.options.nesterov=true',
       'methods.momentum.blocks.skip=["*bias", "a\'b"]',
       'methods.momentum.blocks.stacked."layers.*/kernel"=0',
-      'methods.momentum.normalize=bng', 'compare.learning_rates=[1e-3, 0.1]',
+      'methods.momentum.normalize=bng',
+      'compare.learning_rates=[1e-3, 1e-2, 0.1]',
       'models.two={kind="mlp"}', 'models.two.depth=5', 'title="a = \'b\'"'])
   assert read.methods['new'].options == {'nesterov': True, 'momentum': 0.5}
   momentum = read.methods['momentum']
   assert momentum.options == {'nesterov': True}
   assert momentum.blocks.skip == ('*bias', "a'b")
   assert momentum.blocks.stacked == {'layers.*/kernel': 0}
-  assert read.compare.learning_rates == (1e-3, 0.1)
+  assert read.compare.learning_rates == (1e-3, 1e-2, 0.1)
   assert read.models['two'].depth == 5 and read.title == "a = 'b'"
   assert lab.load(tiny, ['title=say "x"']).title == 'say "x"'
 

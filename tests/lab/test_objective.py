@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import math
 
 import jax
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn import metrics
 from gradnorm_optax import lab
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import division, sources
-from gradnorm_optax.lab.objective import usual
+from gradnorm_optax.lab.objective import evidence, usual
 from gradnorm_optax.lab.results import stats, summary
 from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.training import make_problem, problem
@@ -104,6 +105,11 @@ def test_masked_positions_are_a_plain_mean_over_the_others():
     assert not np.asarray(got)[~inside].any()
   y[~inside], out[~inside] = 99, np.nan  # whatever stands there
   assert np.isfinite(found.losses(out, y, lengths)).all()
+  rows = evidence.of(found, out, y, lengths, None)
+  np.testing.assert_array_equal(rows[:, 1], lengths)
+  np.testing.assert_array_equal(
+      rows[:, 0], found.scores(out, y, lengths).sum(1))
+  assert math.isnan(evidence.mean(np.zeros((2, 2))))
 
 
 def test_a_loss_that_padding_would_spoil():
@@ -270,11 +276,11 @@ def test_a_regression_from_data_to_report(tmp_path):
   screen = console.Console(width=130, record=True, file=io.StringIO())
   screen.print(done.table())
   text = screen.export_text()
-  assert 'validation R² % [95%]' in text and '80% at step' in text
+  assert 'test R² % [95%]' in text and '80% at step' in text
   assert 'guessing gives 0.0%' in text and 'variance' in text
   for row in done.summary.rows:
     assert row.trains and 0.8 < row.score.mean < 1
     assert row.sensitivity[-1].score == -1  # the rate that diverges
   assert 'points' in done.summary.verdicts[0].text
   page = (done.folder / 'report.html').read_text()
-  assert 'validation R² %' in page and 'accuracy' not in page
+  assert 'test R² %' in page and 'accuracy' not in page

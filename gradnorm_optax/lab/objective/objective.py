@@ -39,6 +39,7 @@ class Objective:
     chance: The score of guessing.
     margin: By how much a run must exceed it to count as trained.
     worst: What a diverged run scores; lower scores count as this one.
+    rule: How the score comes of `evidence`.
   """
 
   measure: Measure
@@ -49,6 +50,7 @@ class Objective:
   chance: float = 0.0
   margin: float = 0.0
   worst: float = 0.0
+  rule: str = 'mean'
 
   def losses(self, outputs: ArrayLike, y: ArrayLike,
              lengths: ArrayLike | None = None) -> jax.Array:

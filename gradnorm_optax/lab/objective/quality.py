@@ -34,7 +34,7 @@ class Measure(NamedTuple):
   @property
   def points(self) -> str:
     """What a difference is counted in."""
-    return 'points' if self.unit else f'of {self.name}'
+    return 'points' if self.unit else self.name
 
   def _written(self, value: float, form: str) -> str:
     return f'{self.scale * value:{form}}'

@@ -8,7 +8,6 @@ from typing import Any, Literal, NamedTuple
 
 from gradnorm_optax.lab.objective.quality import ACCURACY, Measure
 from gradnorm_optax.lab.results import stats
-from gradnorm_optax.lab.results.stats import FALSE_ALARMS
 from gradnorm_optax.lab.support.json_safe import OrInf, OrNan
 
 # {model: {method: {training step: log10 norms through time}}}
@@ -44,6 +43,7 @@ class Run(NamedTuple):
   steps_to_target: OrInf
   curve: tuple[float, ...]
   test_score: OrNan
+  train_loss: OrInf = math.inf
 
   @staticmethod
   def of(record: dict[str, Any], target: float = math.inf,
@@ -52,12 +52,14 @@ class Run(NamedTuple):
     curve = tuple(max(worst, value) for value in record['history']['score'])
     if record['diverged']:
       return Run(
-          record['seed'], True, worst, math.inf, math.inf, curve, worst)
+          record['seed'], True, worst, math.inf, math.inf, curve, worst,
+          math.inf)
     test = record.get('test')
     return Run(
         record['seed'], False, curve[-1], record['history']['loss'][-1],
         stats.steps_to_target(curve, target, every), curve,
-        max(worst, test['score']) if test else math.nan)
+        max(worst, test['score']) if test else math.nan,
+        record['history']['train_loss'][-1])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,14 +80,16 @@ class Row:
     rate: The chosen learning rate.
     edge: Whether it lies on the edge of the grid, which voids the row.
     trains: Whether any run was better than guessing.
-    score: Final validation score over the fresh seeds.
+    score: Score on the test part, by which the method is judged; its interval
+      is over the fresh seeds and the examples.
     spread: Its standard deviation over the seeds.
     steps: Median step at which the target was reached; inf if it was not.
     reached: How many seeds reached it.
     seconds: `steps` times the measured time of a step.
     diverged: How many fresh runs diverged.
     seeds: How many fresh seeds there were.
-    test: Score on the test part, read once.
+    validation: Mean final score on the validation part, which chose the rate.
+    train_loss: Mean loss of the last stretch of training.
     step_seconds: Median time of a training step.
     bare: The method without clipping and normalization.
     overhead: Quartiles of its step's time over the bare one's, interleaved.
@@ -111,7 +115,8 @@ class Row:
   seconds: OrInf
   diverged: int
   seeds: int
-  test: stats.Interval
+  validation: OrNan
+  train_loss: OrInf
   step_seconds: float
   bare: str | None
   overhead: tuple[float, float, float] | None
@@ -133,10 +138,13 @@ class Verdict:
     kind: "gain" where the interval of the paired difference lies above zero,
       for every baseline unless one was named; "loss" where it lies below,
       "none" else, "void" where no statement is allowed.
-    text: One sentence.
+    text: Sentences, the last of which says what to do.
     method: The method that tuning nominated; None if there is none.
     baseline: The baseline that tuning nominated; None if there is none.
-    difference: Paired difference of final validation scores.
+    difference: Paired difference of the scores on the test part.
+    choice: What to use: the method after a gain, the baseline after a loss or
+      no difference, None where nothing is recommended.
+    sure: Whether nothing weakens it.
   """
 
   model: str
@@ -145,6 +153,8 @@ class Verdict:
   method: str | None = None
   baseline: str | None = None
   difference: stats.Interval | None = None
+  choice: str | None = None
+  sure: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,14 +182,10 @@ class Summary:
   measure: Measure = ACCURACY
   worst: float = 0.0
 
-  @property
-  def few(self) -> str | None:
-    """What to say of intervals that rest on too few seeds."""
-    if not 1 < self.seeds < 5:
-      return None
-    return (f'{self.seeds} seeds are few: such an interval leaves out zero in '
-            f'{FALSE_ALARMS[self.seeds]} of comparisons between equals; set '
-            'compare.seeds = 10.')
+  def choice(self, model: str) -> str | None:
+    """The method to use on a model; None where nothing is recommended."""
+    return next((verdict.choice for verdict in self.verdicts
+                 if verdict.model == model), None)
 
   @property
   def diagnosis(self) -> str | None:

@@ -18,6 +18,7 @@ class Basis(NamedTuple):
     chance: The score of guessing.
     margin: By how much a run must exceed it to count as trained.
     worst: What a diverged run scores; lower scores count as this one.
+    rule: How a score comes of the examples' evidence.
     code: The digest of the package's own code.
     own: {model: {method: digests of the user's code}}.
     versions: Those of the packages.
@@ -31,6 +32,7 @@ class Basis(NamedTuple):
   chance: float
   margin: float
   worst: float
+  rule: str
   code: str
   own: dict[str, dict[str, list[str]]]
   versions: dict[str, str]
@@ -54,7 +56,7 @@ def here(config: schema.Config, data: str, description: str,
   """
   return Basis(
       data, description, objective.measure, objective.chance, objective.margin,
-      objective.worst, provenance.source_digest(),
+      objective.worst, objective.rule, provenance.source_digest(),
       {model: {method: user_code.digests(config.user_functions(model, method))
                for method in config.methods_on(model)}
        for model in config.models},

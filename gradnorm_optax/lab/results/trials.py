@@ -2,7 +2,8 @@
 
 First every method's learning rate is chosen on the tuning seeds, by validation
 score; then fresh seeds, the same for all methods, are run at the chosen
-rate, and only these read the test part.
+rate. Only these read the test part, and by it they are judged: its examples
+chose nothing.
 """
 
 import itertools
@@ -12,10 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.objective import evidence
 from gradnorm_optax.lab.results.findings import Profiles, Run
 from gradnorm_optax.lab.results.first_batch_norms import Look
+from gradnorm_optax.lab.results.judging import Answers
 from gradnorm_optax.lab.results.made_with import Basis
 from gradnorm_optax.lab.results.store import fingerprint
+from gradnorm_optax.lab.support import packed
 
 # Fresh seeds never coincide with tuning seeds, whatever the configuration.
 FRESH = 1000
@@ -103,6 +107,13 @@ class Trials:
       return (sum(run.score for run in runs),
               -sum(run.final_loss for run in runs))
     return max(self.rates(pair.method), key=merit)
+
+  def answers(self, pair: Pair) -> Answers:
+    """What the fresh runs answered on the test part."""
+    return Answers(
+        tuple(None if record['diverged'] else packed.unpack(record['evidence'])
+              for record in self.finished('final', pair, self.chosen(pair))),
+        evidence.RULES[self.basis.rule], self.basis.worst)
 
   def acted(self, pair: Pair) -> float | None:
     """The share of the fresh runs' steps in which sampling acted."""

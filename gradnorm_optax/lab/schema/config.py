@@ -51,6 +51,11 @@ class Config(Table):
   @pydantic.model_validator(mode='after')
   def _equal_grids(self) -> 'Config':
     size = len(self.compare.learning_rates)
+    if size == 2:
+      raise complaint(
+          'compare.learning_rates has 2 values: both are edges of the grid, '
+          'and a best rate on an edge allows no recommendation; give three or '
+          'more (or one, which searches nothing)')
     for name, method in self.methods.items():
       if method.learning_rates and len(method.learning_rates) != size:
         raise complaint(
