@@ -94,6 +94,18 @@ def test_one_stop_between_the_file_and_the_verdict(export, gradnorm):
   assert (export.parent / 'runs' / export.parent.name / 'report.html').exists()
 
 
+def test_the_file_is_found_beside_the_configuration(
+    export, gradnorm, tmp_path, monkeypatch):
+  (tmp_path / 'elsewhere').mkdir()
+  monkeypatch.chdir(tmp_path / 'elsewhere')
+  code, _, err = gradnorm('compare', '../config.toml')
+  assert code == 2 and 'parts.csv: 8 faults' in err
+  export.unlink()
+  code, _, err = gradnorm('compare', '../config.toml')
+  assert code == 2 and "parts.csv does not exist in " in err
+  assert 'nor beside the configuration' in err
+
+
 def test_its_inputs_are_what_was_measured(export):
   found = sources.load(schema.Data(
       source='file', path=str(export), label='Befund', group='Charge',

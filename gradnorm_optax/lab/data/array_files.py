@@ -10,6 +10,7 @@ import numpy as np
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import array_parts, arrays
 from gradnorm_optax.lab.data.raw import Raw, few
+from gradnorm_optax.lab.support import user_code
 from gradnorm_optax.lab.support.errors import LabError, nearest
 
 
@@ -97,7 +98,7 @@ def _beside(path: pathlib.Path, name: str, archive: _Archive) -> np.ndarray:
 
 def npy(config: schema.Data, path: pathlib.Path) -> Raw:
   """Reads a pair of .npy files."""
-  labels = pathlib.Path(config.labels or '').expanduser()
+  labels = user_code.beside(config.labels or '')
   if not labels.exists():
     raise LabError(f'[data] labels: {labels} does not exist')
   read = []

@@ -47,13 +47,14 @@ def read(config: schema.Data) -> Raw:
 
 def _existing(names: list[str]) -> list[pathlib.Path]:
   """The paths, if they exist."""
-  paths = [pathlib.Path(name).expanduser() for name in names]
+  paths = [user_code.beside(name) for name in names]
   for key, path in zip(('path', 'validation or test', 'test'), paths,
                        strict=False):
     try:
       path.stat()
     except OSError as error:
-      here = '' if path.is_absolute() else f' in {pathlib.Path.cwd()}'
+      here = '' if path.is_absolute() else (
+          f' in {pathlib.Path.cwd()}, nor beside the configuration')
       raise LabError(
           f'[data] {key}: {path} does not exist{here}' if isinstance(
               error, FileNotFoundError)
