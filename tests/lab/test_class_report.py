@@ -44,7 +44,7 @@ def test_from_the_data_to_the_report(tmp_path, score, per_call):
   trials = results_file.trials(tmp_path / 'run', results_file.read(
       tmp_path / 'run'))
   assert done.summary.classes == ('defect', 'ok')
-  assert done.summary.positive == 'defect'
+  assert done.summary.positive == (None if score is None else 'defect')
   for row in done.summary.rows:
     assert row.trains
     found = row.confusion
@@ -67,7 +67,7 @@ def test_from_the_data_to_the_report(tmp_path, score, per_call):
     assert row.score.low <= row.score.mean <= row.score.high
   page = (done.folder / 'report.html').read_text()
   assert '<h2>Classes</h2>' in page and 'confusion matrices' in page
-  assert 'looks for "defect"' in page
+  assert ('looks for "defect"' in page) == (score == 'auc')
   assert 'judged by balanced accuracy' in page or score
   assert '<td>defect</td><td>9</td>' in page
   assert lab.report(done.folder).summary == done.summary

@@ -11,7 +11,7 @@ from sklearn import metrics, utils
 
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import sources
-from gradnorm_optax.lab.objective import guessing, usual
+from gradnorm_optax.lab.objective import class_options, guessing, usual
 from gradnorm_optax.lab.objective.class_scores import CLASS_SCORES
 from gradnorm_optax.lab.results import stats
 from gradnorm_optax.lab.support.errors import LabError
@@ -176,9 +176,11 @@ def test_the_positive_class():
 
 
 @pytest.mark.parametrize('source, keys, words', [
-    ('rare', {'positive': 'defct'}, "positive: no class is called 'defct'.*'def"
-     ),
-    ('iris', {'positive': '1'}, 'positive is for two classes, and there are 3'),
+    ('rare', {'positive': 'ok'}, 'positive is for score = "f1", "auc" or "av'),
+    ('rare', {'positive': 'defct', 'score': 'f1'},
+     "positive: no class is called 'defct'.*'def"),
+    ('iris', {'positive': '1', 'score': 'f1'},
+     'positive is for two classes, and there are 3'),
     ('rare', {'class_weight': {'defects': 2}}, "called 'defects'.*'defect'"),
     ('diabetes', {'class_weight': 'balanced'}, 'class_weight is for classes'),
     ('diabetes', {'score': 'auc'}, 'score = "auc" needs classes; these labels '
@@ -189,6 +191,19 @@ def test_options_that_do_not_fit(source, keys, words):
   data = RARE if source == 'rare' else schema.Data(source=source)
   with pytest.raises(LabError, match=words):
     sources.load(data, schema.Train(**keys))
+
+
+@pytest.mark.parametrize('name', ['f1', 'auc', 'average_precision'])
+def test_a_part_that_lacks_a_class(name):
+  found = load(score=name).objective
+  with pytest.raises(LabError, match="the test part has no example of 'defect'"
+                     ', which .* looks for; divide otherwise'):
+    class_options.check_part(found, 'test', np.ones(9, int))
+  several = sources.load(schema.Data(source='iris'), schema.Train(
+      score='balanced_accuracy')).objective
+  class_options.check_part(several, 'test', np.array([0, 2]))
+  with pytest.raises(LabError, match='has one class alone, and .* compares'):
+    class_options.check_part(several, 'test', np.ones(9, int))
 
 
 @pytest.mark.parametrize('keys, words', [

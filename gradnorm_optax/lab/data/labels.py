@@ -117,15 +117,6 @@ def _cleaned(raw: Raw, config: schema.Data) -> Raw:
     bad &= padding.inside(raw.lengths, raw.x.shape[1])[..., None]
   if bad.any():
     raw = _mended(raw, config, bad)
-  one = [not _width(column) for column in raw.x.T] if (
-      raw.x.ndim == 2 and raw.image is None and len(raw.x)) else []
-  if any(one):
-    raw.notes.append(
-        'columns of one value alone, which teach nothing: ' + ', '.join(
-            name for name, same in zip(raw.columns, one, strict=True) if same)
-        if raw.columns else
-        f'{sum(one)} of {len(one)} inputs {"has" if sum(one) == 1 else "have"} '
-        'one value alone, which teaches nothing')
   return raw
 
 
@@ -153,12 +144,6 @@ def _mended(raw: Raw, config: schema.Data, bad: np.ndarray) -> Raw:
   raw.notes.append(f'{counted(flat.sum(), "missing cell")} filled with the '
                    f'{config.missing} of the training part{told}')
   return raw._replace(x=np.where(bad, np.nan, raw.x))
-
-
-def _width(column: np.ndarray) -> float:
-  """How far the known cells of a column lie apart."""
-  known = column[np.isfinite(column)]
-  return float(np.ptp(known)) if len(known) else 0.0
 
 
 def _classes(raw: Raw, known: np.ndarray, inside: np.ndarray

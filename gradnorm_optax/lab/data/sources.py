@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.data import bundled, pictures, user_data
+from gradnorm_optax.lab.data import bundled, hub, user_data
 from gradnorm_optax.lab.data.dataset import Dataset
 from gradnorm_optax.lab.data.generated import characters_set, long_dependency
 from gradnorm_optax.lab.data.preparation import finish
 from gradnorm_optax.lab.objective import (
+  class_options,
   padding,
   quality,
   user_objective,
@@ -43,6 +44,8 @@ def load(config: schema.Data, train: schema.Train | None = None) -> Dataset:
       found.objective, train, found.validation.y, found.validation.lengths,
       found.outputs, padding.labels(
           found.train.y, found.train.lengths, found.objective.positions))
+  class_options.check_part(objective, 'test', padding.labels(
+      found.test.y, found.test.lengths, objective.positions))
   if objective.rule.name != 'mean' and train.score is None:
     told += ('; judged by balanced accuracy, for the classes are uneven '
              '(train.score = "accuracy" asks for the other)')
@@ -75,7 +78,7 @@ def _own(config: schema.Data) -> Dataset:
 
 def _hub(config: schema.Data) -> Dataset:
   """A set of the Hugging Face hub."""
-  return finish(pictures.hub(config), config)
+  return finish(hub.read(config), config)
 
 
 SOURCES: dict[str, Callable[[schema.Data], Dataset]] = {

@@ -55,22 +55,48 @@ def chosen(objective: Objective, train: schema.Train, y: np.ndarray,
   if train.positive is not None and not two:
     raise LabError(f'[train] positive is for two classes, and there are '
                    f'{max(width, len(found.names))}; leave it out')
-  positive = found.positive(train.positive) if two else None
   objective = dataclasses.replace(
       objective, classes=found,
       class_weights=_weights(train, found, width, train_labels))
   name = train.score
   if name is None and told:
     name = 'balanced_accuracy'
+  looks = name in ('f1', 'auc', 'average_precision')
+  if train.positive is not None and not looks:
+    raise LabError('[train] positive is for score = "f1", "auc" or '
+                   '"average_precision"; leave it out')
   if name not in CLASS_SCORES:
     return objective
   score = CLASS_SCORES[name]
-  chance, margin = score.guess(np.bincount(
-      padding.labels(y, lengths, objective.positions), minlength=width),
-      positive)
-  return dataclasses.replace(
-      objective, rule=Rule(name, width, positive), chance=chance, margin=margin,
+  positive = found.positive(train.positive) if two and looks else None
+  objective = dataclasses.replace(
+      objective, rule=Rule(name, width, positive),
       measure=score.named(None if positive is None else found.names[positive]))
+  labels = padding.labels(y, lengths, objective.positions)
+  check_part(objective, 'validation', labels)
+  chance, margin = score.guess(np.bincount(labels, minlength=width), positive)
+  return dataclasses.replace(objective, chance=chance, margin=margin)
+
+
+def check_part(objective: Objective, name: str, labels: np.ndarray) -> None:
+  """Refuses a part in which the score has nothing to look for.
+
+  Raises:
+    LabError: The part lacks the positive class, or has one class alone.
+  """
+  rule = objective.rule
+  if rule.name not in CLASS_SCORES:
+    return
+  there, said = set(np.unique(labels).tolist()), objective.measure.name
+  mend = ('divide otherwise (data.seed, data.validation, data.test), or take '
+          'train.score = "accuracy"')
+  if rule.positive not in (None, *there) and objective.classes:
+    raise LabError(f'[data] the {name} part has no example of '
+                   f'{objective.classes.names[rule.positive]!r}, which {said} '
+                   f'looks for; {mend}')
+  if len(there) < 2:
+    raise LabError(f'[data] the {name} part has one class alone, and {said} '
+                   f'compares classes; {mend}')
 
 
 def _weights(train: schema.Train, found: Classes, width: int,
