@@ -18,6 +18,7 @@ from gradnorm_optax.lab.results.findings import (
   Run,
   Summary,
 )
+from gradnorm_optax.lab.results.made_with import Basis
 from gradnorm_optax.lab.results.trials import Pair, Trials
 
 
@@ -40,11 +41,24 @@ def summarize(trials: Trials) -> Summary:
         own, config.compare.baseline, gain, basis.measure))
   return Summary(
       config.name, config.title or config.name, basis.description,
-      basis.chance, config.compare.target, config.train.steps,
+      basis.chance, trials.target, config.train.steps,
       config.train.eval_every, config.compare.seeds,
       config.compare.tune_seeds, tuple(rows), tuple(verdicts),
-      basis.measure, basis.worst, basis.classes,
-      None if (index := basis.rule.positive) is None else basis.classes[index])
+      basis.measure, basis.worst, *_scopes(basis), classes=basis.classes,
+      positive=None if (index := basis.rule.positive) is None
+      else basis.classes[index])
+
+
+def _scopes(basis: Basis) -> tuple[tuple[tuple[str, str, str], ...],
+                                   tuple[str, ...]]:
+  """What every method acts on, and which leave out most of a model."""
+  found = [(model, method, scope) for model, methods in basis.scopes.items()
+           for method, scopes in methods.items() for scope in scopes]
+  return (
+      tuple((model, method, scope.text()) for model, method, scope in found),
+      tuple(f'{method} on {model}: {scope.text()}. `where` and `blocks` say '
+            'what it takes.' for model, method, scope in found
+            if scope.partial))
 
 
 def _gain(answers: dict[str, judging.Answers]) -> verdict.Gain:
