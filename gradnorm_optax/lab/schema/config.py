@@ -109,7 +109,7 @@ class Config(Table):
              *(getattr(one, 'target', '') for one in models), self.train.loss,
              self.train.score or '']
     if model is None and method is None:
-      names.append(self.data.target or '')
+      names += self.data.functions()
     return [name for name in names if ':' in name]
 
   @pydantic.model_validator(mode='after')
