@@ -56,6 +56,8 @@ def wanted(tmp_path_factory):
     (written(',', [f'{v:,}' for v in SIZE], [f'{v:,}' for v in LARGE]),
      'utf-8', ()),
     (written('\t', map(str, SIZE), map(str, LARGE)), 'utf-16', ('by tabs',)),
+    ('sep=;\r\n' + written(';', map(german, SIZE), map(str, LARGE)), 'cp1252',
+     ('by semicolons', 'decimal commas')),
     (ENGLISH, 'utf-8', ())])
 def test_exports_are_one_table(tmp_path, wanted, text, encoding, notes):
   path = tmp_path / 'export.csv'
@@ -67,6 +69,14 @@ def test_exports_are_one_table(tmp_path, wanted, text, encoding, notes):
   for note in notes:
     assert note in found.description
   assert ('decimal' in found.description) == ('decimal com' in str(notes))
+
+
+def test_lines_are_counted_from_the_first(tmp_path):
+  path = tmp_path / 'said.csv'
+  size = [f'{v:.1f}'.replace('.', ',') for v in SIZE]
+  size[3] = '?'
+  path.write_text('sep=;\n' + written(';', size, map(str, LARGE)), 'utf-8')
+  assert "row 6, column 'Größe': '?' is no number: 1 of 40" in refused(path)
 
 
 def test_what_is_configured_is_not_guessed(tmp_path):

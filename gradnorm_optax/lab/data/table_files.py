@@ -90,7 +90,7 @@ def _csv(config: schema.Data, path: pathlib.Path,
   empty: Any = ['', *given] if isinstance(given, tuple) else {
       column: ['', *values] for column, values in given.items()}
   frame = pandas.read_csv(
-      path, sep=form.separator, encoding=form.encoding,
+      path, sep=form.separator, encoding=form.encoding, skiprows=form.skip,
       dtype='string[pyarrow]', keep_default_na=config.keep_default_na,
       na_values=empty)
   if not config.keep_default_na and isinstance(empty, dict):
@@ -160,7 +160,7 @@ def check_header(config: schema.Data, path: pathlib.Path,
   """
   import pandas
   how: dict[str, Any] = {'sep': form.separator, 'encoding': form.encoding,
-                         'encoding_errors': 'replace'}
+                         'encoding_errors': 'replace', 'skiprows': form.skip}
   try:
     header = pandas.read_csv(
         path, header=None, nrows=1, dtype=str, na_filter=False, **how)
