@@ -71,6 +71,23 @@ def test_exports_are_one_table(tmp_path, wanted, text, encoding, notes):
   assert ('decimal' in found.description) == ('decimal com' in str(notes))
 
 
+def test_lines_that_end_with_a_separator(tmp_path, wanted):
+  path = tmp_path / 'ends.csv'
+  path.write_text(ENGLISH.replace('\n', ',\n'), 'utf-8')
+  found = load(path)
+  np.testing.assert_array_equal(found.test.x, wanted.test.x)
+  assert '1 column without a name and without cells left' in found.description
+  path.write_text(ENGLISH.replace('\n', ',7\n').replace('7', '', 1), 'utf-8')
+  assert 'column 4 has no name' in refused(path)
+
+
+def test_numbers_that_are_codes(tmp_path):
+  path = tmp_path / 'codes.csv'
+  path.write_text(written(',', map(str, SIZE), [f'{i:05d}' for i in LARGE]),
+                  'utf-8')
+  assert "begin with 0 in 'Menge'; are they names?" in load(path).description
+
+
 def test_lines_are_counted_from_the_first(tmp_path):
   path = tmp_path / 'said.csv'
   size = [f'{v:.1f}'.replace('.', ',') for v in SIZE]

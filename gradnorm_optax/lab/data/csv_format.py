@@ -34,6 +34,8 @@ def find(config: schema.Data, path: pathlib.Path) -> Format:
 
   Encodings: what a byte order mark says, else UTF-8, else Windows' cp1252.
   """
+  if not path.stat().st_size:
+    raise LabError(f'{path}: the file is empty')
   encoding, notes = config.encoding, []
   if encoding is None:
     encoding = _encoding(path)

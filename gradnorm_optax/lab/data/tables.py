@@ -13,7 +13,7 @@ from gradnorm_optax.lab.data import (
   table_files,
   table_sequences,
 )
-from gradnorm_optax.lab.data.raw import Raw, counted
+from gradnorm_optax.lab.data.raw import Raw, counted, few
 from gradnorm_optax.lab.data.table_faults import Fault, refuse
 from gradnorm_optax.lab.support.errors import LabError, nearest
 
@@ -56,12 +56,16 @@ def table(config: schema.Data, name: str, read: table_files.TableFile,
                    'data.categorical')
   x, kinds = _inputs(config, frame[inputs], decimal, place, bare, faults)
   refuse(name, faults)
+  codes = [repr(column) for column in numeric
+           if table_columns.has_codes(frame[column])]
+  notes = [f'numbers that begin with 0 in {few(codes)}; are they names? '
+           '(data.categorical)'] if codes else []
 
   def where(row: int, column: int | None) -> str:
     shown = config.label if column is None else inputs[column]
     return f'{place(row)}, column {shown!r}'
 
-  return Raw(name, x, y, list(read.notes), where,
+  return Raw(name, x, y, [*read.notes, *notes], where,
              columns=list(map(str, inputs)), kinds=kinds, group=group,
              time=time)
 
