@@ -57,7 +57,7 @@ def test_test_part_is_read_for_fresh_seeds_only(finished):
   assert all(r['evidence'] is None for r in tune)
   for record in final:
     found = packed.unpack(record['evidence'])
-    assert found.shape == (270, 2)
+    assert found.shape == (270, 4)  # labels and answers too
     assert evidence.mean(found) == pytest.approx(record['test']['score'])
 
 

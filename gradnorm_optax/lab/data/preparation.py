@@ -3,12 +3,18 @@
 import numpy as np
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.data import division, input_encoding, labels, suspicions
+from gradnorm_optax.lab.data import (
+  division,
+  input_encoding,
+  labels,
+  number_labels,
+  suspicions,
+)
 from gradnorm_optax.lab.data.dataset import Dataset, Split, sizes
 from gradnorm_optax.lab.data.preprocessing import Preprocessing
-from gradnorm_optax.lab.data.raw import Raw, counted
+from gradnorm_optax.lab.data.raw import Raw
 from gradnorm_optax.lab.objective import padding, usual
-from gradnorm_optax.lab.support.errors import LabError
+from gradnorm_optax.lab.objective.classes import Classes
 
 
 def finish(raw: Raw, config: schema.Data) -> Dataset:
@@ -26,8 +32,10 @@ def finish(raw: Raw, config: schema.Data) -> Dataset:
   x, fitted, symbols = _inputs(raw, rows[0], config)
   fitted = fitted._replace(classes=found.names or None)
   if found.number:
-    y, note = labels.standardized(y, rows[0], raw.lengths, found.positions)
+    y, note = number_labels.standardized(
+        found.y, rows[0], raw.lengths, found.positions)
     raw.notes.append(note)
+    number_labels.check_spread(raw, found.y, y, rows, found.positions)
   lengths = raw.lengths
   if lengths is not None and lengths.min() == raw.x.shape[1]:
     lengths = None  # nothing is padded
@@ -38,11 +46,11 @@ def finish(raw: Raw, config: schema.Data) -> Dataset:
   if symbols and found.positions and not found.number:
     outputs = max(outputs, symbols)  # one alphabet for both
   if found.number:
-    _check_spread(parts, found.positions)
-    objective = usual.numbers(*held)
+    objective = usual.numbers(*held, holes=found.holes)
   else:
     _note_unseen(raw, found, parts)
-    objective = usual.classes(outputs, *held)
+    objective = usual.classes(
+        outputs, *held, found.holes, Classes(found.names, found.counts))
   return Dataset(
       parts[0], parts[1], parts[2], outputs, raw.image,
       '; '.join([f'{raw.name}, {sizes(parts)} examples', *raw.notes]),
@@ -66,20 +74,9 @@ def _note_unseen(raw: Raw, found: labels.Labels, parts: list[Split]) -> None:
   """Tells of classes that a part does not hold."""
   for name, part in zip(('a training', 'a validation', 'a test'), parts,
                         strict=True):
-    here = padding.flat(part.y, part.lengths if found.positions else None)
+    here = padding.labels(part.y, part.lengths, found.positions)
     if unseen := found.outputs - len(np.unique(here)):
       raw.notes.append(f'{unseen} of {found.outputs} classes without {name} '
                        'example')
 
 
-def _check_spread(parts: list[Split], positions: bool) -> None:
-  """Numbers that do not vary in a part cannot be explained there."""
-  for name, part in zip(('training', 'validation', 'test'), parts, strict=True):
-    y = padding.flat(part.y, part.lengths) if positions else part.y
-    same = np.flatnonzero(np.ptp(y, axis=0) == 0)
-    if len(same):
-      which = f', number {same[0]},' if y.ndim > 1 else ''
-      mend = '' if name == 'training' else f'; raise data.{name}'
-      raise LabError(
-          f'[data] the label{which} is one and the same number in the '
-          f'{counted(len(part.y), "example")} of the {name} part{mend}')

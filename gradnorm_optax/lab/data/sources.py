@@ -7,7 +7,13 @@ from gradnorm_optax.lab.data import bundled, hub, user_data
 from gradnorm_optax.lab.data.dataset import Dataset
 from gradnorm_optax.lab.data.generated import characters_set, long_dependency
 from gradnorm_optax.lab.data.preparation import finish
-from gradnorm_optax.lab.objective import quality, user_objective, usual
+from gradnorm_optax.lab.objective import (
+  class_options,
+  padding,
+  quality,
+  user_objective,
+  usual,
+)
 from gradnorm_optax.lab.support.errors import LabError
 
 
@@ -33,12 +39,18 @@ def load(config: schema.Data, train: schema.Train | None = None) -> Dataset:
       train.loss in usual.NUMBER_LOSSES):
     found = found._replace(objective=usual.numbers(
         found.validation.y, found.validation.lengths,
-        found.objective.positions, train.loss))
+        found.objective.positions, train.loss, found.objective.holes))
+  objective = user_objective.chosen(
+      found.objective, train, found.validation.y, found.validation.lengths,
+      found.outputs, padding.labels(
+          found.train.y, found.train.lengths, found.objective.positions))
+  class_options.check_part(objective, 'test', padding.labels(
+      found.test.y, found.test.lengths, objective.positions))
+  if objective.rule.name != 'mean' and train.score is None:
+    told += ('; judged by balanced accuracy, for the classes are uneven '
+             '(train.score = "accuracy" asks for the other)')
   return found._replace(
-      objective=user_objective.chosen(
-          found.objective, train, found.validation.y,
-          found.validation.lengths, found.outputs),
-      description=found.description + told)
+      objective=objective, description=found.description + told)
 
 
 def _batches(train: schema.Train, rows: int) -> str:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.objective.objective import Objective
 from gradnorm_optax.lab.objective.quality import Measure
+from gradnorm_optax.lab.objective.rule import Rule
 from gradnorm_optax.lab.support import provenance, user_code
 
 
@@ -19,6 +20,7 @@ class Basis(NamedTuple):
     margin: By how much a run must exceed it to count as trained.
     worst: What a diverged run scores; lower scores count as this one.
     rule: How a score comes of the examples' evidence.
+    classes: What the classes are called, in their order.
     code: The digest of the package's own code.
     own: {model: {method: digests of the user's code}}.
     versions: Those of the packages.
@@ -32,7 +34,8 @@ class Basis(NamedTuple):
   chance: float
   margin: float
   worst: float
-  rule: str
+  rule: Rule
+  classes: tuple[str, ...]
   code: str
   own: dict[str, dict[str, list[str]]]
   versions: dict[str, str]
@@ -56,7 +59,9 @@ def here(config: schema.Config, data: str, description: str,
   """
   return Basis(
       data, description, objective.measure, objective.chance, objective.margin,
-      objective.worst, objective.rule, provenance.source_digest(),
+      objective.worst, objective.rule,
+      objective.classes.names if objective.classes else (),
+      provenance.source_digest(),
       {model: {method: user_code.digests(config.user_functions(model, method))
                for method in config.methods_on(model)}
        for model in config.models},

@@ -7,8 +7,17 @@ import statistics
 import numpy as np
 
 from gradnorm_optax.lab.methods import bare_optimizer
+from gradnorm_optax.lab.objective import evidence
+from gradnorm_optax.lab.objective.rule import Rule
 from gradnorm_optax.lab.results import judging, stats, step_cost, verdict
-from gradnorm_optax.lab.results.findings import Clock, Point, Row, Run, Summary
+from gradnorm_optax.lab.results.findings import (
+  Clock,
+  Confusion,
+  Point,
+  Row,
+  Run,
+  Summary,
+)
 from gradnorm_optax.lab.results.trials import Pair, Trials
 
 
@@ -34,7 +43,8 @@ def summarize(trials: Trials) -> Summary:
       basis.chance, config.compare.target, config.train.steps,
       config.train.eval_every, config.compare.seeds,
       config.compare.tune_seeds, tuple(rows), tuple(verdicts),
-      basis.measure, basis.worst)
+      basis.measure, basis.worst, basis.classes,
+      None if (index := basis.rule.positive) is None else basis.classes[index])
 
 
 def _gain(answers: dict[str, judging.Answers]) -> verdict.Gain:
@@ -72,7 +82,15 @@ def _row(trials: Trials, pair: Pair, clock: Clock,
       runs=runs,
       plain=bare_optimizer.is_baseline(trials.config.methods[pair.method]),
       tuned=float(np.mean([run.score for run in tuned[rate]])),
-      acted=trials.acted(pair), rounds=clock.rounds)
+      acted=trials.acted(pair), rounds=clock.rounds,
+      confusion=_confusion(basis.rule, answers))
+
+
+def _confusion(rule: Rule, answers: judging.Answers) -> Confusion | None:
+  """What the fresh runs answered to each class."""
+  kept = [found for found in answers.evidence if found is not None]
+  counts = evidence.confusion(rule, kept) if kept else None
+  return None if counts is None else Confusion.of(counts)
 
 
 def _point(rate: float, runs: tuple[Run, ...]) -> Point:

@@ -56,6 +56,8 @@ class Data(Table):
   target: str | None = None  # "module:function", for source = "function"
   label: str = 'y'  # the column or array of what is to be predicted
   predict: Literal['class', 'number'] = 'class'
+  # Where shapes leave it open: labels of an example, or of its positions?
+  labels_per: Literal['example', 'position'] | None = None
   inputs: str = 'x'  # the array of the inputs, in an .npz
   ignore: tuple[str, ...] = ()  # columns to leave out
   categorical: tuple[str, ...] = ()  # columns of names, not numbers
@@ -88,6 +90,8 @@ class Data(Table):
     given = self.source in ('file', 'function', 'hub')
     for key, of_use in (
         ('ignore', named), ('categorical', named), ('symbols', given),
+        ('labels_per', self.source in ('file', 'function') and (
+            kind != '.csv')),
         ('group', named or kind == '.npz'), ('time', named or kind == '.npz'),
         ('na_values', named), ('decimal', named),
         ('separator', csv), ('encoding', csv),
