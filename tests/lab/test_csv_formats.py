@@ -250,12 +250,14 @@ def test_a_number_that_stands_for_nothing(tmp_path, ending):
 
 def test_labels_keep_all_their_digits(tmp_path):
   path = tmp_path / 'labels.csv'
-  names = [str(2 ** 53 + i % 2) for i in range(39)]
+  names = [str(2 ** 54 + i % 2) for i in range(39)]
   path.write_text('size,Befund\n' + ''.join(
       f'{i * i},{name}\n' for i, name in enumerate([*names, ''])))
   assert load(path, unlabeled='drop').preprocessing.classes == (
-      '9007199254740992', '9007199254740993')
+      '18014398509481984', '18014398509481985')
   assert 'if NA or None is a class, data.keep_default_na' in refused(path)
+  assert 'whose last digits a float does not keep' in refused(
+      path, unlabeled='drop', predict='number')
 
 
 @pytest.mark.parametrize('keys, words', [

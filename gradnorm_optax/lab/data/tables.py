@@ -163,6 +163,10 @@ def _typed(config: schema.Data, column: Any, y: np.ndarray,
   if bad.any() or not known.any() or (truth and config.predict == 'class'):
     return y
   if config.predict == 'number':
+    if (abs(values[known]) >= 2 ** 53).any():
+      with contextlib.suppress(ValueError):  # whole: all their digits
+        return np.array([cell if cell is None else int(cell) for cell in y],
+                        object)
     return values
   if (abs(values[known]) >= 2 ** 53).any():
     return y  # as decimals they would lose their last digits
