@@ -28,6 +28,7 @@ if TYPE_CHECKING:
   from gradnorm_optax.lab.inspection.inspection import Inspection
   from gradnorm_optax.lab.run.run_result import Trained
   from gradnorm_optax.lab.schema import Config
+  from gradnorm_optax.lab.serving.loaded_run import LoadedRun
 
 
 def load(config: Any, overrides: Sequence[str] = ()) -> 'Config':
@@ -100,6 +101,22 @@ def train(config: Any, overrides: Sequence[str] = (), *,
   """
   from gradnorm_optax.lab.run import loop
   return loop.run(load(config, overrides), out, fresh=fresh, quiet=quiet)
+
+
+def load_run(folder: str | pathlib.Path,
+             checkpoint: 'str | int' = 'best') -> 'LoadedRun':
+  """Loads a trained model: `apply`, variables, preprocessing, `predict`.
+
+  Args:
+    folder: Of a `gradnorm train` run. Its data are not needed.
+    checkpoint: `'best'` by validation score, `'last'`, or a step.
+
+  Raises:
+    LabError: No run is there, or no such checkpoint.
+  """
+  from gradnorm_optax.lab.serving import loaded_run
+  which: Any = checkpoint
+  return loaded_run.load(folder, which)
 
 
 def inspect(config: Any, overrides: Sequence[str] = (), *,

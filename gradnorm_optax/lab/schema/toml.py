@@ -78,15 +78,15 @@ def parse(raw: dict[str, Any], origin: str = 'configuration',
 
 def resolved(config: schema.Config) -> str:
   """The whole configuration as TOML, defaults included."""
-  return tomli_w.dumps(_filled(config.model_dump(mode='json')))
+  return tomli_w.dumps(plain(config.model_dump(mode='json')))
 
 
-def _filled(value: Any) -> Any:
+def plain(value: Any) -> Any:
   """Drops what TOML cannot say: None."""
   if isinstance(value, dict):
-    return {k: _filled(v) for k, v in value.items() if v is not None}
+    return {k: plain(v) for k, v in value.items() if v is not None}
   if isinstance(value, list):
-    return [_filled(v) for v in value]
+    return [plain(v) for v in value]
   return value
 
 
