@@ -34,10 +34,9 @@ def search(folders: Iterable[str]) -> None:
 def beside(name: str) -> pathlib.Path:
   """A file of the user's: from here, else where modules are looked for."""
   path = pathlib.Path(name).expanduser()
-  if path.is_absolute() or path.exists():
-    return path
-  found = (pathlib.Path(place) / path for place in _places)
-  return next((one for one in found if one.exists()), path)
+  found = (pathlib.Path(place) / path for place in ('', *_places))
+  # Unlike Path.exists, this one takes names that are too long.
+  return next((one for one in found if os.path.exists(one)), path)
 
 
 def resolve(name: str) -> Callable[..., Any]:
