@@ -80,12 +80,10 @@ def numbers(y: np.ndarray, lengths: np.ndarray | None = None,
     return outputs
 
   def spread(y: Any, mask: Any) -> Any:
-    weights = jnp.ones(y.shape[:1 + positions], bool) if mask is None else mask
-    weights = jnp.reshape(weights, weights.shape + (1,) * several)
     axes = tuple(range(1 + positions))
-    total = weights.sum(axes)
-    centre = jnp.where(weights, y, 0).sum(axes) / total
-    return jnp.where(weights, jnp.square(y - centre), 0).sum(axes) / total
+    held = None if mask is None else jnp.reshape(
+        mask, mask.shape + (1,) * several)
+    return jnp.var(y, axes, where=held)
 
   count = len(padding.labels(y, lengths, positions))
   return Objective(

@@ -193,18 +193,20 @@ class Summary:
 
   Attributes:
     chance: The score of guessing.
-    target: The score to reach.
+    target: The score to reach; infinite where there is none.
     measure: What the score is.
     worst: What a diverged run scores.
     classes: What the classes are called, in the order of their numbers.
     positive: The one that a score of two classes looks for.
+    scopes: (model, method, what one part of it acts on), line by line.
+    notes: What to know of a method before its row is read.
   """
 
   name: str
   title: str
   data: str
   chance: float
-  target: float
+  target: OrInf
   steps: int
   every: int
   seeds: int
@@ -213,8 +215,17 @@ class Summary:
   verdicts: tuple[Verdict, ...] = ()
   measure: Measure = ACCURACY
   worst: float = 0.0
+  scopes: tuple[tuple[str, str, str], ...] = ()
+  notes: tuple[str, ...] = ()
   classes: tuple[str, ...] = ()
   positive: str | None = None
+
+  @property
+  def aim(self) -> str:
+    """The target as a heading shows it."""
+    if math.isinf(self.target):
+      return 'target'
+    return f'{self.measure.scale * self.target:g}{self.measure.unit}'
 
   def choice(self, model: str) -> str | None:
     """The method to use on a model; None where nothing is recommended."""

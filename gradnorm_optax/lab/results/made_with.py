@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.methods.scope import Scope
 from gradnorm_optax.lab.objective.objective import Objective
 from gradnorm_optax.lab.objective.quality import Measure
 from gradnorm_optax.lab.objective.rule import Rule
@@ -23,6 +24,7 @@ class Basis(NamedTuple):
     classes: What the classes are called, in their order.
     code: The digest of the package's own code.
     own: {model: {method: digests of the user's code}}.
+    scopes: {model: {method: what its parts act on}}.
     versions: Those of the packages.
     revision: That of the package's source, where it is a checkout.
     machine: Processor and devices.
@@ -38,6 +40,7 @@ class Basis(NamedTuple):
   classes: tuple[str, ...]
   code: str
   own: dict[str, dict[str, list[str]]]
+  scopes: dict[str, dict[str, tuple[Scope, ...]]]
   versions: dict[str, str]
   revision: dict[str, Any] | None
   machine: dict[str, Any]
@@ -48,7 +51,8 @@ class Basis(NamedTuple):
 
 
 def here(config: schema.Config, data: str, description: str,
-         objective: Objective) -> Basis:
+         objective: Objective, scopes: dict[
+             str, dict[str, tuple[Scope, ...]]]) -> Basis:
   """What trials rest on that are run now, on this machine.
 
   Args:
@@ -56,6 +60,7 @@ def here(config: schema.Config, data: str, description: str,
     data: The digest of the examples.
     description: The data in words.
     objective: How they are judged.
+    scopes: What every method acts on.
   """
   return Basis(
       data, description, objective.measure, objective.chance, objective.margin,
@@ -65,4 +70,5 @@ def here(config: schema.Config, data: str, description: str,
       {model: {method: user_code.digests(config.user_functions(model, method))
                for method in config.methods_on(model)}
        for model in config.models},
-      provenance.versions(), provenance.revision(), provenance.machine())
+      scopes, provenance.versions(), provenance.revision(),
+      provenance.machine())

@@ -18,6 +18,7 @@ from gradnorm_optax.lab.results.findings import (
   Run,
   Summary,
 )
+from gradnorm_optax.lab.results.made_with import Basis
 from gradnorm_optax.lab.results.trials import Pair, Trials
 
 
@@ -40,11 +41,33 @@ def summarize(trials: Trials) -> Summary:
         own, config.compare.baseline, gain, basis.measure))
   return Summary(
       config.name, config.title or config.name, basis.description,
-      basis.chance, config.compare.target, config.train.steps,
+      basis.chance, trials.target, config.train.steps,
       config.train.eval_every, config.compare.seeds,
       config.compare.tune_seeds, tuple(rows), tuple(verdicts),
-      basis.measure, basis.worst, basis.classes,
-      None if (index := basis.rule.positive) is None else basis.classes[index])
+      basis.measure, basis.worst, *_scopes(basis), classes=basis.classes,
+      positive=None if (index := basis.rule.positive) is None
+      else basis.classes[index])
+
+
+def _possible(found: stats.Interval, basis: Basis) -> stats.Interval:
+  """Cuts an interval to what a score can be; of a share at most 1."""
+  if math.isnan(found.low):  # of one seed
+    return found
+  best = 1.0 if basis.measure.unit else math.inf
+  return found._replace(
+      low=max(basis.worst, found.low), high=min(best, found.high))
+
+
+def _scopes(basis: Basis) -> tuple[tuple[tuple[str, str, str], ...],
+                                   tuple[str, ...]]:
+  """What every method acts on, and which leave out most of a model."""
+  found = [(model, method, scope) for model, methods in basis.scopes.items()
+           for method, scopes in methods.items() for scope in scopes]
+  return (
+      tuple((model, method, scope.text()) for model, method, scope in found),
+      tuple(f'{method} on {model}: {scope.text()}. `where` and `blocks` say '
+            'what it takes.' for model, method, scope in found
+            if scope.partial))
 
 
 def _gain(answers: dict[str, judging.Answers]) -> verdict.Gain:
@@ -68,7 +91,7 @@ def _row(trials: Trials, pair: Pair, clock: Clock,
       trains=stats.trains(
           [run.score for group in (*tuned.values(), runs) for run in group],
           basis.chance, basis.margin),
-      score=judging.interval(answers),
+      score=_possible(judging.interval(answers), basis),
       spread=float(np.std(scores, ddof=1)) if len(scores) > 1 else math.nan,
       steps=steps, reached=sum(map(math.isfinite, (
           run.steps_to_target for run in runs))),

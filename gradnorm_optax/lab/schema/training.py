@@ -70,6 +70,14 @@ class Train(Table):
     return self.class_weight if isinstance(self.class_weight, dict) else {}
 
   @pydantic.model_validator(mode='after')
+  def _nothing_idle(self) -> 'Train':
+    if self.schedule not in ('step', 'linear'):
+      self.idle('decay_at', 'schedule = "step" and "linear"')
+    if self.schedule != 'step':
+      self.idle('decay_factor', 'schedule = "step"')
+    return self
+
+  @pydantic.model_validator(mode='after')
   def _whole_chunks(self) -> 'Train':
     if self.steps % self.eval_every:
       raise complaint(f'steps ({self.steps}) must be a multiple of eval_every '
@@ -91,3 +99,9 @@ class Run(Table):
   keep: PositiveInt = 3  # checkpoints, besides the best
   non_finite: Literal['stop', 'skip'] = 'stop'
   max_skips: PositiveInt = 10  # in a row
+
+  @pydantic.model_validator(mode='after')
+  def _nothing_idle(self) -> 'Run':
+    if self.non_finite != 'skip':
+      self.idle('max_skips', 'non_finite = "skip"')
+    return self
