@@ -117,7 +117,7 @@ def test_what_guessing_gives():
       np.repeat([1, 0], counts), np.ones(100)))
   assert guessing.f1(np.full(4, 25))[0] == 0.25
   large = guessing.average_precision(np.array([2000, 198000]), 0)
-  assert large[0] == 0.01 and large[1] < 0.005
+  assert large[0] == 0.01 and large[1] < 0.01
 
 
 def rare():
