@@ -56,6 +56,8 @@ def wanted(tmp_path_factory):
     (written(',', [f'{v:,}' for v in SIZE], [f'{v:,}' for v in LARGE]),
      'utf-8', ()),
     (written('\t', map(str, SIZE), map(str, LARGE)), 'utf-16', ('by tabs',)),
+    ('sep=;\r\n' + written(';', map(german, SIZE), map(str, LARGE)), 'cp1252',
+     ('by semicolons', 'decimal commas')),
     (ENGLISH, 'utf-8', ())])
 def test_exports_are_one_table(tmp_path, wanted, text, encoding, notes):
   path = tmp_path / 'export.csv'
@@ -67,6 +69,31 @@ def test_exports_are_one_table(tmp_path, wanted, text, encoding, notes):
   for note in notes:
     assert note in found.description
   assert ('decimal' in found.description) == ('decimal com' in str(notes))
+
+
+def test_lines_that_end_with_a_separator(tmp_path, wanted):
+  path = tmp_path / 'ends.csv'
+  path.write_text(ENGLISH.replace('\n', ',\n'), 'utf-8')
+  found = load(path)
+  np.testing.assert_array_equal(found.test.x, wanted.test.x)
+  assert '1 column without a name and without cells left' in found.description
+  path.write_text(ENGLISH.replace('\n', ',7\n').replace('7', '', 1), 'utf-8')
+  assert 'column 4 has no name' in refused(path)
+
+
+def test_numbers_that_are_codes(tmp_path):
+  path = tmp_path / 'codes.csv'
+  path.write_text(written(',', map(str, SIZE), [f'{i:05d}' for i in LARGE]),
+                  'utf-8')
+  assert "begin with 0 in 'Menge'; are they names?" in load(path).description
+
+
+def test_lines_are_counted_from_the_first(tmp_path):
+  path = tmp_path / 'said.csv'
+  size = [f'{v:.1f}'.replace('.', ',') for v in SIZE]
+  size[3] = '?'
+  path.write_text('sep=;\n' + written(';', size, map(str, LARGE)), 'utf-8')
+  assert "row 6, column 'Größe': '?' is no number: 1 of 40" in refused(path)
 
 
 def test_what_is_configured_is_not_guessed(tmp_path):
@@ -223,12 +250,14 @@ def test_a_number_that_stands_for_nothing(tmp_path, ending):
 
 def test_labels_keep_all_their_digits(tmp_path):
   path = tmp_path / 'labels.csv'
-  names = [str(2 ** 53 + i % 2) for i in range(39)]
+  names = [str(2 ** 54 + i % 2) for i in range(39)]
   path.write_text('size,Befund\n' + ''.join(
       f'{i * i},{name}\n' for i, name in enumerate([*names, ''])))
   assert load(path, unlabeled='drop').preprocessing.classes == (
-      '9007199254740992', '9007199254740993')
+      '18014398509481984', '18014398509481985')
   assert 'if NA or None is a class, data.keep_default_na' in refused(path)
+  assert 'whose last digits a float does not keep' in refused(
+      path, unlabeled='drop', predict='number')
 
 
 @pytest.mark.parametrize('keys, words', [

@@ -58,8 +58,8 @@ def test_groups_in_time_are_as_late_as_their_last_example():
 
 
 @pytest.mark.parametrize('how, words', [
-    ({'group': np.zeros(N, int)}, '1 group cannot be divided'),
-    ({'group': RARE}, '1 group cannot be divided'),
+    ({'group': np.zeros(N, int)}, 'group: too few groups to be divided'),
+    ({'group': RARE}, 'group: too few groups to be divided'),
     ({'time': np.zeros(N)}, 'time: 600 examples of one time')])
 def test_too_few_to_be_divided(how, words):
   with pytest.raises(LabError, match=words):
@@ -205,7 +205,7 @@ def test_archives_for_each_part(tmp_path):
   keys = {'source': 'file', 'path': train}
   found = sources.load(schema.Data(**keys, test=test, group='lot'))
   assert found.test.x.shape == (20, 5, 1) and found.train.x.shape[1] == 5
-  assert 'groups: 12 + 3 + 5' in found.description
+  assert 'groups: 13 + 2 + 5' in found.description
   assert 'a.npz: not used: lot; b.npz: not used: lot' in sources.load(
       schema.Data(**keys, test=test)).description
   other = save('c.npz', range(55, 80), 3)

@@ -68,6 +68,21 @@ def test_the_value_is_of_the_training_part_and_of_plain_things():
       preprocessing.scaled(fitted, raw, preprocessing.entries(fitted, raw)[0]))
 
 
+def numbers():
+  return SIZE, 3 * SIZE + 100
+
+
+def test_numbers_to_predict_come_back():
+  found = sources.load(schema.Data(
+      source='function', target=f'{__name__}:numbers', predict='number'))
+  fitted = found.preprocessing
+  x = found.test.x[:, 0] * fitted.scale + fitted.mean
+  np.testing.assert_allclose(
+      found.test.y * fitted.label_scale + fitted.label_mean, 3 * x + 100,
+      rtol=1e-5)
+  assert fitted.classes is None and fitted.label_mean.shape == ()
+
+
 def test_nothing_fills_where_a_missing_cell_is_an_error():
   found = sources.load(schema.Data(source='wine'))
   assert found.preprocessing.fill is None

@@ -5,6 +5,7 @@ import contextlib
 import csv
 import itertools
 import pathlib
+import re
 from typing import NamedTuple
 
 from gradnorm_optax.lab import schema
@@ -15,6 +16,7 @@ from gradnorm_optax.lab.support.errors import LabError
 SEPARATORS = {';': 'semicolons', '\t': 'tabs', '|': 'bars', ',': 'commas'}
 MARKS = {codecs.BOM_UTF8: 'utf-8-sig', codecs.BOM_UTF16_LE: 'utf-16',
          codecs.BOM_UTF16_BE: 'utf-16'}
+SAID = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 LOOK = 20  # rows that must have as many cells as the header
 
 
@@ -24,6 +26,7 @@ class Format(NamedTuple):
   encoding: str
   separator: str
   notes: list[str]
+  skip: int = 0  # lines before the names
 
 
 def find(config: schema.Data, path: pathlib.Path) -> Format:
@@ -31,17 +34,21 @@ def find(config: schema.Data, path: pathlib.Path) -> Format:
 
   Encodings: what a byte order mark says, else UTF-8, else Windows' cp1252.
   """
+  if not path.stat().st_size:
+    raise LabError(f'{path}: the file is empty')
   encoding, notes = config.encoding, []
   if encoding is None:
     encoding = _encoding(path)
     if encoding == 'cp1252':
       notes.append('not UTF-8, read as cp1252')
-  separator = config.separator
-  if separator is None:
-    separator = _separator(path, encoding)
-    if separator != ',':
-      notes.append(f'cells separated by {SEPARATORS[separator]}')
-  return Format(encoding, separator, notes)
+  with path.open(encoding=encoding, errors='replace') as file:
+    said = SAID.fullmatch(file.readline())  # Excel's, for itself
+  separator = config.separator or (said[1] if said else _separator(
+      path, encoding))
+  if config.separator is None and separator != ',':
+    called = SEPARATORS.get(separator, repr(separator))
+    notes.append(f'cells separated by {called}')
+  return Format(encoding, separator, notes, int(said is not None))
 
 
 def line(path: pathlib.Path, form: Format, row: int) -> int:
@@ -51,7 +58,7 @@ def line(path: pathlib.Path, form: Format, row: int) -> int:
   """
   with path.open(newline='', encoding=form.encoding, errors='replace') as file:
     reader = csv.reader(file, delimiter=form.separator)
-    begins, rows = 1, -1  # the header is no row
+    begins, rows = 1, -1 - form.skip  # the header is no row
     with contextlib.suppress(csv.Error):  # a cell longer than 128 kB
       for cells in reader:
         if any(cell.strip() for cell in cells) or len(cells) > 1:
@@ -59,7 +66,7 @@ def line(path: pathlib.Path, form: Format, row: int) -> int:
             return begins
           rows += 1
         begins = reader.line_num + 1
-  return row + 2
+  return row + 2 + form.skip
 
 
 def _encoding(path: pathlib.Path) -> str:

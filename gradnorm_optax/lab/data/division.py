@@ -105,14 +105,14 @@ def _by_group(rows: np.ndarray, y: np.ndarray, group: np.ndarray, share: float,
   classes = np.unique(y[rows], return_inverse=True)[1]
   counts = np.zeros((members.max() + 1, classes.max() + 1))
   np.add.at(counts, (members, classes), 1)
-  if len(counts) < 3 and share * len(counts) > len(counts) - 1 or (
-      len(counts) < 2):
-    raise LabError(f'[data] group: {counted(len(counts), "group")} cannot be '
-                   'divided into training, validation and test')
+  if len(counts) < 2:
+    raise LabError('[data] group: too few groups to be divided, for each stands'
+                   ' on one side')
   wanted = share * counts.sum(0)
   worst, best = np.inf, np.zeros(0, int)
+  number = min(max(round(share * len(counts)), 1), len(counts) - 1)
   for _, taken in ShuffleSplit(
-      DRAWS, test_size=share, random_state=seed).split(counts):
+      DRAWS, test_size=number, random_state=seed).split(counts):
     # In units of the class: a rare one counts as much as a common one.
     off = float((abs(counts[taken].sum(0) - wanted) / counts.sum(0)).sum())
     if off < worst:
@@ -142,5 +142,6 @@ def notes(raw: Raw, parts: list[np.ndarray]) -> list[str]:
 
 def _shown(time: np.generic) -> str:
   """A day where it is one, without the hours that nobody gave."""
-  text = str(time)
-  return text.partition('T00:00:00')[0] if 'T' in text else f'{time:g}'
+  if not isinstance(time, np.datetime64):
+    return f'{time:g}'
+  return str(time).partition('.')[0].removesuffix('T00:00:00')

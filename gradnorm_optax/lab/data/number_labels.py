@@ -35,9 +35,9 @@ def read(raw: Raw, known: np.ndarray, inside: np.ndarray) -> np.ndarray:
     raise
   large = abs(y) > 1e150
   if large.any():
-    place = tuple(np.argwhere(large)[0])
-    raise LabError(f'{raw.where(int(place[0]), None)}: the label {y[place]:g} '
-                   'is too large to be standardized')
+    place = np.argwhere(large)[0]
+    raise LabError(f'{raw.where(int(place[0]), None)}: the label '
+                   f'{y[tuple(place)]:g} is too large to be standardized')
   if given.dtype.kind in 'iu' or given.dtype.kind == 'O' and all(
       isinstance(value, int) for value in given.ravel()):
     large = abs(y) > 2 ** 53
@@ -49,21 +49,30 @@ def read(raw: Raw, known: np.ndarray, inside: np.ndarray) -> np.ndarray:
   return y
 
 
-def standardized(y: np.ndarray, train: np.ndarray,
-                 lengths: np.ndarray | None,
-                 positions: bool) -> tuple[np.ndarray, str]:
-  """Standardizes numbers by the training part; padding stays 0, holes NaN."""
+def spread(y: np.ndarray, train: np.ndarray, lengths: np.ndarray | None,
+           positions: bool) -> tuple[np.ndarray, np.ndarray]:
+  """Mean and deviation of the training part's labels; 1 where that is 0."""
   known = padding.labels(
       y[train], None if lengths is None else lengths[train], positions)
   mean, deviation = known.mean(0), known.std(0)
-  scaled = (y - mean) / np.where(deviation > 0, deviation, 1.0)
+  return np.asarray(mean), np.where(deviation > 0, deviation, 1.0)
+
+
+def standardized(y: np.ndarray, mean: np.ndarray, deviation: np.ndarray,
+                 lengths: np.ndarray | None, positions: bool) -> np.ndarray:
+  """Standardizes numbers, float32; padding stays 0, holes NaN."""
+  scaled = (y - mean) / deviation
   if positions and lengths is not None:
     scaled[~padding.inside(lengths, y.shape[1])] = 0.0
+  return scaled.astype(np.float32)
+
+
+def note(mean: np.ndarray, deviation: np.ndarray) -> str:
+  """What was done to the labels, in words."""
   told = ', '.join(f'{m:.4g} +- {d:.4g}' for m, d in zip(
       np.atleast_1d(mean)[:3], np.atleast_1d(deviation)[:3], strict=True))
-  return scaled.astype(np.float32), (
-      f'the label, {told}, is standardized: losses are in units of its '
-      'deviation')
+  return (f'the label, {told}, is standardized: losses are in units of its '
+          'deviation')
 
 
 def check_spread(raw: Raw, y: np.ndarray, scaled: np.ndarray,

@@ -32,9 +32,12 @@ def finish(raw: Raw, config: schema.Data) -> Dataset:
   x, fitted, symbols = _inputs(raw, rows[0], config)
   fitted = fitted._replace(classes=found.names or None)
   if found.number:
-    y, note = number_labels.standardized(
+    mean, deviation = number_labels.spread(
         found.y, rows[0], raw.lengths, found.positions)
-    raw.notes.append(note)
+    fitted = fitted._replace(label_mean=mean, label_scale=deviation)
+    y = number_labels.standardized(
+        found.y, mean, deviation, raw.lengths, found.positions)
+    raw.notes.append(number_labels.note(mean, deviation))
     number_labels.check_spread(raw, found.y, y, rows, found.positions)
   lengths = raw.lengths
   if lengths is not None and lengths.min() == raw.x.shape[1]:

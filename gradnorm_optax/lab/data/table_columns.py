@@ -13,6 +13,7 @@ from gradnorm_optax.lab.data.table_faults import Fault, toml
 MOST_KINDS = 1000  # of a categorical column: each becomes an input
 SPELLINGS = 5  # of an empty cell: more are no dirt
 DATE = r'\A\s*\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T].*)?\z'
+CODE = r'\A\s*0\d+\s*\z'
 GERMAN_DATE = r'\A\s*\d{1,2}\.\d{1,2}\.\d{4}([ T].*)?\z'
 
 
@@ -39,6 +40,12 @@ def is_text(column: Any) -> bool:
   """Whether pandas knows it as a column of texts."""
   import pandas
   return isinstance(column.dtype, pandas.StringDtype)
+
+
+def has_codes(column: Any) -> bool:
+  """Whether some whole numbers begin with 0, as postcodes do."""
+  return is_text(column) and bool(number_cells.matches(
+      number_cells.text(column), CODE).any())
 
 
 def _no_numbers(column: Any, bad: np.ndarray, decimal: str,

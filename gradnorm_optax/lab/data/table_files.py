@@ -9,7 +9,7 @@ import numpy as np
 
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import csv_format
-from gradnorm_optax.lab.data.raw import few
+from gradnorm_optax.lab.data.raw import counted, few
 from gradnorm_optax.lab.data.table_faults import Fault, refuse, toml
 from gradnorm_optax.lab.support.errors import LabError
 
@@ -85,18 +85,23 @@ def joined(names: list[str], files: list[TableFile]) -> TableFile:
 def _csv(config: schema.Data, path: pathlib.Path,
          form: csv_format.Format) -> TableFile:
   import pandas
-  check_header(config, path, form)
   given = config.na_values
   empty: Any = ['', *given] if isinstance(given, tuple) else {
       column: ['', *values] for column, values in given.items()}
   frame = pandas.read_csv(
-      path, sep=form.separator, encoding=form.encoding,
+      path, sep=form.separator, encoding=form.encoding, skiprows=form.skip,
       dtype='string[pyarrow]', keep_default_na=config.keep_default_na,
       na_values=empty)
   if not config.keep_default_na and isinstance(empty, dict):
     # pandas would leave the other columns' empty cells as they are.
     frame = frame.mask(frame == '')
   _check_index(path, frame)
+  bare = [name for name in frame.columns if frame[name].isna().all()]
+  nothing = check_header(config, path, form, bare)
+  if nothing:  # lines that end with a separator
+    frame = frame.drop(columns=nothing)
+    form.notes.append(f'{counted(len(nothing), "column")} without a name and '
+                      'without cells left out')
 
   def place(row: int) -> str:
     return f'{path}: row {csv_format.line(path, form, row)}'
@@ -146,27 +151,33 @@ def _unreadable(config: schema.Data, path: pathlib.Path,
 def check_csv(config: schema.Data, path: pathlib.Path) -> None:
   """Refuses what `check_header` refuses, of a file that others read."""
   check_header(config, path, csv_format.find(
-      config.model_copy(update={'separator': ','}), path))
+      config.model_copy(update={'separator': ','}), path), [])
 
 
 def check_header(config: schema.Data, path: pathlib.Path,
-                 form: csv_format.Format) -> None:
+                 form: csv_format.Format, bare: list[str]) -> list[str]:
   """Refuses columns without a name and columns of one name, all at once.
 
   pandas renames the second of two columns `x` to `x.1`: a copy of the label
   would become an input. What the file itself says decides, for a column may
   be called `x.1` there. A column without a name is most often the row's
   number, which tells the label where rows are sorted by it.
+
+  Args:
+    config: The columns that are left out.
+    path: The file.
+    form: How it is written.
+    bare: What pandas calls the columns without cells.
+
+  Returns:
+    Those of them that have no name either.
   """
   import pandas
   how: dict[str, Any] = {'sep': form.separator, 'encoding': form.encoding,
-                         'encoding_errors': 'replace'}
-  try:
-    header = pandas.read_csv(
-        path, header=None, nrows=1, dtype=str, na_filter=False, **how)
-    renamed = pandas.read_csv(path, nrows=0, **how)
-  except pandas.errors.EmptyDataError as error:
-    raise LabError(f'{path}: the file is empty') from error
+                         'encoding_errors': 'replace', 'skiprows': form.skip}
+  header = pandas.read_csv(
+      path, header=None, nrows=1, dtype=str, na_filter=False, **how)
+  renamed = pandas.read_csv(path, nrows=0, **how)
   names = [str(name) for name in header.iloc[0]]
   called = [str(name) for name in renamed.columns]
   faults = [
@@ -174,7 +185,7 @@ def check_header(config: schema.Data, path: pathlib.Path,
             'the table?); name it in the file, or leave it out with '
             f'data.ignore = {toml((called[i],))}', {'ignore': (called[i],)})
       for i, name in enumerate(names)
-      if not name and called[i] not in config.ignore]
+      if not name and called[i] not in (*config.ignore, *bare)]
   for name, number in collections.Counter(names).items():
     places = [i for i, one in enumerate(names) if one == name]
     left = tuple(called[i] for i in places if called[i] not in config.ignore)
@@ -188,6 +199,8 @@ def check_header(config: schema.Data, path: pathlib.Path,
           + '; rename them in the file, or keep the first alone with '
           f'data.ignore = {toml(left[1:])}', {'ignore': left[1:]}))
   refuse(str(path), faults)
+  return [called[i] for i, name in enumerate(names)
+          if not name and called[i] in bare and called[i] not in config.ignore]
 
 
 def _check_index(path: pathlib.Path, found: Any) -> None:

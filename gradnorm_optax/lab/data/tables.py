@@ -13,7 +13,7 @@ from gradnorm_optax.lab.data import (
   table_files,
   table_sequences,
 )
-from gradnorm_optax.lab.data.raw import Raw, counted
+from gradnorm_optax.lab.data.raw import Raw, counted, few
 from gradnorm_optax.lab.data.table_faults import Fault, refuse
 from gradnorm_optax.lab.support.errors import LabError, nearest
 
@@ -56,12 +56,16 @@ def table(config: schema.Data, name: str, read: table_files.TableFile,
                    'data.categorical')
   x, kinds = _inputs(config, frame[inputs], decimal, place, bare, faults)
   refuse(name, faults)
+  codes = [repr(column) for column in numeric
+           if table_columns.has_codes(frame[column])]
+  notes = [f'numbers that begin with 0 in {few(codes)}; are they names? '
+           '(data.categorical)'] if codes else []
 
   def where(row: int, column: int | None) -> str:
     shown = config.label if column is None else inputs[column]
     return f'{place(row)}, column {shown!r}'
 
-  return Raw(name, x, y, list(read.notes), where,
+  return Raw(name, x, y, [*read.notes, *notes], where,
              columns=list(map(str, inputs)), kinds=kinds, group=group,
              time=time)
 
@@ -159,6 +163,10 @@ def _typed(config: schema.Data, column: Any, y: np.ndarray,
   if bad.any() or not known.any() or (truth and config.predict == 'class'):
     return y
   if config.predict == 'number':
+    if (abs(values[known]) >= 2 ** 53).any():
+      with contextlib.suppress(ValueError):  # whole: all their digits
+        return np.array([cell if cell is None else int(cell) for cell in y],
+                        object)
     return values
   if (abs(values[known]) >= 2 ** 53).any():
     return y  # as decimals they would lose their last digits

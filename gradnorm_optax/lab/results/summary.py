@@ -49,6 +49,15 @@ def summarize(trials: Trials) -> Summary:
       else basis.classes[index])
 
 
+def _possible(found: stats.Interval, basis: Basis) -> stats.Interval:
+  """Cuts an interval to what a score can be; of a share at most 1."""
+  if math.isnan(found.low):  # of one seed
+    return found
+  best = 1.0 if basis.measure.unit else math.inf
+  return found._replace(
+      low=max(basis.worst, found.low), high=min(best, found.high))
+
+
 def _scopes(basis: Basis) -> tuple[tuple[tuple[str, str, str], ...],
                                    tuple[str, ...]]:
   """What every method acts on, and which leave out most of a model."""
@@ -82,7 +91,7 @@ def _row(trials: Trials, pair: Pair, clock: Clock,
       trains=stats.trains(
           [run.score for group in (*tuned.values(), runs) for run in group],
           basis.chance, basis.margin),
-      score=judging.interval(answers),
+      score=_possible(judging.interval(answers), basis),
       spread=float(np.std(scores, ddof=1)) if len(scores) > 1 else math.nan,
       steps=steps, reached=sum(map(math.isfinite, (
           run.steps_to_target for run in runs))),
