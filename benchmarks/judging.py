@@ -191,7 +191,7 @@ def cell(name: str, examples: int, seeds: int, better: float,
          count: int, baselines: int = 1) -> dict[str, Any]:
   """Percent of gains and of losses under every rule."""
   rng = np.random.default_rng([len(name), examples, seeds])
-  anew = (examples, seeds) == (270, 5)  # slow to draw
+  anew = examples == 270 and seeds == 5 and not better  # slow to draw
   said = {rule: Counter[str]() for rule in RULES}
   for _ in range(count):
     drawn = draw(rng, WORLDS[name], examples, seeds, better, anew)
@@ -213,13 +213,11 @@ def shown(found: dict[str, Any]) -> list[Any]:
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument('--count', type=int, default=2000)
+  parser.add_argument('--count', type=int, default=1500)
   options = parser.parse_args()
-  asked = [(name, examples, seeds, 0.0, 1) for seeds in (5, 10, 2)
-           for examples in (270, 36) for name in WORLDS]
-  asked += [(name, examples, 5, GAIN, 1) for examples in (270, 36)
-            for name in WORLDS]
-  asked += [(name, 270, 5, 0.0, 2) for name in WORLDS]
+  asked = [(name, *rest) for rest in (
+      (270, 5, 0.0, 1), (270, 5, GAIN, 1), (36, 5, 0.0, 1), (270, 10, 0.0, 1),
+      (270, 2, 0.0, 1), (270, 5, 0.0, 2)) for name in WORLDS]
   cells = []
   for name, examples, seeds, better, baselines in asked:
     cells.append(cell(name, examples, seeds, better, options.count, baselines))
