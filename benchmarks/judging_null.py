@@ -143,16 +143,17 @@ def counted(found: list[dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--folder', type=pathlib.Path, required=True)
-  parser.add_argument('--splits', type=int, default=200)
   parser.add_argument('--tune-seeds', type=int, nargs='+', default=[2, 8])
+  parser.add_argument('--splits', type=int, nargs='+', default=[100, 40],
+                      help='for each number of tuning seeds')
   options = parser.parse_args()
   options.folder.mkdir(parents=True, exist_ok=True)
   results = {}
-  for tune in options.tune_seeds:
+  for tune, count in zip(options.tune_seeds, options.splits, strict=True):
     path = options.folder / f'answers_{tune}.jsonl'
     kept = {row['step']: row for row in jsonl.read(
         path, 'step', 'a comparison')} if path.exists() else {}
-    for seed in range(options.splits):
+    for seed in range(count):
       for source in SETS:
         name = f'{source} {seed}'
         if name not in kept:
@@ -162,7 +163,7 @@ def main() -> None:
             file.write(json.dumps(kept[name]) + '\n')
         print(tune, name, judged(kept[name]), flush=True)
     for source in SETS:
-      for splits in sorted({min(40, options.splits), options.splits}):
+      for splits in sorted({min(40, count), count}):
         name = f'{source}, {splits} splits, {tune} tuning seeds'
         results[name] = counted(
             [kept[f'{source} {seed}'] for seed in range(splits)])
