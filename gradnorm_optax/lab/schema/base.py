@@ -37,7 +37,8 @@ class Table(pydantic.BaseModel):
   """A table of the configuration; unknown keys are errors."""
 
   model_config = pydantic.ConfigDict(
-      extra='forbid', frozen=True, allow_inf_nan=False)
+      extra='forbid', frozen=True, allow_inf_nan=False,
+      use_attribute_docstrings=True)  # what `gradnorm keys` says
 
   @pydantic.model_validator(mode='before')
   @classmethod

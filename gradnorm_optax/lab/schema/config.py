@@ -26,27 +26,46 @@ class Compare(Table):
   """Which trials a comparison makes and how they are spread."""
 
   learning_rates: Rates = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
-  tune_seeds: Annotated[Whole, Field(ge=1, le=1000)] = 2  # fresh ones follow
-  seeds: PositiveInt = 5  # fresh ones, at the chosen rate
-  target: Number = 0.9  # validation score
+  """The grid that every method searches."""
+  tune_seeds: Annotated[Whole, Field(ge=1, le=1000)] = 2
+  """Seeds that choose a rate; others are judged."""
+  seeds: PositiveInt = 5
+  """Fresh seeds, run at the chosen rate and judged."""
+  target: Number = 0.9
+  """The validation score whose first step is reported."""
   baseline: str | None = None
-  workers: NonNegativeInt = 0  # 0: one per core
-  trials_per_call: NonNegativeInt = 0  # 0: 1 on CPU, all of them elsewhere
+  """The method to beat; none: the best plain optimizer of tuning."""
+  workers: NonNegativeInt = 0
+  """Threads that compile and run trials; 0: one for each core."""
+  trials_per_call: NonNegativeInt = 0
+  """Trials that share a call; 0: one on a CPU, all of a method elsewhere."""
   timing_rounds: Annotated[Whole, Field(ge=2)] = 15
-  look: NonNegativeInt = 10  # first batches whose norms are shown; 0: none
+  """Rounds in which the cost of a step is measured."""
+  look: NonNegativeInt = 10
+  """First batches whose norms are shown; 0: none."""
 
 
 class Config(Table):
   """A whole configuration."""
 
-  name: Annotated[str, Field(pattern=r'^[\w.-]+$')]
+  name: Annotated[str, Field(
+      pattern=r'^[\w.-]+$', json_schema_extra={'unset': 'of the file'})]
+  """Names the run folder; the file's name if not given, or its folder's where
+  the file is config.toml."""
   title: str = ''
+  """The heading of the report."""
   data: Data = Data()
+  """Where the examples come from."""
   models: Annotated[dict[str, Model], Field(min_length=1)]
+  """What is trained, one table for each."""
   methods: Annotated[dict[str, Method], Field(min_length=1)]
+  """How it is trained, one table for each."""
   train: Train = Train()
+  """How every run trains."""
   run: Run = Run()
+  """The one run of `gradnorm train`."""
   compare: Compare = Compare()
+  """The trials of `gradnorm compare`."""
 
   @pydantic.model_validator(mode='after')
   def _equal_grids(self) -> 'Config':
