@@ -1,6 +1,7 @@
 """`[compare]` and the whole configuration."""
 
 import fnmatch
+from collections.abc import Iterator
 from typing import Annotated
 
 import pydantic
@@ -68,45 +69,54 @@ class Config(Table):
   """The trials of `gradnorm compare`."""
 
   @pydantic.model_validator(mode='after')
-  def _equal_grids(self) -> 'Config':
+  def _consistent(self) -> 'Config':
+    """Tells all that does not go together at once."""
+    found = [*self._grids(), *self._choices(), *self._names()]
+    if found:
+      raise complaint('\n'.join(found))
+    return self
+
+  def _grids(self) -> Iterator[str]:
     size = len(self.compare.learning_rates)
     if size == 2:
-      raise complaint(
+      yield (
           'compare.learning_rates has 2 values: both are edges of the grid, '
           'and a best rate on an edge allows no recommendation; give three or '
           'more (or one, which searches nothing)')
     for name, method in self.methods.items():
       if method.learning_rates and len(method.learning_rates) != size:
-        raise complaint(
+        yield (
             f'methods.{name}.learning_rates has {len(method.learning_rates)} '
             f'values, compare.learning_rates has {size}: every method must '
             'search a grid of the same size')
+
+  def _choices(self) -> Iterator[str]:
     for name, method in self.methods.items():
       if method.sampling and method.sampling.size > self.train.batch_size:
-        raise complaint(
+        yield (
             f'methods.{name}.sampling.size ({method.sampling.size}) exceeds '
             f'train.batch_size ({self.train.batch_size}), the pool')
       if method.sampling and method.pascanu and (
           method.sampling.rule != 'random'):
-        raise complaint(f'methods.{name}: with pascanu, sampling.rule must be '
-                        '"random"')
+        yield f'methods.{name}: with pascanu, sampling.rule must be "random"'
       if (method.sampling or method.pascanu) and self.train.accumulate > 1:
-        raise complaint(f'methods.{name}: sampling and pascanu look at a whole '
-                        'batch; set train.accumulate = 1')
-    return self
+        yield (f'methods.{name}: sampling and pascanu look at a whole batch; '
+               'set train.accumulate = 1')
 
-  @pydantic.model_validator(mode='after')
-  def _known_models(self) -> 'Config':
+  def _names(self) -> Iterator[str]:
     for name, method in self.methods.items():
       for glob in method.models or ():
         if not fnmatch.filter(self.models, glob):
-          raise complaint(f'methods.{name}.models: unknown model {glob!r}'
-                          f'{nearest(glob, self.models)}')
+          yield (f'methods.{name}.models: unknown model {glob!r}'
+                 f'{nearest(glob, self.models)}')
     for model in self.models:
       if not self.methods_on(model):
-        raise complaint(f'models.{model}: no method runs on it (see `models` '
-                        'of the methods)')
-    return self
+        yield (f'models.{model}: no method runs on it (see `models` of the '
+               'methods)')
+    base = self.compare.baseline
+    if base is not None and base not in self.methods:
+      yield (f'compare.baseline: unknown method {base!r}'
+             f'{nearest(base, self.methods)}')
 
   def methods_on(self, model: str) -> dict[str, Method]:
     """The methods that run on a model."""
@@ -129,11 +139,3 @@ class Config(Table):
     if model is None and method is None:
       names.append(self.data.target or '')
     return [name for name in names if ':' in name]
-
-  @pydantic.model_validator(mode='after')
-  def _known_baseline(self) -> 'Config':
-    base = self.compare.baseline
-    if base is not None and base not in self.methods:
-      raise complaint(f'compare.baseline: unknown method {base!r}'
-                      f'{nearest(base, self.methods)}')
-    return self

@@ -5,7 +5,7 @@ nothing is written twice.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from gradnorm_optax.lab.schema.config import Config
@@ -82,6 +82,16 @@ def select(query: str) -> tuple[Section, ...]:
   return tuple(found)
 
 
+def names(path: Sequence[str]) -> list[str]:
+  """The keys of one table, whose path holds a kind in place of a model's name.
+
+  >>> names(['models', 'cnn'])
+  ['kind', 'depth', 'width', 'activation']
+  """
+  return [name for one in sections() if _fits(path, one)
+          for name in _names(one)]
+
+
 def _names(section: Section) -> list[str]:
   return [key.name for key in section.keys]
 
@@ -97,7 +107,7 @@ def _within(parts: list[str], section: Section) -> bool:
       name='.'.join(section.name.split('.')[:len(parts)])))
 
 
-def _fits(parts: list[str], section: Section) -> bool:
+def _fits(parts: Sequence[str], section: Section) -> bool:
   """Whether `parts` name the section; a kind stands for a model's name."""
   names = section.name.split('.') if section.name else []
   return len(parts) == len(names) and all(
