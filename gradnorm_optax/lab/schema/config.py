@@ -32,8 +32,9 @@ class Compare(Table):
   """Seeds that choose a rate; others are judged."""
   seeds: PositiveInt = 5
   """Fresh seeds, run at the chosen rate and judged."""
-  target: Number = 0.9
-  """The validation score whose first step is reported."""
+  target: Number | None = None
+  """The validation score whose first step is reported; none: 0.9 where scores
+  are shares, else no target."""
   baseline: str | None = None
   """The method to beat; none: the best plain optimizer of tuning."""
   workers: NonNegativeInt = 0
@@ -137,5 +138,5 @@ class Config(Table):
              *(getattr(one, 'target', '') for one in models), self.train.loss,
              self.train.score or '']
     if model is None and method is None:
-      names.append(self.data.target or '')
+      names += self.data.functions()
     return [name for name in names if ':' in name]

@@ -19,8 +19,9 @@ from gradnorm_optax.lab.schema.base import (
 class BlocksTable(Table):
   """The arguments of `gn.Blocks`, written as a table."""
 
-  by: Literal['leaf', 'layer', 'unit', 'global'] = 'layer'
-  """What is taken together."""
+  by: Literal['leaf', 'layer', 'unit', 'global'] | None = None
+  """What is taken together; none: the method's own, layer for bng, leaf for
+  sing, unit for weight_normalized."""
   stacked: dict[str, Whole | tuple[Whole, ...]] = {}
   """{glob: axis} of arrays that carry a layer axis."""
   fan_in: dict[str, Whole | tuple[Whole, ...]] = {}
@@ -57,6 +58,9 @@ class Sampling(Table):
     if self.low > self.high:
       raise complaint(f'low ({self.low:g}) must not exceed high '
                       f'({self.high:g})')
+    if self.rule == 'random':
+      for key in ('horizon', 'low', 'high', 'relative'):
+        self.idle(key, 'rule = "sgr"')
     return self
 
 
@@ -75,11 +79,14 @@ class Method(Table):
   normalize: tuple[str, ...] = ()
   """What stands before the optimizer; a single name stands for a list of it."""
   blocks: BlocksTable | None = None
-  """What `normalize` takes together; a name stands for its `by`."""
+  """What `normalize`, `wrap` or "sing" takes together; a name stands for its
+  `by`."""
   ratio: PositiveFloat | None = None
   """Of "bng": a block's gradient gets this share of its parameters' norm."""
   wrap: str | None = None
   """What stands around all of it."""
+  where: tuple[str, ...] | None = None
+  """Globs of the arrays that `wrap` acts on; none: "*kernel"."""
   sampling: Sampling | None = None
   """Recurrent nets: which examples of a batch are trained on."""
   pascanu: PositiveFloat | None = None
@@ -93,7 +100,7 @@ class Method(Table):
   models: tuple[str, ...] | None = None
   """Names or globs of the models it is run on; none: all."""
 
-  @pydantic.field_validator('normalize', mode='before')
+  @pydantic.field_validator('normalize', 'where', mode='before')
   @classmethod
   def _listed(cls, given: Any) -> Any:
     return (given,) if isinstance(given, str) else given
@@ -102,6 +109,14 @@ class Method(Table):
   @classmethod
   def _tabled(cls, given: Any) -> Any:
     return {'by': given} if isinstance(given, str) else given
+
+  @pydantic.model_validator(mode='after')
+  def _nothing_idle(self) -> 'Method':
+    if self.lookahead is None:
+      self.idle('lookahead_alpha', 'lookahead')
+    if self.wrap is None:
+      self.idle('where', 'wrap')
+    return self
 
   @property
   def alone(self) -> 'Method':
