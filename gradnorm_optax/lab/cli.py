@@ -50,6 +50,18 @@ def _app() -> Any:
       print(path)
 
   @app.command()
+  def check(config: Config, set_: Set = [],  # noqa: B006
+            quick: Annotated[bool, typer.Option(
+                '--quick', help='Compile and time nothing.')] = False) -> None:
+    """Find all mistakes; say what a comparison will do, need and take.
+
+    Example: gradnorm check demo/config.toml
+    """
+    process_wide.one_thread_per_trial()
+    done = lab.check(config, set_, measure=not quick)
+    _console().print(done.table())
+
+  @app.command()
   def compare(config: Config, set_: Set = [],  # noqa: B006
               out: Out = None, fresh: Fresh = False) -> None:
     """Compare methods over learning rates and seeds; print the table.
