@@ -94,7 +94,8 @@ def compared(source: str, seed: int, tune: int,
       'rates': {row.method: row.rate for row in found.rows},
       'validation': {row.method: [run.score for run in row.runs]
                      for row in found.rows},
-      'evidence': {name: [packed.pack(one) for one in found.evidence]
+      'evidence': {name: [None if one is None else packed.pack(one)
+                          for one in found.evidence]
                    for name, found in answers.items()}}
 
 
@@ -106,7 +107,8 @@ def kind(gain: stats.Interval) -> str:
 def judged(kept: dict[str, Any]) -> dict[str, Any]:
   """Both rules on what a comparison answered."""
   one, two = (judging.Answers(
-      tuple(packed.unpack(text) for text in kept['evidence'][name]),
+      tuple(None if text is None else packed.unpack(text)
+            for text in kept['evidence'][name]),
       evidence.mean) for name in ('one', 'two'))
   after = judging.difference(two, one)
   before = stats.mean_interval(np.subtract(

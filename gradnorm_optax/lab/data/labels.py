@@ -175,7 +175,7 @@ def _classes(raw: Raw, known: np.ndarray, inside: np.ndarray
         f'and test{mend}')
   shares = 100 * counts / counts.sum()
   uneven = f', {counts.max() / counts.min():.0f} times as common' if (
-      imbalanced(counts)) else ''
+      imbalanced(counts.tolist())) else ''
   called = tuple(map(str, names))
   order = ', '.join(called[:10]) + (', ...' if len(called) > 10 else '')
   raw.notes.append(

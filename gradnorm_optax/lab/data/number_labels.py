@@ -35,9 +35,9 @@ def read(raw: Raw, known: np.ndarray, inside: np.ndarray) -> np.ndarray:
     raise
   large = abs(y) > 1e150
   if large.any():
-    place = tuple(np.argwhere(large)[0])
-    raise LabError(f'{raw.where(int(place[0]), None)}: the label {y[place]:g} '
-                   'is too large to be standardized')
+    place = np.argwhere(large)[0]
+    raise LabError(f'{raw.where(int(place[0]), None)}: the label '
+                   f'{y[tuple(place)]:g} is too large to be standardized')
   if given.dtype.kind in 'iu' or given.dtype.kind == 'O' and all(
       isinstance(value, int) for value in given.ravel()):
     large = abs(y) > 2 ** 53

@@ -90,7 +90,8 @@ def check_part(objective: Objective, name: str, labels: np.ndarray) -> None:
   there, said = set(np.unique(labels).tolist()), objective.measure.name
   mend = ('divide otherwise (data.seed, data.validation, data.test), or take '
           'train.score = "accuracy"')
-  if rule.positive not in (None, *there) and objective.classes:
+  if objective.classes and rule.positive is not None and (
+      rule.positive not in there):
     raise LabError(f'[data] the {name} part has no example of '
                    f'{objective.classes.names[rule.positive]!r}, which {said} '
                    f'looks for; {mend}')
