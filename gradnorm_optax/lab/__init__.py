@@ -21,9 +21,11 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gradnorm_optax.lab.support import errors
 from gradnorm_optax.lab.support.errors import LabError
 
 if TYPE_CHECKING:
+  from gradnorm_optax.lab.comparison.check import Checked
   from gradnorm_optax.lab.comparison.comparison import Comparison
   from gradnorm_optax.lab.inspection.inspection import Inspection
   from gradnorm_optax.lab.run.run_result import Trained
@@ -72,6 +74,29 @@ def compare(config: Any, overrides: Sequence[str] = (), *,
   from gradnorm_optax.lab.comparison import comparison
   return comparison.run(
       load(config, overrides), out, fresh=fresh, quiet=quiet)
+
+
+def check(config: Any, overrides: Sequence[str] = (), *,
+          measure: bool = True) -> 'Checked':
+  """Finds all mistakes of a configuration: `gradnorm check`.
+
+  Takes what `compare` takes; writes nothing. Returns what a comparison would do
+  and need, with `.table()` and `.plan`.
+
+  Args:
+    config: A path, a nested dictionary, or what `load` returned.
+    overrides: Assignments such as `'train.steps=500'`.
+    measure: Also compile one method of every model and time its steps.
+
+  Raises:
+    LabError: All mistakes, a line for each.
+  """
+  from gradnorm_optax.lab.comparison import check as lib
+  try:
+    loaded = load(config, overrides)
+  except LabError as error:
+    raise LabError('\n'.join(errors.lines(error))) from error
+  return lib.run(loaded, measure)
 
 
 def report(folder: str | pathlib.Path) -> 'Comparison':

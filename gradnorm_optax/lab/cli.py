@@ -50,6 +50,18 @@ def _app() -> Any:
       print(path)
 
   @app.command()
+  def check(config: Config, set_: Set = [],  # noqa: B006
+            quick: Annotated[bool, typer.Option(
+                '--quick', help='Compile and time nothing.')] = False) -> None:
+    """Find all mistakes; say what a comparison will do, need and take.
+
+    Example: gradnorm check demo/config.toml
+    """
+    process_wide.one_thread_per_trial()
+    done = lab.check(config, set_, measure=not quick)
+    _console().print(done.table())
+
+  @app.command()
   def compare(config: Config, set_: Set = [],  # noqa: B006
               out: Out = None, fresh: Fresh = False) -> None:
     """Compare methods over learning rates and seeds; print the table.
@@ -176,6 +188,27 @@ def _app() -> Any:
     """
     from gradnorm_optax.lab.methods import registry
     _console().print(_methods(registry))
+
+  @app.command()
+  def keys(section: Annotated[str, typer.Argument(
+      metavar='[SECTION]', show_default=False,
+      help='Such as train, models.mlp or train.steps; all if not given.')] = '',
+           markdown: Annotated[bool, typer.Option(
+               '--markdown', help='As a page of the docs.')] = False) -> None:
+    """List every key of a configuration: type, default, meaning.
+
+    Example: gradnorm keys train
+    """
+    from gradnorm_optax.lab.reporting import keys as page
+    from gradnorm_optax.lab.schema import keys as lib
+    found = lib.select(section) if section else lib.sections()
+    if markdown:
+      print(page.markdown(found), end='')
+      return
+    console = _console()
+    for shown in page.tables(found):
+      console.print(shown)
+      console.print()
 
   return app
 
