@@ -37,7 +37,8 @@ def test_folder(finished):
   for row in rows:
     assert row['seeds'] == 2 and row['trains']
     assert 0.1 < row['score']['mean'] <= 1
-    assert row['score']['low'] < row['score']['mean'] < row['score']['high']
+    low, high = row['score']['low'], row['score']['high']
+    assert 0 <= low < row['score']['mean'] < high <= 1
     assert 0 < row['validation'] <= 1 and row['train_loss'] > 0
   assert rows[0]['overhead'] is None and rows[1]['bare'] == 'momentum'
   # One figure for a pair: of the column, of the milliseconds, of the rounds.
@@ -61,7 +62,7 @@ def test_test_part_is_read_for_fresh_seeds_only(finished):
   assert all(r['evidence'] is None for r in tune)
   for record in final:
     found = packed.unpack(record['evidence'])
-    assert found.shape == (270, 2)
+    assert found.shape == (270, 4)  # labels and answers too
     assert evidence.mean(found) == pytest.approx(record['test']['score'])
 
 
@@ -135,6 +136,24 @@ def test_equal_methods_are_run_once(finished, tmp_path):
     calls = list(missing.calls(some.trials, 'tune', some.batch))
   assert [call.pair.method for call in calls] == 3 * ['momentum'] + 3 * [
       'clip_momentum']
+
+
+def test_all_phases_are_planned_once_programs_are_compiled(
+    finished, tmp_path):
+  path, _ = finished
+  some = runner.Runner(lab.load(path))
+  with contextlib.closing(store_lib.Store(tmp_path / 'run')) as store:
+    some.use(store)
+    some.compile()
+    plan = some.schedule.plan
+    assert plan.trials == (0, 10)
+    whole = plan.seconds()
+    assert whole > 0
+    known = [bench.call_seconds(method) > 0 for bench in some.benches.values()
+             for method in some.config.methods.values()]
+    assert known == [True, True]
+    some.finish('tune')
+    assert plan.trials == (6, 10) and 0 < plan.seconds()
 
 
 def test_two_writers_are_refused(finished):

@@ -12,7 +12,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data.dataset import Dataset
 from gradnorm_optax.lab.support import packed
-from gradnorm_optax.lab.training import make_problem, steps, through_time
+from gradnorm_optax.lab.training import (
+  make_problem,
+  output_check,
+  steps,
+  through_time,
+)
 from gradnorm_optax.lab.training.answers import answers
 from gradnorm_optax.lab.training.program import Program
 
@@ -79,6 +84,8 @@ class Bench:
   def warm(self) -> None:
     """Compiles initialization and test, so that threads find them ready."""
     params, extra = self._start([0])[:2]
+    if self.batch == 1:
+      output_check.check(self.problem, self.train, params, extra)
     jax.block_until_ready(self._test(params, extra, self._test_data))
 
   def compile(self, method: schema.Method) -> None:
@@ -118,6 +125,12 @@ class Bench:
     return [_outcome(history, scores, i, seconds / len(rates),
                      self.train.eval_every)
             for i in range(len(rates))]
+
+  def start(self, seed: int) -> tuple[Any, Any]:
+    """The parameters and other variables of one seed, of one trial."""
+    assert self.batch == 1, 'start `alone`'
+    params, extra, _ = self._start([seed])
+    return params, extra
 
   def call_seconds(self, method: schema.Method) -> float:
     """About how long a call takes, from the first steps of a compiled one."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.comparison import missing, timing
+from gradnorm_optax.lab.comparison import missing, preflight, timing
 from gradnorm_optax.lab.comparison.missing import Call, Job
 from gradnorm_optax.lab.comparison.model_programs import Bench
 from gradnorm_optax.lab.comparison.parallelism import placement
@@ -34,6 +34,7 @@ class Runner:
     """Loads the data and builds the models; writes nothing."""
     self.config = config
     dataset = sources.load(config.data, config.train)
+    found = preflight.look(config, dataset)
     per_method = (len(config.compare.learning_rates)
                   * config.compare.tune_seeds)
     self.workers, self.batch = placement(config.compare, per_method)
@@ -43,7 +44,7 @@ class Runner:
     # The user's code behind every row, whatever is edited or imported later.
     self.basis = basis_lib.here(
         config, provenance.data_digest(dataset[:3]), dataset.description,
-        dataset.objective, together=self.batch > 1)
+        dataset.objective, found.scopes, together=self.batch > 1)
 
   def use(self, store: Store, plan: Remaining | None = None) -> None:
     """Takes a folder, and a plan that is told what is done."""
@@ -64,7 +65,9 @@ class Runner:
 
   def compile(self) -> None:
     """Compiles what trials and timing need, all cores at once."""
-    jobs = {self._program(job): job for job in missing.jobs(self.trials)}
+    jobs: dict[Any, Job] = {}  # of equal methods one is compiled
+    for job in missing.jobs(self.trials):
+      jobs.setdefault(self._bench(job).program(job.method), job)
     self.schedule.plan_all(len(jobs))
     self.schedule.begin(COMPILE, f'compiling {len(jobs)} programs')
     benches = {id(bench): bench for bench in map(self._bench, jobs.values())}
@@ -79,10 +82,6 @@ class Runner:
   def _bench(self, job: Job) -> Bench:
     bench = self.benches[job.model]
     return bench.alone if job.timed else bench
-
-  def _program(self, job: Job) -> Any:
-    """The program of a job; one for equal methods."""
-    return self._bench(job).program(job.method)
 
   def _compile(self, job: Job) -> None:
     """Compiles one program; a method that refuses the model says so."""
@@ -121,7 +120,8 @@ class Runner:
     found = norms_of_first_batches.look(
         self.benches[pair.model].problem, self.config.train, *pair,
         self.config.methods[pair.method], rate=self.trials.chosen(pair),
-        seed=FRESH, batches=self.config.compare.look)
+        seed=FRESH, batches=self.config.compare.look,
+        start=self.benches[pair.model].alone.start(FRESH))
     self.store.add({'fingerprint': self.trials.look_key(pair),
                     'phase': 'look', **found.record()})
     self.schedule.finish(LOOK)
@@ -139,7 +139,7 @@ class Runner:
            for name, table in tables.items()}, bench.per_epoch,
           self.config.compare.timing_rounds,
           self.schedule.allowed() / (len(models) - index),
-          lambda done=len(tables): self.schedule.finish(TIME, done))
+          functools.partial(self.schedule.finish, TIME, len(tables)))
       self.store.add({'fingerprint': step_cost.key(self.trials, model),
                       'phase': 'timing', 'model': model, 'rounds': rounds})
     self.schedule.end()

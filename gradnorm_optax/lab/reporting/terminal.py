@@ -39,16 +39,17 @@ def _one(found: Summary, model: str) -> table.Table:
   """The table of one model."""
   # As texts, for brackets in a name are no markup.
   shown = table.Table(title=text.Text(f'\n{model}'), title_justify='left',
-                      title_style='bold', pad_edge=False, box=None)
+                      title_style='bold', pad_edge=False, box=None,
+                      collapse_padding=True)
   shown.add_column('method', no_wrap=True)
   measure = found.measure
-  target = f'{measure.scale * found.target:g}{measure.unit}'
   sampled = any(row.acted is not None for row in found.rows)
-  for name in ('rate', f'{target} at step', 'in s',
-               f'{measure.label("test")} [95%]', 'spread', 'validation',
-               'train loss', 'diverged', 'step ms', 'x bare [95%]',
+  for name in ('rate', f'{found.aim} at step', 'in s',
+               f'{measure.label("test")}\n[95%]', 'spread', 'validation',
+               'train loss', 'diverged', 'step ms', 'x bare\n[95%]',
                *['acted %'] * sampled):
-    shown.add_column(text.Text(name), justify='right')
+    shown.add_column(  # rather a heading in two lines than an interval
+        text.Text(name), justify='right', no_wrap='[95%]' in name)
   choice = found.choice(model)
   for row in found.rows:
     if row.model == model:
@@ -61,7 +62,7 @@ def _one(found: Summary, model: str) -> table.Table:
 def _cells(row: Row, measure: Measure, sampled: bool) -> list[str]:
   """The cells of a row."""
   name = row.method
-  cost = [f'{1000 * row.step_seconds:.2f}',
+  cost = [f'{1000 * row.step_seconds:.3g}',
           '{1:.2f} [{0:.2f}, {2:.2f}]'.format(*row.overhead)
           if row.overhead else '1']
   if sampled:
@@ -108,6 +109,7 @@ def _notes(found: Summary) -> str:
   if any(not row.trains for row in found.rows):
     notes.append('does not train: no run at any rate was better than '
                  'guessing.')
+  notes += found.notes
   if found.diagnosis:
     notes.append('diverged: a loss was not finite; the step and the block are '
                  f'named by {found.diagnosis}')

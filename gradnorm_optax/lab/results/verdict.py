@@ -27,7 +27,8 @@ def judge(rows: Sequence[Row], named: str | None, difference: Gain,
   Both are nominated by the tuning seeds on the validation part and compared by
   the fresh ones on the test part, so that choosing the best of many does not
   flatter it. Where none is named, a gain must also hold against every other
-  baseline: tuning may have chosen the wrong one.
+  baseline: tuning may have chosen the wrong one. It may also have given the
+  loser a bad rate: a difference must exceed `regret`.
   """
   model = rows[0].model
   base = baseline(rows, named)
@@ -57,6 +58,10 @@ def judge(rows: Sequence[Row], named: str | None, difference: Gain,
   told = (f'{base.method}, the baseline' if named
           else f'{base.method}, the best baseline of tuning')
   figures = f'{_figures(gain, measure)}{_cost(best, base)}.'
+  loser = base if gain.low > 0 else best
+  if 0 < max(gain.low, -gain.high) <= regret(loser):
+    return said('none', f'No difference between {best.method} and {told}: '
+                        f'{figures}', base, _unlucky(loser, measure))
   if gain.low > 0:
     rival = None if named else _rival(rows, best, difference)
     if rival is not None:
@@ -72,6 +77,25 @@ def judge(rows: Sequence[Row], named: str | None, difference: Gain,
                 _caution(best))
   return said('none', f'No difference between {best.method} and {told}: '
                       f'{figures}', base)
+
+
+def regret(row: Row) -> float:
+  """How much better another rate looked than the chosen one proved to be.
+
+  Tuning may choose a rate for its luck on few seeds: then the fresh seeds score
+  less on the same validation part, and another rate, passed over, may be better
+  than that. Of equals that tuning gave different rates, many would differ.
+  """
+  others = [point.score for point in row.sensitivity if point.rate != row.rate]
+  return max(0.0, max(others, default=-math.inf) - row.validation)
+
+
+def _unlucky(row: Row, measure: Measure) -> str:
+  """Says that tuning may have chosen the wrong rate."""
+  return (f' Not sure: on tuning, {row.method} at another rate was '
+          f'{measure.signed(regret(row))} {measure.points} better on '
+          'validation than its fresh seeds at the chosen one; raise '
+          'compare.tune_seeds.')
 
 
 def _caution(row: Row) -> str:
@@ -92,7 +116,7 @@ def _rival(rows: Sequence[Row], best: Row, difference: Gain) -> Row | None:
   """The baseline nearest to a method, if the method does not beat it."""
   gains = {row.method: difference(best, row) for row in rows if row.plain}
   unbeaten = [row for row in rows
-              if row.plain and not gains[row.method].low > 0]
+              if row.plain and not gains[row.method].low > regret(row)]
   return min(unbeaten, key=lambda row: gains[row.method].mean, default=None)
 
 
