@@ -5,6 +5,8 @@ of a fresh permutation, with optax and the bare Linen module; many epochs in one
 call, whose time is divided by the steps. The lab: the marginal time of
 `gradnorm compare`. Both in turns, in one process and one thread per product, as
 the command runs trials; the share of a call in a short one is shown beside.
+Measured twice: by the wall's clock, and by the processor's, which leaves out what
+other processes take: the one to believe on a busy machine.
 """
 
 import argparse
@@ -29,6 +31,7 @@ MODELS: dict[str, dict[str, Any]] = {
         'kind': 'transformer', 'depth': 2, 'width': 32}},
     'LSTM': {**SEQUENCES, 'model': {
         'kind': 'recurrent', 'cell': 'lstm', 'width': 32}}}
+CLOCKS = {'wall': time.perf_counter, 'processor': time.process_time}
 SIZE, RATE, SPENT = 32, 1e-3, 0.2  # a batch; seconds of a call by hand
 
 
@@ -45,8 +48,11 @@ def bench(given: dict[str, Any]) -> Any:
                config.train, 1), config.methods['adam']
 
 
-def by_hand(problem: Any) -> Callable[[int], float]:
-  """Returns `run(epochs)`, seconds of a step of a call of so many epochs."""
+def by_hand(problem: Any) -> Callable[[int], None]:
+  """Returns `run(epochs)`, which trains for so many; compiled when it returns.
+
+  The first call of a length compiles it.
+  """
   import jax
   import optax
   from jax import lax
@@ -71,43 +77,55 @@ def by_hand(problem: Any) -> Callable[[int], float]:
   train = jax.jit(lambda carry, keys, x, y: lax.scan(
       lambda carry, key: epoch(carry, key, x, y), carry, keys))
 
-  def run(epochs: int) -> float:
-    given = (params, tx.init(params)), jax.random.split(
-        jax.random.key(0), epochs), x, y
-    jax.block_until_ready(given)
+  def run(epochs: int) -> None:
     if epochs not in ready:
-      ready[epochs] = train.lower(*given).compile()
-    began = time.perf_counter()
-    jax.block_until_ready(ready[epochs](*given))
-    return (time.perf_counter() - began) / (epochs * steps)
+      keys = jax.random.split(jax.random.key(0), epochs)
+      given = jax.block_until_ready(
+          ((params, tx.init(params)), keys, x, y))
+      ready[epochs] = train.lower(*given).compile(), given
+    compiled, given = ready[epochs]
+    jax.block_until_ready(compiled(*given))
 
   ready: dict[int, Any] = {}
   return run
 
 
-def measure(name: str, rounds: int) -> dict[str, float]:
-  """Both ways in turns: microseconds of a step, and their ratio."""
+def measure(name: str, rounds: int) -> dict[str, dict[str, float]]:
+  """Both ways in turns: microseconds of a step and their ratio, by clock."""
   from gradnorm_optax.lab.comparison import timing
   from gradnorm_optax.lab.results import time_ratio
   made, method = bench(MODELS[name])
   made.compile(method)
 
-  def call(steps: int) -> float:
-    return made.time(method, RATE, steps)
+  train, epoch = by_hand(made.problem), made.per_epoch
 
-  loop = by_hand(made.problem)
-  epochs = max(1, round(SPENT / (loop(1) * made.per_epoch)))
-  loop(epochs)
-  times: dict[str, list[float]] = {'lab': [], 'by hand': [], 'call': []}
-  for turn in range(rounds):
-    for way in ('lab', 'by hand')[::1 if turn % 2 else -1]:
-      times[way].append(loop(epochs) if way == 'by hand' else timing.rounds(
-          {'m': call}, made.per_epoch, 1, 0.0)['m'][0])
-    times['call'].append(call(10) / 10)
-  ratio, low, high = time_ratio.ratio(times['lab'], times['by hand'])
-  us = {way: 1e6 * statistics.median(rows) for way, rows in times.items()}
-  return {'lab': us['lab'], 'by hand': us['by hand'], 'ratio': ratio,
-          'low': low, 'high': high, 'whole call of 10': us['call']}
+  def spent(clock: Callable[[], float], run: Callable[[], Any]) -> float:
+    began = clock()
+    run()
+    return clock() - began
+
+  def one(clock: Callable[[], float]) -> dict[str, float]:
+    def lab(steps: int) -> float:
+      return made.time(method, RATE, steps) if clock is CLOCKS['wall'] else (
+          spent(clock, lambda: made.time(method, RATE, steps)))
+
+    train(1)
+    first = min(spent(clock, lambda: train(1)) for _ in range(3))
+    epochs = max(1, round(SPENT / first))
+    train(epochs)
+    times: dict[str, list[float]] = {'lab': [], 'by hand': [], 'call': []}
+    for turn in range(rounds):
+      for way in ('lab', 'by hand')[::1 if turn % 2 else -1]:
+        times[way].append(
+            timing.rounds({'m': lab}, epoch, 1, 0.0)['m'][0] if way == 'lab'
+            else spent(clock, lambda: train(epochs)) / (epochs * epoch))
+      times['call'].append(lab(10) / 10)
+    ratio, low, high = time_ratio.ratio(times['lab'], times['by hand'])
+    us = {way: 1e6 * statistics.median(rows) for way, rows in times.items()}
+    return {'lab': us['lab'], 'by hand': us['by hand'], 'ratio': ratio,
+            'low': low, 'high': high, 'whole call of 10': us['call']}
+
+  return {name: one(clock) for name, clock in CLOCKS.items()}
 
 
 def main() -> None:
@@ -121,8 +139,9 @@ def main() -> None:
   found = {name: measure(name, options.rounds) for name in MODELS
            if options.only in (None, name)}
   head = ['lab', 'by hand', 'ratio', 'low', 'high', 'whole call of 10']
-  print(common.table(['model', *head], [
-      [name, *(row[key] for key in head)] for name, row in found.items()]))
+  print(common.table(['model', 'clock', *head], [
+      [name, clock, *(row[key] for key in head)]
+      for name, rows in found.items() for clock, row in rows.items()]))
   if options.only is None:
     common.save('step_times', {
         'rounds': options.rounds, 'load': os.getloadavg()[0],
