@@ -12,6 +12,7 @@ import jax
 import optax
 
 from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.methods import tap
 from gradnorm_optax.lab.methods.registry import (
   NORMALIZERS,
   OPTIMIZERS,
@@ -47,8 +48,8 @@ class Built(NamedTuple):
 
 
 def build(method: schema.Method, learning_rate: Rate,
-          context: Context = Context(),
-          max_skips: int | None = None) -> Built:
+          context: Context = Context(), max_skips: int | None = None,
+          tapped: bool = False) -> Built:
   """Builds the optax chain of a method's table.
 
   Args:
@@ -57,6 +58,8 @@ def build(method: schema.Method, learning_rate: Rate,
     context: What the method may know about the model.
     max_skips: So many gradients in a row that are not finite are left out, by
       `optax.apply_if_finite`; None for none.
+    tapped: Whether the state also holds what reaches the moments, as
+      `tap.read` finds it; the updates are the same.
 
   Returns:
     The chain. Under `lookahead` the optimizer's parameters are the pair of
@@ -68,7 +71,7 @@ def build(method: schema.Method, learning_rate: Rate,
   >>> isinstance(built.tx, optax.GradientTransformation)
   True
   """
-  parts = [*_front(method, context),
+  parts = [*_front(method, context), *([_tap(method, context)] * tapped),
            _optimizer(method, learning_rate, context)]
   tx = optax.chain(*parts) if len(parts) > 1 else parts[0]
   if method.wrap is not None:
@@ -83,18 +86,22 @@ def build(method: schema.Method, learning_rate: Rate,
                lambda params: params.fast, method.sampling, method.pascanu)
 
 
-def front(method: schema.Method,
-          context: Context) -> optax.GradientTransformation:
-  """What stands before the optimizer: clipping and normalization."""
-  return optax.chain(optax.identity(), *_front(method, context))
-
-
 def _front(method: schema.Method,
            context: Context) -> list[optax.GradientTransformation]:
   clip = [] if method.clip is None else [
       optax.clip_by_global_norm(method.clip)]
   return [*clip, *(NORMALIZERS[name].make(method, context)
                    for name in method.normalize)]
+
+
+def _tap(method: schema.Method,
+         context: Context) -> optax.GradientTransformation:
+  """Makes the tap, behind a copy of what the optimizer does first."""
+  row = OPTIMIZERS.get(method.optimizer)
+  if row is None or row.head is None:
+    return tap.tap()
+  return tap.tap(row.head(context=context, **{**row.defaults,
+                                              **method.options}))
 
 
 def _optimizer(method: schema.Method, learning_rate: Rate,

@@ -41,6 +41,8 @@ class Optimizer(NamedTuple):
       optax's own, the baselines.
     context: Whether `make` also takes `context=`, what it may know of the
       model.
+    head: What it does to the gradient before its moments see it, made from the
+      context and the options; None where they see what it is given.
   """
 
   summary: str
@@ -48,19 +50,39 @@ class Optimizer(NamedTuple):
   defaults: Mapping[str, Any] = {}
   bare: str | None = None
   context: bool = False
+  head: Callable[..., optax.GradientTransformation] | None = None
 
 
 class Part(NamedTuple):
-  """A row for a normalizer or a wrapper."""
+  """A row for a normalizer or a wrapper.
+
+  Attributes:
+    summary: One line.
+    make: Called with the method and the context; a wrapper's with the chain
+      that it wraps before these.
+    trees: {name: key} of the trees like the parameters that a wrapper hands to
+      what it wraps; () where that is given one tree.
+  """
 
   summary: str
   make: Callable[..., optax.GradientTransformation]
+  trees: Mapping[str, str] = {}
 
 
 def _sing(learning_rate: Rate, *, context: Context,
           **options: Any) -> optax.GradientTransformation:
-  blocks = gn.Blocks(by='leaf', stacked=dict(context.stacked))
-  return gn.sing(learning_rate, **{'blocks': blocks, **options})
+  return gn.sing(
+      learning_rate, **{'blocks': _leaves(context), **options})
+
+
+def _sing_head(*, context: Context, blocks: Any = None,
+               **options: Any) -> optax.GradientTransformation:
+  del options  # they belong to the moments and to what follows them
+  return gn.standardize(blocks or _leaves(context))
+
+
+def _leaves(context: Context) -> gn.Blocks:
+  return gn.Blocks(by='leaf', stacked=dict(context.stacked))
 
 
 def _softplus_adamw(learning_rate: Rate, *, weight_decay: float = 1e-4,
@@ -79,6 +101,13 @@ def _path_sgd(learning_rate: Rate, *, context: Context,
       learning_rate, context.apply_fn, context.example, **options)
 
 
+def _path_sgd_head(*, context: Context, p: float = 2,
+                   **options: Any) -> optax.GradientTransformation:
+  del options
+  assert context.apply_fn is not None, '`make` refuses that'
+  return gn.normalize_by_path_scale(context.apply_fn, context.example, p=p)
+
+
 OPTIMIZERS: dict[str, Optimizer] = {
     'sgd': Optimizer('plain gradient descent', optax.sgd),
     'momentum': Optimizer(
@@ -93,10 +122,10 @@ OPTIMIZERS: dict[str, Optimizer] = {
         _softplus_adamw, bare='adamw'),
     'sing': Optimizer(
         'SING: standardized gradients, AdamW, decay on matrices alone', _sing,
-        bare='adamw', context=True),
+        bare='adamw', context=True, head=_sing_head),
     'path_sgd': Optimizer(
         'Path-SGD: steepest descent for the path norm of a ReLU net',
-        _path_sgd, bare='sgd', context=True),
+        _path_sgd, bare='sgd', context=True, head=_path_sgd_head),
 }
 
 
@@ -158,5 +187,5 @@ NORMALIZERS: dict[str, Part] = {
 WRAPPERS: dict[str, Part] = {
     'weight_normalized': Part(
         'trains length and direction of each unit\'s weights',
-        _weight_normalized),
+        _weight_normalized, {'direction': 'v', 'length': 'g'}),
 }

@@ -15,8 +15,8 @@ import numpy as np
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.objective import evidence
 from gradnorm_optax.lab.results.findings import Profiles, Run
-from gradnorm_optax.lab.results.first_batch_norms import Look
 from gradnorm_optax.lab.results.judging import Answers
+from gradnorm_optax.lab.results.look import Look
 from gradnorm_optax.lab.results.made_with import Basis
 from gradnorm_optax.lab.results.store import fingerprint
 from gradnorm_optax.lab.support import packed
@@ -123,12 +123,12 @@ class Trials:
     return float(np.mean(shares)) if shares else None
 
   def look_key(self, pair: Pair) -> str:
-    """The fingerprint of a look at the first batches."""
-    return self.key(f'look {self.config.compare.look}', pair,
+    """The fingerprint of a look at a run."""
+    return self.key(f'look over {self.config.compare.look}', pair,
                     self.chosen(pair), FRESH)
 
   def looks(self) -> tuple[Look, ...]:
-    """The norms of every method's first batches, at its chosen rate."""
+    """What every method does to the blocks, at its chosen rate."""
     found = (self.records.get(self.look_key(pair)) for pair in self.pairs())
     return tuple(Look.of(record) for record in found if record)
 

@@ -11,7 +11,7 @@ import numpy as np
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.run import folder_guard as run_folder
 from gradnorm_optax.lab.run.checkpoints import Checkpoints
-from gradnorm_optax.lab.run.compiled_run import Trainer, named
+from gradnorm_optax.lab.run.compiled_run import Trainer
 from gradnorm_optax.lab.run.journal import Journal
 from gradnorm_optax.lab.run.run_result import Trained
 from gradnorm_optax.lab.support import files, provenance, signals, user_code
@@ -88,8 +88,8 @@ def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,
 
 
 def restored(folder: pathlib.Path, config: schema.Config,
-             step: int | None = None) -> tuple[str, Any]:
-  """The model and the parameters of a run's checkpoint, the newest if None."""
+             step: int | None = None) -> tuple[Trainer, steps.State]:
+  """A run and the state of one of its checkpoints, the newest if None."""
   trainer = Trainer(config)
   path = folder / 'checkpoints'
   checkpoints = Checkpoints(
@@ -99,8 +99,7 @@ def restored(folder: pathlib.Path, config: schema.Config,
     raise LabError(f'{folder}: no checkpoint here; gradnorm train writes them')
   state = checkpoints.restore(step, trainer.start())
   checkpoints.close()
-  return (named(config.models, config.run.model, 'run.model'),
-          trainer.built.unwrap(state.params))
+  return trainer, state
 
 
 def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,

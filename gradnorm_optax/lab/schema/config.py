@@ -33,7 +33,7 @@ class Compare(Table):
   workers: NonNegativeInt = 0  # 0: one per core
   trials_per_call: NonNegativeInt = 0  # 0: 1 on CPU, all of them elsewhere
   timing_rounds: Annotated[Whole, Field(ge=2)] = 15
-  look: NonNegativeInt = 10  # first batches whose norms are shown; 0: none
+  look: NonNegativeInt = 24  # steps of a run in which blocks are shown; 0: none
 
 
 class Config(Table):

@@ -68,3 +68,4 @@ class Run(Table):
   keep: PositiveInt = 3  # checkpoints, besides the best
   non_finite: Literal['stop', 'skip'] = 'stop'
   max_skips: PositiveInt = 10  # in a row
+  look: Annotated[Whole, Field(ge=0)] = 24  # evaluations that show the blocks
