@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib import colors, lines, ticker
+from matplotlib import cm, colors, lines, ticker
 
 from gradnorm_optax.lab.reporting.canvas import COLOURS, Canvas
 from gradnorm_optax.lab.results.look import QUANTILES, Look
@@ -40,7 +40,7 @@ def norms(looks: Sequence[Look]) -> Canvas:
       layout='constrained')
   axes = picture.subplots(len(rows), 3, squeeze=False, sharex=True)
   scale = _scale([row.gradient for row in rows] + [row.after for row in rows])
-  shares = _scale([row.ratio for row in rows])
+  shares = _scale([row.ratio for row in rows], reach=1e-4)
   heads = ('raw gradient', 'at the moments', 'update / parameters')
   for line, row in zip(axes, rows, strict=True):
     panels = ((row.gradient, scale, 'viridis'), (row.after, scale, 'viridis'),
@@ -54,11 +54,12 @@ def norms(looks: Sequence[Look]) -> Canvas:
       axis.set_yticks([])
   picture.supxlabel('training step', fontsize=8)
   for where, norm, colours, label in (
-      (axes[:, :2], scale, 'viridis', 'norm of the block; grey: zero or none'),
-      (axes[:, 2:], shares, 'cividis', 'norm of the update / of the weights')):
+      (axes[0, :2], scale, 'viridis', 'norm of the block; grey: zero or none'),
+      (axes[0, 2:], shares, 'cividis', 'norm of the update / of the weights')):
     bar = picture.colorbar(
-        _mappable(norm, colours), ax=where, location='top',
-        aspect=60 if where.shape[1] > 1 else 30, shrink=0.8)
+        cm.ScalarMappable(norm, colours), ax=where, location='top',
+        aspect=30 * len(where), shrink=0.8,
+        extend='neither' if norm is scale else 'min')
     bar.set_label(label, fontsize=8)
     ticks = _ticks(norm.vmin, norm.vmax)
     bar.set_ticks(ticks, labels=[f'{tick:g}' for tick in ticks])
@@ -97,6 +98,7 @@ def entries(looks: Sequence[Look]) -> Canvas:
     line[0].set_yticks(range(len(blocks)), blocks, fontsize=7)
   axes[0, 0].set_ylim(len(blocks) - 0.4, -0.6)
   axes[0, 0].set_xscale('log')
+  axes[0, 0].set_xlim(*_limits(looks))
   axes[0, 0].xaxis.set_major_locator(ticker.LogLocator(numticks=7))
   axes[0, 0].xaxis.set_minor_locator(ticker.NullLocator())
   picture.supxlabel('size of an entry, zeros left out', fontsize=8)
@@ -153,8 +155,8 @@ def _zeros(axis: Any, shares: np.ndarray) -> None:
   for place, share in enumerate(shares):
     if share >= 0.05:
       axis.annotate(
-          f'{share:.0%} zero', (1, place), xycoords=('axes fraction', 'data'),
-          ha='right', va='center', fontsize=6)
+          f'{share:.0%} zero', (0.01, place), va='center', fontsize=6,
+          xycoords=('axes fraction', 'data'))
 
 
 def _moments(count: int) -> list[int]:
@@ -170,18 +172,29 @@ def _positive(values: np.ndarray) -> np.ndarray:
   return np.where((values > 0) & np.isfinite(values), values, np.nan)
 
 
-def _scale(parts: Sequence[np.ndarray]) -> colors.LogNorm:
-  """One scale for all panels: what a method changes is seen at once."""
+def _limits(looks: Sequence[Look]) -> tuple[float, float]:
+  """The axis of the entries; of a tail that goes on forever the start."""
+  norm = _scale([values[..., 1:-2] for look in looks
+                 for values in (look.before, look.reached)], reach=1e-12)
+  assert norm.vmin is not None and norm.vmax is not None
+  return norm.vmin / 2, norm.vmax * 2
+
+
+def _scale(parts: Sequence[np.ndarray],
+           reach: float = 0.0) -> colors.LogNorm:
+  """One scale for all panels: what a method changes is seen at once.
+
+  Args:
+    parts: What is shown.
+    reach: The least share of the largest value that still gets a colour of its
+      own; the last steps of a cosine are next to nothing.
+  """
   known = np.concatenate([_positive(part).ravel() for part in parts])
   known = known[np.isfinite(known)]
   low, high = (known.min(), known.max()) if len(known) else (0.1, 1.0)
+  low = max(low, reach * high)
   # Where all norms are one, as after BNG alone, it still needs a width.
   return colors.LogNorm(low / 1.01, high * 1.01)
-
-
-def _mappable(norm: colors.Normalize, colours: str) -> Any:
-  from matplotlib import cm
-  return cm.ScalarMappable(norm, colours)
 
 
 def _ticks(low: float, high: float) -> list[float]:
