@@ -51,7 +51,7 @@ def test_from_python(tiny, tmp_path):
          'train': {'steps': 10, 'eval_every': 10}}
   run = lab.train(raw, out=tmp_path / 'train', quiet=True)
   assert [row['step'] for row in run.rows] == [10]
-  assert set(run.plot()) == {'training'}
+  assert set(run.plot()) == {'training', 'norms', 'entries'}
   look = lab.inspect(run.folder, out=tmp_path / 'look', batches=2)
   assert set(look.plot()) == {'m', 'entries-m'}
   # A notebook shows all of it, without any magic line.

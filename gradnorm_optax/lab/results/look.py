@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,22 @@ class Look:
     """What JSON can hold of it, to five digits; null where not finite."""
     return {field.name: _plain(getattr(self, field.name))
             for field in dataclasses.fields(self)}
+
+  @classmethod
+  def joined(cls, records: Sequence[dict[str, Any]]) -> 'Look':
+    """Reads several records of one run, in the order of its steps."""
+    first, found = records[0], [cls.of(record) for record in records]
+    arrays = {field.name: np.concatenate(
+        [getattr(look, field.name) for look in found])
+              for field in dataclasses.fields(cls)
+              if field.type is np.ndarray}
+    return cls(
+        first['model'], first['method'], blocks=first['blocks'],
+        steps=[step for look in found for step in look.steps],
+        parts={name: np.concatenate([look.parts[name] for look in found])
+               for name in first['parts']},
+        flags={block: flag for look in found
+               for block, flag in look.flags.items()}, **arrays)
 
   @classmethod
   def of(cls, record: dict[str, Any]) -> 'Look':

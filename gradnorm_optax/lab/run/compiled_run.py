@@ -13,6 +13,7 @@ from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import sources
 from gradnorm_optax.lab.methods import chain, example_choice
 from gradnorm_optax.lab.methods.schedules import schedule
+from gradnorm_optax.lab.results.look import Look, instants
 from gradnorm_optax.lab.support import json_safe
 from gradnorm_optax.lab.support.errors import LabError, nearest
 from gradnorm_optax.lab.support.json_safe import finite
@@ -45,6 +46,10 @@ class Trainer:
     self.parts = jax.device_put(self.dataset[:3])
     self.evaluate = jax.jit(self.problem.evaluate)
     self._stretch: Any = jax.jit(self.stretch)
+    every = self.train.eval_every
+    # What follows the start and some evaluations, close together at first.
+    self._marks = {0, *(every * count for count in instants(
+        self.train.steps // every, run.look))} if run.look else set()
     self._observer = self.observer()
     self._reading = jax.jit(lambda state, examples: self._observer.step(
         examples, self.seed, state)[1]())
@@ -86,9 +91,11 @@ class Trainer:
         self.problem, self.train, self.method, self.rate,
         max_skips=self.max_skips, settle=self._settled)
 
-  def look(self, state: steps.State) -> looks.Look:
-    """Looks at the next step, without taking it."""
+  def look(self, state: steps.State) -> Look | None:
+    """Looks at the next step, without taking it, where one is due."""
     observer = self._observer
+    if int(state.step) not in self._marks:
+      return None
     found = self._reading(observer.resumed(state), self.parts[0])
     return looks.made(observer, *self.names, [int(state.step) + 1],
                       jax.tree.map(lambda a: a[None], found))

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.results.look import Look
 from gradnorm_optax.lab.run import folder_guard as run_folder
 from gradnorm_optax.lab.run.checkpoints import Checkpoints
 from gradnorm_optax.lab.run.compiled_run import Trainer
@@ -84,7 +85,8 @@ def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,
         'machine': provenance.machine()}, indent=1) + '\n')
   return Trained(folder, journal.rows, stopped, test, params,
                  trainer.dataset.objective.measure, journal.profiles,
-                 trainer.dataset.description)
+                 trainer.dataset.description,
+                 Look.joined(journal.blocks) if journal.blocks else None)
 
 
 def restored(folder: pathlib.Path, config: schema.Config,
@@ -108,6 +110,7 @@ def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
   """Trains to the end or to the first signal."""
   every = config.train.eval_every
   chunks = 0
+  journal.add_look(trainer.look(state))
   while int(state.step) < config.train.steps and not caught:
     before = state
     began = time.perf_counter()
@@ -125,6 +128,7 @@ def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
           'though that of every batch was. Look at its examples, at your own '
           'loss (a logarithm or a division?), or lower the learning rate')
     journal.add(row, figures, trainer.profile(state))
+    journal.add_look(trainer.look(state))
     show(row)
     chunks += 1
     last = row['step'] == config.train.steps
