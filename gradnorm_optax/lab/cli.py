@@ -159,6 +159,7 @@ def _methods(lib: Any) -> Any:
   shown.add_row('clip', '1.0', 'the gradient\'s global norm clipped, first')
   shown.add_row('blocks', 'layer', 'what `normalize` takes together: leaf, '
                 'layer, unit, global, or a table as `gn.Blocks`')
+  shown.add_row('where', '["*kernel"]', 'the arrays that `wrap` acts on')
   shown.add_row('sampling', 'a table', 'recurrent nets: the batch is a pool, '
                 'and `gn.sgr` (rule = "sgr") or chance ("random") chooses')
   shown.add_row('pascanu', '1.0', 'recurrent nets: the weight of Pascanu\'s '

@@ -56,7 +56,7 @@ MISTAKES = {
     'data.target=a:b': r'target and source = "function" belong together',
     'data.labels=y.npy': r'labels and a path that ends in .npy belong',
     'train.loss=hubr': r"unknown loss 'hubr'; .*'huber' .*package.module:func",
-    'train.score=f1': r"score: 'f1' is no function; write it as",
+    'train.score=f': r"unknown score 'f'; .*'f1' .*package.module:func",
     'compare.learning_rates=[0.1': r'--set .*: not valid TOML: .*quotes',
     'methods.new.clip=1': r'\[methods.new\] optimizer: field required',
     '"methods.x=1': r'unknown key',

@@ -17,24 +17,32 @@ def answers(scores, **options):
                          **options)
 
 
-def test_a_table_by_hand():
-  """Mean squares of a two-way table without replication."""
-  table = np.array([[1.0, 2.0, 6.0], [3.0, 4.0, 2.0]])
-  # Means of rows 3, 3; of columns 2, 3, 4; of all 3.
-  seed, example = 0.0, 2 * (1 + 0 + 1) / 2
-  rest = ((1 - 2) ** 2 + (2 - 3) ** 2 + (6 - 4) ** 2 + (3 - 2) ** 2
-          + (4 - 3) ** 2 + (2 - 4) ** 2) / 2
-  assert seed + example - rest < example  # so the larger one stands alone
-  assert judging.spread(table) == pytest.approx((example / 6, 2))
-  table = np.array([[1.0, 2.0, 6.0], [3.0, 4.0, 9.0]])
-  means, columns = table.mean(1), table.mean(0)
-  seed = 3 * ((means - table.mean()) ** 2).sum()
-  example = 2 * ((columns - table.mean()) ** 2).sum() / 2
-  left = table - means[:, None] - columns + table.mean()
-  rest = (left ** 2).sum() / 2
+@pytest.mark.parametrize('table, widest', [
+    ([[1.0, 2.0, 6.0], [3.0, 4.0, 9.0]], 'seed'),
+    ([[1.0, 2.0, 6.0], [3.0, 4.0, 2.0]], 'example'),
+    ([[i + j + (i * j) % 3 / 4 for j in range(5)] for i in range(5)], 'total'),
+])
+def test_a_table_by_hand(table, widest):
+  """Mean squares of a two-way table without replication, term by term."""
+  rows, columns = len(table), len(table[0])
+  mean = sum(map(sum, table)) / (rows * columns)
+  row = [sum(line) / columns for line in table]
+  column = [sum(line[j] for line in table) / rows for j in range(columns)]
+  seed = columns * sum((m - mean) ** 2 for m in row) / (rows - 1)
+  example = rows * sum((m - mean) ** 2 for m in column) / (columns - 1)
+  both = (rows - 1) * (columns - 1)
+  rest = sum((table[i][j] - row[i] - column[j] + mean) ** 2
+             for i in range(rows) for j in range(columns)) / both
   total = seed + example - rest
-  freedom = total ** 2 / (seed ** 2 + example ** 2 / 2 + rest ** 2 / 2)
-  assert judging.spread(table) == pytest.approx((total / 6, freedom))
+  freedom = total ** 2 / (seed ** 2 / (rows - 1) + example ** 2 / (columns - 1)
+                          + rest ** 2 / both)
+  halves = {name: stats.t.ppf(0.975, free) * math.sqrt(square / rows / columns)
+            for name, square, free in (
+                ('seed', seed, rows - 1), ('example', example, columns - 1),
+                ('total', total, freedom))
+            if name != 'total' or square > max(seed, example)}
+  assert max(halves, key=halves.get) == widest
+  assert judging.half_width(np.array(table)) == pytest.approx(halves[widest])
 
 
 def test_the_interval_is_students():

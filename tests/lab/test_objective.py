@@ -12,7 +12,7 @@ from sklearn import metrics
 
 from gradnorm_optax import lab
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.data import preparation, sources
+from gradnorm_optax.lab.data import division, sources
 from gradnorm_optax.lab.objective import evidence, usual
 from gradnorm_optax.lab.results import stats, summary
 from gradnorm_optax.lab.support.errors import LabError
@@ -183,7 +183,7 @@ def test_knowing_nothing_stays_below_the_margin():
 def test_numbers_are_standardized_by_the_training_part():
   found = sources.load(LINE)
   x, y = line()
-  rows = preparation.divide(np.zeros(300, np.int32), LINE)
+  rows = division.divide(np.zeros(300, np.int32), LINE)
   want = (y - y[rows[0]].mean()) / y[rows[0]].std()
   for part, at in zip(found[:3], rows, strict=True):
     np.testing.assert_allclose(part.y, want[at], atol=1e-5)

@@ -12,7 +12,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data.dataset import Dataset
 from gradnorm_optax.lab.support import packed
-from gradnorm_optax.lab.training import make_problem, through_time
+from gradnorm_optax.lab.training import (
+  make_problem,
+  output_check,
+  through_time,
+)
 from gradnorm_optax.lab.training.answers import answers
 from gradnorm_optax.lab.training.program import Program
 
@@ -79,6 +83,8 @@ class Bench:
   def warm(self) -> None:
     """Compiles initialization and test, so that threads find them ready."""
     params, extra = self._start([0])[:2]
+    if self.batch == 1:
+      output_check.check(self.problem, self.train, params, extra)
     jax.block_until_ready(self._test(params, extra, self._test_data))
 
   def compile(self, method: schema.Method) -> None:

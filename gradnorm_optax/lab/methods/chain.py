@@ -18,7 +18,9 @@ from gradnorm_optax.lab.methods.registry import (
   OPTIMIZERS,
   WRAPPERS,
   Context,
+  Optimizer,
   Rate,
+  inner_blocks,
 )
 from gradnorm_optax.lab.support import user_code
 from gradnorm_optax.lab.support.errors import LabError
@@ -100,8 +102,7 @@ def _tap(method: schema.Method,
   row = OPTIMIZERS.get(method.optimizer)
   if row is None or row.head is None:
     return tap.tap()
-  return tap.tap(row.head(context=context, **{**row.defaults,
-                                              **method.options}))
+  return tap.tap(row.head(**_options(method, row, context)))
 
 
 def _optimizer(method: schema.Method, learning_rate: Rate,
@@ -109,9 +110,7 @@ def _optimizer(method: schema.Method, learning_rate: Rate,
   """Makes the optimizer itself, the user's own included."""
   row = OPTIMIZERS.get(method.optimizer)
   make = row.make if row else user_code.resolve(method.optimizer)
-  options = {**(row.defaults if row else {}), **method.options}
-  if row and row.context:
-    options['context'] = context
+  options = _options(method, row, context) if row else dict(method.options)
   try:
     tx = make(learning_rate, **options)
   except (TypeError, ValueError) as error:
@@ -121,6 +120,18 @@ def _optimizer(method: schema.Method, learning_rate: Rate,
     raise LabError(f'{method.optimizer!r} returned {type(tx).__name__}, not '
                    'an optax.GradientTransformation')
   return tx
+
+
+def _options(method: schema.Method, row: Optimizer,
+             context: Context) -> dict[str, Any]:
+  """What a row's functions are called with, the learning rate aside."""
+  options = {**row.defaults, **method.options}
+  if row.context:
+    options['context'] = context
+  if row.blocks:
+    options.setdefault('blocks', inner_blocks(
+        method, row.blocks, context, bool(method.normalize)))
+  return options
 
 
 @contextlib.contextmanager
@@ -143,18 +154,30 @@ def refusing(method: schema.Method, context: Context,
   try:
     yield
   except (TypeError, ValueError, NotImplementedError):
-    if ':' in method.optimizer:
+    told = refusal(method, context, init)
+    if told is None:
       raise
+    raise LabError(f'{where}: {told}') from None
+
+
+def refusal(method: schema.Method, context: Context,
+            init: Callable[[int], Any]) -> str | None:
+  """Says why a method refuses a model; None where it does not.
+
+  Traces a step of the method alone; nothing is compiled. What the user's own
+  optimizer raises is nobody's refusal.
+  """
+  if ':' in method.optimizer:
+    return None
+
+  def step(seed: int) -> Any:
     built = build(method, 1e-3, context)
+    params = init(seed)[0]
+    held = built.wrap(params)
+    return built.tx.update(params, built.tx.init(held), held)
 
-    def step(seed: int) -> Any:
-      params = init(seed)[0]
-      held = built.wrap(params)
-      return built.tx.update(params, built.tx.init(held), held)
-
-    try:
-      jax.eval_shape(step, 0)
-    except (TypeError, ValueError, NotImplementedError) as error:
-      told = str(error).partition('\n')[0]
-      raise LabError(f'{where}: {told}') from error
-    raise
+  try:
+    jax.eval_shape(step, 0)
+  except (TypeError, ValueError, NotImplementedError, LabError) as error:
+    return str(error).partition('\n')[0]
+  return None

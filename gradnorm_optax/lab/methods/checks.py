@@ -43,8 +43,15 @@ def check(method: schema.Method) -> None:
                    f'{nearest(method.wrap, WRAPPERS)}')
   if method.ratio is not None and 'bng' not in method.normalize:
     raise LabError('ratio belongs to normalize = "bng"')
-  if method.blocks is not None and not method.normalize:
-    raise LabError('blocks without normalize has nothing to act on')
+  row = OPTIMIZERS.get(method.optimizer)
+  if method.blocks is not None and not (
+      method.normalize or method.wrap or row and row.blocks):
+    raise LabError('blocks without normalize, wrap or optimizer = "sing" has '
+                   'nothing to act on')
+  if method.blocks and method.wrap and not method.normalize and (
+      method.blocks.by not in (None, 'unit', 'leaf')):
+    raise LabError(f'blocks: {method.wrap} takes units or arrays together, by '
+                   f'= "unit" or "leaf", not {method.blocks.by!r}')
   traced = method.optimizer == 'path_sgd' or 'path_scale' in method.normalize
   if not traced:  # traces a model, which is not yet there
     build(method, 1e-3)

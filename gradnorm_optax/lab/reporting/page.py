@@ -10,7 +10,12 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from gradnorm_optax.lab.reporting import alt_texts, canvas, figures
+from gradnorm_optax.lab.reporting import (
+  alt_texts,
+  canvas,
+  class_tables,
+  figures,
+)
 from gradnorm_optax.lab.results.findings import Profiles
 from gradnorm_optax.lab.results.look import Look
 from gradnorm_optax.lab.results.results_file import Finished
@@ -83,6 +88,7 @@ def render(done: Finished, looks: Sequence[Look] = (),
                     drawn.items(), canvas.stems(drawn).values(), strict=True)],
       flags=[(look.model, look.method, block, flag) for look in looks
              for block, flag in look.flags.items()],
+      classes=class_tables.tables(found),
       config=toml.resolved(done.config), versions=basis.versions,
       machine=basis.machine, revision=basis.revision,
       command=done.command, today=datetime.date.today().isoformat(),

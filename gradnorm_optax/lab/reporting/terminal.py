@@ -42,9 +42,8 @@ def _one(found: Summary, model: str) -> table.Table:
                       title_style='bold', pad_edge=False, box=None)
   shown.add_column('method', no_wrap=True)
   measure = found.measure
-  target = f'{measure.scale * found.target:g}{measure.unit}'
   sampled = any(row.acted is not None for row in found.rows)
-  for name in ('rate', f'{target} at step', 'in s',
+  for name in ('rate', f'{found.aim} at step', 'in s',
                f'{measure.label("test")} [95%]', 'spread', 'validation',
                'train loss', 'diverged', 'step ms', 'x bare',
                *['acted %'] * sampled):
@@ -107,6 +106,7 @@ def _notes(found: Summary) -> str:
   if any(not row.trains for row in found.rows):
     notes.append('does not train: no run at any rate was better than '
                  'guessing.')
+  notes += found.notes
   if found.diagnosis:
     notes.append('diverged: a loss was not finite; the step and the block are '
                  f'named by {found.diagnosis}')

@@ -6,6 +6,8 @@ import math
 import shlex
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from gradnorm_optax.lab.objective.quality import ACCURACY, Measure
 from gradnorm_optax.lab.results import stats
 from gradnorm_optax.lab.support.json_safe import OrInf, OrNan
@@ -62,6 +64,31 @@ class Run(NamedTuple):
         record['history']['train_loss'][-1])
 
 
+class Confusion(NamedTuple):
+  """What was answered to each class, counted over the fresh seeds.
+
+  Attributes:
+    labels: How many labels each class has.
+    right: How many of them were found.
+    answers: Labels by answers; None where there are many classes.
+  """
+
+  labels: tuple[int, ...]
+  right: tuple[int, ...]
+  answers: tuple[tuple[int, ...], ...] | None
+
+  @classmethod
+  def of(cls, counts: np.ndarray, most: int = 30) -> 'Confusion':
+    """Keeps a matrix of at most so many classes.
+
+    >>> Confusion.of(np.array([[3, 1], [0, 4]])).right
+    (3, 4)
+    """
+    return cls(
+        tuple(counts.sum(1).tolist()), tuple(np.diag(counts).tolist()),
+        tuple(map(tuple, counts.tolist())) if len(counts) <= most else None)
+
+
 @dataclasses.dataclass(frozen=True)
 class Point:
   """A method at one learning rate, over the tuning seeds."""
@@ -101,6 +128,8 @@ class Row:
     acted: Share of the steps of the fresh runs in which sampling changed which
       examples count; None where the method has none.
     rounds: Seconds of a step in every round of timing.
+    confusion: What was answered to each class of the test part; None where
+      there are no classes, or every fresh run diverged.
   """
 
   model: str
@@ -127,6 +156,7 @@ class Row:
   difference: stats.Interval | None = None
   acted: float | None = None
   rounds: tuple[float, ...] = ()
+  confusion: Confusion | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,16 +193,20 @@ class Summary:
 
   Attributes:
     chance: The score of guessing.
-    target: The score to reach.
+    target: The score to reach; infinite where there is none.
     measure: What the score is.
     worst: What a diverged run scores.
+    classes: What the classes are called, in the order of their numbers.
+    positive: The one that a score of two classes looks for.
+    scopes: (model, method, what one part of it acts on), line by line.
+    notes: What to know of a method before its row is read.
   """
 
   name: str
   title: str
   data: str
   chance: float
-  target: float
+  target: OrInf
   steps: int
   every: int
   seeds: int
@@ -181,6 +215,17 @@ class Summary:
   verdicts: tuple[Verdict, ...] = ()
   measure: Measure = ACCURACY
   worst: float = 0.0
+  scopes: tuple[tuple[str, str, str], ...] = ()
+  notes: tuple[str, ...] = ()
+  classes: tuple[str, ...] = ()
+  positive: str | None = None
+
+  @property
+  def aim(self) -> str:
+    """The target as a heading shows it."""
+    if math.isinf(self.target):
+      return 'target'
+    return f'{self.measure.scale * self.target:g}{self.measure.unit}'
 
   def choice(self, model: str) -> str | None:
     """The method to use on a model; None where nothing is recommended."""

@@ -7,8 +7,18 @@ import statistics
 import numpy as np
 
 from gradnorm_optax.lab.methods import bare_optimizer
+from gradnorm_optax.lab.objective import evidence
+from gradnorm_optax.lab.objective.rule import Rule
 from gradnorm_optax.lab.results import judging, stats, step_cost, verdict
-from gradnorm_optax.lab.results.findings import Clock, Point, Row, Run, Summary
+from gradnorm_optax.lab.results.findings import (
+  Clock,
+  Confusion,
+  Point,
+  Row,
+  Run,
+  Summary,
+)
+from gradnorm_optax.lab.results.made_with import Basis
 from gradnorm_optax.lab.results.trials import Pair, Trials
 
 
@@ -31,10 +41,33 @@ def summarize(trials: Trials) -> Summary:
         own, config.compare.baseline, gain, basis.measure))
   return Summary(
       config.name, config.title or config.name, basis.description,
-      basis.chance, config.compare.target, config.train.steps,
+      basis.chance, trials.target, config.train.steps,
       config.train.eval_every, config.compare.seeds,
       config.compare.tune_seeds, tuple(rows), tuple(verdicts),
-      basis.measure, basis.worst)
+      basis.measure, basis.worst, *_scopes(basis), classes=basis.classes,
+      positive=None if (index := basis.rule.positive) is None
+      else basis.classes[index])
+
+
+def _possible(found: stats.Interval, basis: Basis) -> stats.Interval:
+  """Cuts an interval to what a score can be; of a share at most 1."""
+  if math.isnan(found.low):  # of one seed
+    return found
+  best = 1.0 if basis.measure.unit else math.inf
+  return found._replace(
+      low=max(basis.worst, found.low), high=min(best, found.high))
+
+
+def _scopes(basis: Basis) -> tuple[tuple[tuple[str, str, str], ...],
+                                   tuple[str, ...]]:
+  """What every method acts on, and which leave out most of a model."""
+  found = [(model, method, scope) for model, methods in basis.scopes.items()
+           for method, scopes in methods.items() for scope in scopes]
+  return (
+      tuple((model, method, scope.text()) for model, method, scope in found),
+      tuple(f'{method} on {model}: {scope.text()}. `where` and `blocks` say '
+            'what it takes.' for model, method, scope in found
+            if scope.partial))
 
 
 def _gain(answers: dict[str, judging.Answers]) -> verdict.Gain:
@@ -58,7 +91,7 @@ def _row(trials: Trials, pair: Pair, clock: Clock,
       trains=stats.trains(
           [run.score for group in (*tuned.values(), runs) for run in group],
           basis.chance, basis.margin),
-      score=judging.interval(answers),
+      score=_possible(judging.interval(answers), basis),
       spread=float(np.std(scores, ddof=1)) if len(scores) > 1 else math.nan,
       steps=steps, reached=sum(map(math.isfinite, (
           run.steps_to_target for run in runs))),
@@ -72,7 +105,15 @@ def _row(trials: Trials, pair: Pair, clock: Clock,
       runs=runs,
       plain=bare_optimizer.is_baseline(trials.config.methods[pair.method]),
       tuned=float(np.mean([run.score for run in tuned[rate]])),
-      acted=trials.acted(pair), rounds=clock.rounds)
+      acted=trials.acted(pair), rounds=clock.rounds,
+      confusion=_confusion(basis.rule, answers))
+
+
+def _confusion(rule: Rule, answers: judging.Answers) -> Confusion | None:
+  """What the fresh runs answered to each class."""
+  kept = [found for found in answers.evidence if found is not None]
+  counts = evidence.confusion(rule, kept) if kept else None
+  return None if counts is None else Confusion.of(counts)
 
 
 def _point(rate: float, runs: tuple[Run, ...]) -> Point:

@@ -7,6 +7,7 @@ chose nothing.
 """
 
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -45,6 +46,14 @@ class Trials:
                config: schema.Config, basis: Basis):
     """Takes the records as they are; writes nothing."""
     self.records, self.config, self.basis = records, config, basis
+
+  @property
+  def target(self) -> float:
+    """The validation score to reach; infinite where there is none."""
+    given = self.config.compare.target
+    if given is not None:
+      return given
+    return 0.9 if self.basis.measure.unit else math.inf
 
   def pairs(self) -> list[Pair]:
     """All models with their methods."""
@@ -96,7 +105,7 @@ class Trials:
   def runs(self, phase: str, pair: Pair, rate: float) -> tuple[Run, ...]:
     """The finished seeds of a phase, judged."""
     return tuple(
-        Run.of(record, self.config.compare.target,
+        Run.of(record, self.target,
                self.config.train.eval_every, self.basis.worst)
         for record in self.finished(phase, pair, rate))
 
@@ -113,7 +122,7 @@ class Trials:
     return Answers(
         tuple(None if record['diverged'] else packed.unpack(record['evidence'])
               for record in self.finished('final', pair, self.chosen(pair))),
-        evidence.RULES[self.basis.rule], self.basis.worst)
+        evidence.score_of(self.basis.rule), self.basis.worst)
 
   def acted(self, pair: Pair) -> float | None:
     """The share of the fresh runs' steps in which sampling acted."""

@@ -30,7 +30,17 @@ PositiveFloat = Annotated[Number, Field(gt=0.0)]
 PositiveInt = Annotated[Whole, Field(gt=0)]
 NonNegativeInt = Annotated[Whole, Field(ge=0)]
 Share = Annotated[Number, Field(gt=0.0, lt=1.0)]
-Rates = Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+
+
+def _each_once(rates: tuple[float, ...]) -> tuple[float, ...]:
+  twice = [rate for i, rate in enumerate(rates) if rate in rates[:i]]
+  if twice:
+    raise complaint(f'{twice[0]:g} is listed twice')
+  return rates
+
+
+Rates = Annotated[tuple[PositiveFloat, ...], Field(min_length=1),
+                  pydantic.AfterValidator(_each_once)]
 
 
 class Table(pydantic.BaseModel):
@@ -46,3 +56,16 @@ class Table(pydantic.BaseModel):
       if key not in cls.model_fields:
         raise complaint(f'unknown key {key!r}{nearest(key, cls.model_fields)}')
     return values
+
+  def idle(self, key: str, where: str) -> None:
+    """Refuses a key that is set and has no effect.
+
+    Set is what differs from the default: a resolved configuration holds all
+    defaults, and is read again.
+
+    Args:
+      key: The key's name.
+      where: What would give it one.
+    """
+    if getattr(self, key) != type(self).model_fields[key].default:
+      raise complaint(f'{key} has no effect here; it belongs to {where}')

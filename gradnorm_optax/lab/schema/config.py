@@ -28,7 +28,8 @@ class Compare(Table):
   learning_rates: Rates = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
   tune_seeds: Annotated[Whole, Field(ge=1, le=1000)] = 2  # fresh ones follow
   seeds: PositiveInt = 5  # fresh ones, at the chosen rate
-  target: Number = 0.9  # validation score
+  # Validation score; None: 0.9 where scores are shares, else no target.
+  target: Number | None = None
   baseline: str | None = None
   workers: NonNegativeInt = 0  # 0: one per core
   trials_per_call: NonNegativeInt = 0  # 0: 1 on CPU, all of them elsewhere
@@ -108,7 +109,7 @@ class Config(Table):
              *(getattr(one, 'target', '') for one in models), self.train.loss,
              self.train.score or '']
     if model is None and method is None:
-      names.append(self.data.target or '')
+      names += self.data.functions()
     return [name for name in names if ':' in name]
 
   @pydantic.model_validator(mode='after')

@@ -19,7 +19,9 @@ from gradnorm_optax.lab.schema.base import (
 class BlocksTable(Table):
   """The arguments of `gn.Blocks`, written as a table."""
 
-  by: Literal['leaf', 'layer', 'unit', 'global'] = 'layer'
+  # None: the method's own: layer for bng, leaf for sing, unit for
+  # weight_normalized.
+  by: Literal['leaf', 'layer', 'unit', 'global'] | None = None
   stacked: dict[str, Whole | tuple[Whole, ...]] = {}
   fan_in: dict[str, Whole | tuple[Whole, ...]] = {}
   units: dict[str, Whole | tuple[Whole, ...]] = {}
@@ -47,6 +49,9 @@ class Sampling(Table):
     if self.low > self.high:
       raise complaint(f'low ({self.low:g}) must not exceed high '
                       f'({self.high:g})')
+    if self.rule == 'random':
+      for key in ('horizon', 'low', 'high', 'relative'):
+        self.idle(key, 'rule = "sgr"')
     return self
 
 
@@ -63,6 +68,7 @@ class Method(Table):
   blocks: BlocksTable | None = None  # a name stands for its `by`
   ratio: PositiveFloat | None = None
   wrap: str | None = None
+  where: tuple[str, ...] | None = None  # globs of what `wrap` acts on
   sampling: Sampling | None = None
   pascanu: PositiveFloat | None = None  # weight of Pascanu's regularizer
   lookahead: PositiveInt | None = None
@@ -70,7 +76,7 @@ class Method(Table):
   learning_rates: Rates | None = None
   models: tuple[str, ...] | None = None  # names or globs; None: all
 
-  @pydantic.field_validator('normalize', mode='before')
+  @pydantic.field_validator('normalize', 'where', mode='before')
   @classmethod
   def _listed(cls, given: Any) -> Any:
     return (given,) if isinstance(given, str) else given
@@ -79,6 +85,14 @@ class Method(Table):
   @classmethod
   def _tabled(cls, given: Any) -> Any:
     return {'by': given} if isinstance(given, str) else given
+
+  @pydantic.model_validator(mode='after')
+  def _nothing_idle(self) -> 'Method':
+    if self.lookahead is None:
+      self.idle('lookahead_alpha', 'lookahead')
+    if self.wrap is None:
+      self.idle('where', 'wrap')
+    return self
 
   @property
   def alone(self) -> 'Method':

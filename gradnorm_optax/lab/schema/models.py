@@ -22,6 +22,12 @@ class MLP(Table):
   activation: Literal['sigmoid', 'tanh', 'relu', 'gelu'] = 'relu'
   start: Literal['balanced', 'unbalanced'] = 'balanced'
 
+  @pydantic.model_validator(mode='after')
+  def _rescalable(self) -> 'MLP':
+    if self.activation != 'relu':  # the rescaled net would be another function
+      self.idle('start', 'activation = "relu"')
+    return self
+
 
 class CNN(Table):
   """A plain convolutional net: `depth` 3x3 layers, halved twice."""
@@ -102,6 +108,8 @@ class WeightNormNet(Table):
   def _has_lengths(self) -> 'WeightNormNet':
     if self.data_init and 'weight' not in self.norm:
       raise complaint(f'data_init sets g, and norm = {self.norm!r} has none')
+    if self.kind != 'weight_norm_small':
+      self.idle('depth', 'kind = "weight_norm_small"')
     return self
 
 

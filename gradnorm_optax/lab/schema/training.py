@@ -1,6 +1,6 @@
 """`[train]` and `[run]`: how long a run is, and the one of `gradnorm train`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
@@ -15,6 +15,16 @@ from gradnorm_optax.lab.schema.base import (
   complaint,
 )
 from gradnorm_optax.lab.support.errors import nearest
+
+SCORES = ('accuracy', 'balanced_accuracy', 'f1', 'auc', 'average_precision')
+
+
+def _text(value: Any) -> Any:
+  """A class as its name: 1 and True as they would be written."""
+  return str(value) if isinstance(value, int | float) else value
+
+
+ClassName = Annotated[str, pydantic.BeforeValidator(_text)]
 
 
 class Train(Table):
@@ -32,7 +42,13 @@ class Train(Table):
   decay_factor: PositiveFloat = 0.1
   # auto: cross_entropy for classes, squared_error for numbers.
   loss: str = 'auto'
-  score: str | None = None  # "module:function", higher is better
+  # accuracy, balanced_accuracy, f1, auc, average_precision, or
+  # "module:function"; higher is better. None: that of the labels.
+  score: str | None = None
+  positive: ClassName | None = None  # of two classes; None: the rarer
+  # What the loss of each class counts; one that is not named counts 1.
+  class_weight: Literal['balanced'] | dict[
+      ClassName, PositiveFloat] | None = None
 
   @pydantic.model_validator(mode='after')
   def _known_loss(self) -> 'Train':
@@ -41,9 +57,24 @@ class Train(Table):
     if self.loss not in known and ':' not in self.loss:
       raise complaint(f'unknown loss {self.loss!r}{nearest(self.loss, known)} '
                       '(your own is written "package.module:function")')
-    if self.score is not None and ':' not in self.score:
-      raise complaint(f'score: {self.score!r} is no function; write it as '
-                      '"package.module:function"')
+    if self.score is not None and self.score not in SCORES and (
+        ':' not in self.score):
+      raise complaint(f'unknown score {self.score!r}'
+                      f'{nearest(self.score, SCORES)} (your own is written '
+                      '"package.module:function")')
+    return self
+
+  @property
+  def weights(self) -> dict[str, float]:
+    """The weights of the classes that are named."""
+    return self.class_weight if isinstance(self.class_weight, dict) else {}
+
+  @pydantic.model_validator(mode='after')
+  def _nothing_idle(self) -> 'Train':
+    if self.schedule not in ('step', 'linear'):
+      self.idle('decay_at', 'schedule = "step" and "linear"')
+    if self.schedule != 'step':
+      self.idle('decay_factor', 'schedule = "step"')
     return self
 
   @pydantic.model_validator(mode='after')
@@ -69,3 +100,9 @@ class Run(Table):
   non_finite: Literal['stop', 'skip'] = 'stop'
   max_skips: PositiveInt = 10  # in a row
   look: Annotated[Whole, Field(ge=0)] = 24  # evaluations that show the blocks
+
+  @pydantic.model_validator(mode='after')
+  def _nothing_idle(self) -> 'Run':
+    if self.non_finite != 'skip':
+      self.idle('max_skips', 'non_finite = "skip"')
+    return self

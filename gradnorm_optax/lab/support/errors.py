@@ -7,7 +7,7 @@ MOST = 20  # names in a line
 
 
 class LabError(Exception):
-  """A mistake in what the lab was given: one line, no traceback, exit 2."""
+  """A mistake in what the lab was given: a line for each, no traceback."""
 
   code = 2
 
