@@ -27,7 +27,8 @@ def _app() -> Any:
       pretty_exceptions_enable=False, rich_markup_mode=None,
       help='Compare ways to keep gradients well scaled, on your data.',
       epilog='Begin with: gradnorm init demo. Exit codes: 0 done; 2 a mistake '
-             'in what was given; 3 a run diverged; 128 + signal: stopped.')
+             'in what was given; 3 a run diverged, or every run of a '
+             'comparison; 128 + signal: stopped.')
   Config = Annotated[pathlib.Path, typer.Argument(
       metavar='CONFIG', help='A TOML file; `gradnorm init` writes one.')]
   Set = Annotated[list[str], typer.Option(
@@ -51,7 +52,7 @@ def _app() -> Any:
 
   @app.command()
   def compare(config: Config, set_: Set = [],  # noqa: B006
-              out: Out = None, fresh: Fresh = False) -> None:
+              out: Out = None, fresh: Fresh = False) -> int:
     """Compare methods over learning rates and seeds; print the table.
 
     Interrupted? The same command goes on where it stopped.
@@ -71,6 +72,7 @@ def _app() -> Any:
     if done.earlier:
       console.print('The report of another configuration that stood here is '
                     f'kept: {done.earlier}')
+    return 3 if done.summary.lost else 0
 
   @app.command()
   def inspect(config: Config, set_: Set = [],  # noqa: B006

@@ -16,7 +16,7 @@ from gradnorm_optax.lab.results.store import Store
 from gradnorm_optax.lab.results.trials import FRESH, Pair, Trials
 from gradnorm_optax.lab.support import provenance
 from gradnorm_optax.lab.support.errors import LabError
-from gradnorm_optax.lab.training import looks
+from gradnorm_optax.lab.training import diagnosis, looks
 
 
 class Call(NamedTuple):
@@ -71,6 +71,9 @@ class Runner:
     """Runs both phases, looks at the blocks and times the steps."""
     for phase in ('tune', 'final'):
       self.finish(phase)
+    self._each(self._diagnose, [
+        pair for pair in self.trials.pairs() if self.trials.lost(pair)
+        and self.trials.fault_key(pair) not in self.store.records])
     if self.config.compare.look:
       self.tick('looking at the blocks over a run of each method', 0)
       self._each(self._look, [
@@ -141,6 +144,19 @@ class Runner:
           'phase': call.phase, **call.pair._asdict(), 'rate': rate,
           'seed': seed, **outcome._asdict()})
       self.tick(' '.join(call.pair), 1)
+
+  def _diagnose(self, pair: Pair) -> None:
+    """Keeps where the first fresh run of a method went bad."""
+    self.tick('looking for the first bad step and block', 0)
+    run = self.trials.lost(pair)
+    assert run is not None, 'some run stayed finite'
+    train = self.config.train
+    text = diagnosis.of_trial(
+        self.benches[pair.model].problem, self.config.methods[pair.method],
+        train, run['rate'], run['seed'],
+        len(run['history']['loss']) * train.eval_every)
+    self.store.add({'fingerprint': self.trials.fault_key(pair),
+                    'phase': 'fault', **pair._asdict(), 'text': text})
 
   def _look(self, pair: Pair) -> None:
     """Trains once more, and keeps what a method does to every block."""

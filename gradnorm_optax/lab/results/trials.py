@@ -131,6 +131,25 @@ class Trials:
               for share in record['history'].get('acted', ())]
     return float(np.mean(shares)) if shares else None
 
+  def lost(self, pair: Pair) -> dict[str, Any] | None:
+    """The record of the first fresh run, if not one run stayed finite."""
+    runs = [run for rate in self.rates(pair.method)
+            for run in self.runs('tune', pair, rate)]
+    fresh = self.finished('final', pair, self.chosen(pair))
+    if not fresh or not all(run.diverged for run in runs) or not all(
+        record['diverged'] for record in fresh):
+      return None
+    return fresh[0]
+
+  def fault_key(self, pair: Pair) -> str:
+    """The fingerprint of what is wrong with that run."""
+    return self.key('fault', pair, self.chosen(pair), FRESH)
+
+  def fault(self, pair: Pair) -> str | None:
+    """Where that run went bad: step and block; None if some stayed finite."""
+    found = self.records.get(self.fault_key(pair))
+    return found and found['text']
+
   def look_key(self, pair: Pair) -> str:
     """The fingerprint of a look at a run."""
     return self.key(f'look over {self.config.compare.look}', pair,
