@@ -1,16 +1,18 @@
 """The norms of a model's blocks, and how the sizes of their entries lie."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import gradnorm_optax as gn
 from gradnorm_optax.lab.results.look import QUANTILES
 from gradnorm_optax.lab.training.problem import Problem
 
-MOST = 2**17  # entries of an array that are sorted
+MOST = 2048  # entries of a block that are sorted
 
 
 def blocks(problem: Problem) -> gn.Blocks:
@@ -53,8 +55,8 @@ def sizes(problem: Problem, params: Any, trees: Sequence[Any]) -> jax.Array:
 
   Returns:
     Quantiles `QUANTILES` of the magnitudes that are not zero, then the share of
-    zeros; shape (blocks, 8). Of an array with more than `MOST` entries in a
-    block, evenly spaced ones are taken; of a block without entries NaN.
+    zeros; shape (blocks, 8). Of a block with more than `MOST` entries, so many
+    drawn at random, always the same, stand for all. NaN of a block without any.
   """
   held: dict[str, list[jax.Array]] = {}
   places = gn.explain(params, blocks(problem)).rows
@@ -64,30 +66,41 @@ def sizes(problem: Problem, params: Any, trees: Sequence[Any]) -> jax.Array:
         treedef.flatten_up_to(tree), leaves, places, strict=True):
       stack = [] if place.stacked == '-' else [
           int(axis) for axis in place.stacked.split(',')]
-      count = 1
-      for axis in stack:
-        count *= like.shape[axis]
+      count = math.prod(like.shape[axis] for axis in stack)
       found = held.setdefault(place.block, [jnp.zeros((count, 0))])
       if leaf is not None:
-        lying = jnp.abs(jnp.moveaxis(
+        found.append(jnp.moveaxis(
             leaf, stack, range(len(stack))).reshape(count, -1))
-        found.append(lying[:, ::-(-lying.shape[1] // MOST)])
   held.pop('-', None)  # passes through: in no block
-  return jnp.concatenate([
-      jax.vmap(_quantiles)(jnp.concatenate(
-          [part.astype(jnp.float32) for part in parts], 1))
-      for parts in held.values()])
+  drawn = [_drawn(parts) for parts in held.values()]
+  # One sort for all blocks; what fills up the shorter ones ends at the end.
+  longest = max(entries.shape[1] for entries in drawn)
+  ordered = jnp.sort(jnp.concatenate([jnp.pad(
+      entries, ((0, 0), (0, longest - entries.shape[1])),
+      constant_values=jnp.nan) for entries in drawn]))
+  counts = np.concatenate([
+      np.full(len(entries), entries.shape[1]) for entries in drawn])
+  return jax.vmap(_quantiles)(ordered, jnp.array(counts, jnp.int32))
 
 
-def _quantiles(entries: jax.Array) -> jax.Array:
-  """Quantiles of what is not zero, and the share of zeros."""
-  count = entries.size
-  if not count:
-    return jnp.full(len(QUANTILES) + 1, jnp.nan)
-  ordered = jnp.sort(entries)
-  zeros = jnp.sum(entries == 0)
+def _drawn(parts: Sequence[jax.Array]) -> jax.Array:
+  """Magnitudes of at most about `MOST` entries of each block; (blocks, n)."""
+  whole = sum(part.shape[1] for part in parts)
+  found = []
+  for part in parts:
+    size = part.shape[1]
+    if whole > MOST:
+      some = np.random.default_rng(size).integers(
+          size, size=-(-size * MOST // whole)) if size else []
+      part = part[:, np.array(some, np.int32)]
+    found.append(jnp.abs(part.astype(jnp.float32)))
+  return jnp.concatenate(found, axis=1)
+
+
+def _quantiles(ordered: jax.Array, count: jax.Array) -> jax.Array:
+  """Quantiles of what is not zero of the first `count`, and zeros' share."""
+  zeros = jnp.sum(ordered == 0)
   last = count - 1 - zeros  # -1: all are zero
   at = jnp.round(jnp.array(QUANTILES) * last).astype(jnp.int32) + zeros
-  return jnp.append(
-      jnp.where(last < 0, 0.0, ordered[jnp.clip(at, 0, count - 1)]),
-      zeros / count)
+  found = jnp.where(last < 0, 0.0, ordered[jnp.clip(at, 0, count - 1)])
+  return jnp.where(count > 0, jnp.append(found, zeros / count), jnp.nan)
