@@ -11,10 +11,11 @@ from gradnorm_optax.lab.comparison.parallelism import placement
 from gradnorm_optax.lab.data import sources
 from gradnorm_optax.lab.methods import chain
 from gradnorm_optax.lab.results import made_with as basis_lib, step_cost
+from gradnorm_optax.lab.results.look import instants
 from gradnorm_optax.lab.results.store import Store
 from gradnorm_optax.lab.results.trials import FRESH, Pair, Trials
 from gradnorm_optax.lab.support import provenance
-from gradnorm_optax.lab.training import norms_of_first_batches
+from gradnorm_optax.lab.training import diagnosis, looks
 
 
 class Call(NamedTuple):
@@ -57,11 +58,14 @@ class Runner:
     self.trials = Trials(store.records, self.config, self.basis)
 
   def run(self) -> None:
-    """Runs both phases, looks at the first batches and times the steps."""
+    """Runs both phases, looks at the blocks and times the steps."""
     for phase in ('tune', 'final'):
       self.finish(phase)
+    self._each(self._diagnose, [
+        pair for pair in self.trials.pairs() if self.trials.lost(pair)
+        and self.trials.fault_key(pair) not in self.store.records])
     if self.config.compare.look:
-      self.tick('looking at the norms of the blocks', 0)
+      self.tick('looking at the blocks over a run of each method', 0)
       self._each(self._look, [
           pair for pair in self.trials.pairs()
           if self.trials.look_key(pair) not in self.store.records])
@@ -131,12 +135,26 @@ class Runner:
           'seed': seed, **outcome._asdict()})
       self.tick(' '.join(call.pair), 1)
 
+  def _diagnose(self, pair: Pair) -> None:
+    """Keeps where the first fresh run of a method went bad."""
+    self.tick('looking for the first bad step and block', 0)
+    run = self.trials.lost(pair)
+    assert run is not None, 'some run stayed finite'
+    train = self.config.train
+    text = diagnosis.of_trial(
+        self.benches[pair.model].problem, self.config.methods[pair.method],
+        train, run['rate'], run['seed'],
+        len(run['history']['loss']) * train.eval_every)
+    self.store.add({'fingerprint': self.trials.fault_key(pair),
+                    'phase': 'fault', **pair._asdict(), 'text': text})
+
   def _look(self, pair: Pair) -> None:
-    """Keeps the norms of one method's first batches."""
-    found = norms_of_first_batches.look(
-        self.benches[pair.model].problem, self.config.train, *pair,
-        self.config.methods[pair.method], rate=self.trials.chosen(pair),
-        seed=FRESH, batches=self.config.compare.look)
+    """Trains once more, and keeps what a method does to every block."""
+    config = self.config
+    found = looks.fresh(
+        self.benches[pair.model].problem, config.train, *pair,
+        config.methods[pair.method], rate=self.trials.chosen(pair), seed=FRESH,
+        marks=instants(config.train.steps, config.compare.look))
     self.store.add({'fingerprint': self.trials.look_key(pair),
                     'phase': 'look', **found.record()})
 

@@ -48,6 +48,9 @@ def judge(rows: Sequence[Row], named: str | None, difference: Gain,
         model, kind, text + but + advice, best.method, base.method, gain,
         None if choice is None else choice.method, not but)
 
+  if all(row.fault is not None for row in rows):
+    return said('void', 'No recommendation: not one run stayed finite. The '
+                        f'first of {best.method}: {best.fault}.')
   if not best.trains and not base.trains:
     return said('void', 'No recommendation: nothing was better than guessing.')
   for row in (best, base):
