@@ -5,7 +5,8 @@ of a fresh permutation, with optax and the bare Linen module; many epochs in one
 call, whose time is divided by the steps. The lab: the marginal time of
 `gradnorm compare`. Both in turns, in one process and one thread per product, as
 the command runs trials; the share of a call in a short one is shown beside.
-Measured twice: by the wall's clock, and by the processor's, which leaves out what
+Measured twice: by the wall's clock, and by the processor's, which leaves out
+what
 other processes take: the one to believe on a busy machine.
 """
 

@@ -27,7 +27,8 @@ def _app() -> Any:
       pretty_exceptions_enable=False, rich_markup_mode=None,
       help='Compare ways to keep gradients well scaled, on your data.',
       epilog='Begin with: gradnorm init demo. Exit codes: 0 done; 2 a mistake '
-             'in what was given; 3 a run diverged; 128 + signal: stopped.')
+             'in what was given; 3 a run diverged, or every run of a '
+             'comparison; 128 + signal: stopped.')
   Config = Annotated[pathlib.Path, typer.Argument(
       metavar='CONFIG', help='A TOML file; `gradnorm init` writes one.')]
   Set = Annotated[list[str], typer.Option(
@@ -63,7 +64,7 @@ def _app() -> Any:
 
   @app.command()
   def compare(config: Config, set_: Set = [],  # noqa: B006
-              out: Out = None, fresh: Fresh = False) -> None:
+              out: Out = None, fresh: Fresh = False) -> int:
     """Compare methods over learning rates and seeds; print the table.
 
     Interrupted? The same command goes on where it stopped.
@@ -83,23 +84,28 @@ def _app() -> Any:
     if done.earlier:
       console.print('The report of another configuration that stood here is '
                     f'kept: {done.earlier}')
+    return 3 if done.summary.lost else 0
 
   @app.command()
   def inspect(config: Config, set_: Set = [],  # noqa: B006
               out: Out = None, batches: Annotated[int, typer.Option(
-                  min=1, help='Training steps to look at.')] = 10) -> None:
-    """Show every block's gradient norm before and after each method.
+                  min=1, help='Training steps to look at.')] = 10,
+              whole: Annotated[bool, typer.Option(
+                  '--whole', help='Spread them over the whole run.')] = False
+              ) -> None:
+    """Show what each method does to every block's gradient.
 
     CONFIG may also be the folder of a `gradnorm train` run, or one checkpoint
-    in it, such as runs/demo-train/checkpoints/200.
+    in it, such as runs/demo-train/checkpoints/200: then the steps are those
+    that the run would take next.
 
     Example: gradnorm inspect demo/config.toml --batches 5
     """
     from gradnorm_optax.lab.inspection import inspection
-    done = inspection.at(config, set_, out, batches)
+    done = inspection.at(config, set_, out, batches, whole)
     console = _console()
     console.print(done.table())
-    console.print(f'\nHeat maps and inspect.json: {done.folder}')
+    console.print(f'\nFigures and inspect.json: {done.folder}')
 
   @app.command()
   def train(config: Config, set_: Set = [],  # noqa: B006

@@ -44,19 +44,20 @@ def test_from_python(tiny, tmp_path):
       out=tmp_path / 'compare', quiet=True)
   assert [row.method for row in done.summary.rows] == [
       'momentum', 'clip_momentum']
-  assert set(done.plot()) == {'curves', 'sensitivity', 'norms-small'}
+  assert set(done.plot()) == {
+      'curves', 'sensitivity', 'norms-small', 'entries-small'}
   raw = {'models': {'m': {'kind': 'mlp', 'depth': 1, 'width': 8}},
          'methods': {'bng': {'optimizer': 'momentum', 'normalize': 'bng'}},
          'train': {'steps': 10, 'eval_every': 10}}
   run = lab.train(raw, out=tmp_path / 'train', quiet=True)
   assert [row['step'] for row in run.rows] == [10]
-  assert set(run.plot()) == {'training'}
+  assert set(run.plot()) == {'training', 'norms', 'entries'}
   look = lab.inspect(run.folder, out=tmp_path / 'look', batches=2)
-  assert set(look.plot()) == {'m'}
+  assert set(look.plot()) == {'m', 'entries-m'}
   # A notebook shows all of it, without any magic line.
   for result, words in ((done, ('clip_momentum', 'x bare')),
                         (run, ('validation', 'gradient', '0.01')),
-                        (look, ('layer01', 'step / params', 'bng'))):
+                        (look, ('layer01', 'update / params', 'bng'))):
     shown = result.table()._repr_mimebundle_([], [])['text/html']
     assert all(word in shown for word in words), shown
     for picture in result.plot().values():

@@ -22,7 +22,7 @@ from gradnorm_optax.lab.run import (
   tensorboard,
 )
 from gradnorm_optax.lab.run.checkpoints import Checkpoints
-from gradnorm_optax.lab.support import provenance
+from gradnorm_optax.lab.support import jsonl, provenance
 from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.training import step_gradient
 
@@ -78,8 +78,30 @@ def test_figures_and_files(whole):
   accuracies = {row['step']: row['validation_score'] for row in whole.rows}
   best = max(accuracies, key=lambda step: (accuracies[step], step))
   assert kept == {50, 60, best} and content['best_checkpoint'] == best
-  assert any((whole.folder / 'tensorboard').iterdir())
   assert whole.plot()['training'].axes
+
+
+def test_a_run_shows_its_blocks(whole):
+  marks = [0, 10, 20, 30, 40, 50, 60]
+  rows = jsonl.read_steps(whole.folder / 'blocks.jsonl')
+  assert [row['step'] for row in rows] == marks
+  look = whole.look
+  assert look.steps == [mark + 1 for mark in marks]
+  np.testing.assert_allclose(look.after, np.sqrt(2), rtol=1e-4)  # SING's
+  assert look.ratio[-1].max() < 1e-6 < look.ratio[0].min()  # a cosine's end
+  tags = kills.board(whole.folder / 'tensorboard')
+  for kind in ('gradient', 'at_moments', 'update_over_parameters',
+               'entries_of_gradient_log10', 'entries_at_moments_log10'):
+    for block in look.blocks:
+      assert tags[f'{kind}/{block}'] == marks
+  assert {'norms', 'entries'} <= set(whole.plot())
+
+
+def test_a_histogram_holds_the_quantiles():
+  found = tensorboard._histogram(np.array([1, 1, 10, 1e2, 1e3, 1e4, 1e4]))
+  assert list(found.bucket_limit) == [0, 1, 2, 3, 4]
+  np.testing.assert_allclose(found.bucket, [1, 24, 25, 25, 25])
+  assert tensorboard._histogram(np.zeros(7)) is None
 
 
 def test_killed_and_started_again_it_ends_bit_equal(file, whole, tmp_path):

@@ -103,7 +103,7 @@ def test_a_run_knows_where_its_own_modules_are(
   assert code == 0, err
   code, out, err = gradnorm('inspect', 'runs/mine-train/checkpoints/20',
                             '--batches', '1')
-  assert code == 0 and 'step / params' in out, err
+  assert code == 0 and 'update / params' in out, err
   # And of what code it is: a changed model does not go on by mistake.
   again = 'train', 'mine/config.toml', '--set', 'train.steps=40'
   with pathlib.Path('mine/my_model_there.py').open('a') as file:

@@ -8,7 +8,7 @@ from gradnorm_optax.lab.comparison.runner import Runner
 from gradnorm_optax.lab.reporting import comparison_files, figures, terminal
 from gradnorm_optax.lab.results import results_file, summary as summary_lib
 from gradnorm_optax.lab.results.findings import Profiles, Summary
-from gradnorm_optax.lab.results.first_batch_norms import Look
+from gradnorm_optax.lab.results.look import Look
 from gradnorm_optax.lab.results.results_file import Finished
 from gradnorm_optax.lab.results.store import Store
 from gradnorm_optax.lab.results.trials import Trials
@@ -24,7 +24,7 @@ class Comparison(NamedTuple):
     folder: Where everything was written.
     summary: The rows of the table and what they rest on.
     config: The resolved configuration.
-    looks: The block norms of every method's first batches.
+    looks: What every method does to the blocks, over a run.
     profiles: {model: {method: {training step: log10 norms}}}, the gradient
       through time where the model is recurrent.
     earlier: Where the report of another configuration was put that stood in

@@ -78,11 +78,17 @@ def jobs(trials: Trials) -> list[Job]:
 
 
 def looks(trials: Trials) -> list[Pair]:
-  """The pairs whose first batches are still to be looked at."""
+  """The pairs whose blocks are still to be looked at."""
   if not trials.config.compare.look:
     return []
   return [pair for pair in trials.pairs() if trials.missing('tune', pair)
           or trials.look_key(pair) not in trials.records]
+
+
+def faults(trials: Trials) -> list[Pair]:
+  """The pairs of which no run stayed finite, and nobody looked why."""
+  return [pair for pair in trials.pairs() if trials.lost(pair)
+          and trials.fault_key(pair) not in trials.records]
 
 
 def untimed(trials: Trials) -> list[str]:

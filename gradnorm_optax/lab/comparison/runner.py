@@ -10,15 +10,22 @@ from gradnorm_optax.lab.comparison import missing, preflight, timing
 from gradnorm_optax.lab.comparison.missing import Call, Job
 from gradnorm_optax.lab.comparison.model_programs import Bench
 from gradnorm_optax.lab.comparison.parallelism import placement
-from gradnorm_optax.lab.comparison.schedule import COMPILE, LOOK, TIME, Schedule
+from gradnorm_optax.lab.comparison.schedule import (
+  COMPILE,
+  FAULT,
+  LOOK,
+  TIME,
+  Schedule,
+)
 from gradnorm_optax.lab.data import sources
 from gradnorm_optax.lab.methods import chain
 from gradnorm_optax.lab.results import made_with as basis_lib, step_cost
+from gradnorm_optax.lab.results.look import instants
 from gradnorm_optax.lab.results.store import Store
 from gradnorm_optax.lab.results.trials import FRESH, Pair, Trials
 from gradnorm_optax.lab.support import provenance
 from gradnorm_optax.lab.support.remaining import Remaining
-from gradnorm_optax.lab.training import norms_of_first_batches
+from gradnorm_optax.lab.training import diagnosis, looks
 
 
 class Runner:
@@ -44,7 +51,8 @@ class Runner:
     # The user's code behind every row, whatever is edited or imported later.
     self.basis = basis_lib.here(
         config, provenance.data_digest(dataset[:3]), dataset.description,
-        dataset.objective, found.scopes, together=self.batch > 1)
+        dataset.objective, dataset.deviation, found.scopes,
+        together=self.batch > 1)
 
   def use(self, store: Store, plan: Remaining | None = None) -> None:
     """Takes a folder, and a plan that is told what is done."""
@@ -54,13 +62,16 @@ class Runner:
         plan or Remaining(), self.trials, self.workers, self.batch)
 
   def run(self) -> None:
-    """Runs both phases, looks at the first batches and times the steps."""
+    """Runs both phases, looks at the blocks and times the steps."""
     self.compile()
     for phase in ('tune', 'final'):
       self.finish(phase)
-    looks = missing.looks(self.trials)
+    lost = missing.faults(self.trials)
+    if lost:
+      self.schedule.begin(FAULT)
+      self._each(self._diagnose, lost)
     self.schedule.begin(LOOK)
-    self._each(self._look, looks)
+    self._each(self._look, missing.looks(self.trials))
     self._time()
 
   def compile(self) -> None:
@@ -115,12 +126,25 @@ class Runner:
           'seed': seed, **outcome._asdict()})
     self.schedule.called(call)
 
+  def _diagnose(self, pair: Pair) -> None:
+    """Keeps where the first fresh run of a method went bad."""
+    run = self.trials.lost(pair)
+    assert run is not None, 'some run stayed finite'
+    train = self.config.train
+    text = diagnosis.of_trial(
+        self.benches[pair.model].problem, self.config.methods[pair.method],
+        train, run['rate'], run['seed'],
+        len(run['history']['loss']) * train.eval_every)
+    self.store.add({'fingerprint': self.trials.fault_key(pair),
+                    'phase': 'fault', **pair._asdict(), 'text': text})
+
   def _look(self, pair: Pair) -> None:
-    """Keeps the norms of one method's first batches."""
-    found = norms_of_first_batches.look(
-        self.benches[pair.model].problem, self.config.train, *pair,
-        self.config.methods[pair.method], rate=self.trials.chosen(pair),
-        seed=FRESH, batches=self.config.compare.look,
+    """Trains once more, and keeps what a method does to every block."""
+    config = self.config
+    found = looks.fresh(
+        self.benches[pair.model].problem, config.train, *pair,
+        config.methods[pair.method], rate=self.trials.chosen(pair), seed=FRESH,
+        marks=instants(config.train.steps, config.compare.look),
         start=self.benches[pair.model].alone.start(FRESH))
     self.store.add({'fingerprint': self.trials.look_key(pair),
                     'phase': 'look', **found.record()})

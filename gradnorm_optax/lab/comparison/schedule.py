@@ -10,7 +10,8 @@ from gradnorm_optax.lab.results import step_cost
 from gradnorm_optax.lab.results.trials import Trials
 from gradnorm_optax.lab.support.remaining import Remaining
 
-COMPILE, LOOK = 'compiling', 'looking at the norms of the blocks'
+COMPILE, LOOK = 'compiling', 'looking at the blocks over a run of each method'
+FAULT = 'looking for the first bad step and block'
 TIME = 'measuring the cost of a step'
 SHARE = 0.2  # of the whole, at most, for the cost of a step
 

@@ -69,7 +69,8 @@ def _cells(row: Row, measure: Measure, sampled: bool) -> list[str]:
     cost.append('-' if row.acted is None else f'{100 * row.acted:.0f}')
   failed = f'{row.diverged}/{row.seeds}'
   if not row.trains:
-    return [name, '-', '-', '-', 'does not train', '-', '-', '-', failed, *cost]
+    told = 'not finite' if row.fault else 'does not train'
+    return [name, '-', '-', '-', told, '-', '-', '-', failed, *cost]
   rate = f'{row.rate:g}' + ('!' if row.edge else '')
   steps, seconds = '-', '-'
   if math.isfinite(row.steps):
@@ -106,7 +107,9 @@ def _notes(found: Summary) -> str:
   if any(row.edge and row.trains for row in found.rows):
     notes.append('! the best rate lies on the edge of its grid: widen the '
                  'grid before using this row.')
-  if any(not row.trains for row in found.rows):
+  notes += [f'not finite, not in one run ({", ".join(names)}): {fault}.'
+            for fault, names in found.faults().items()]
+  if any(not row.trains and not row.fault for row in found.rows):
     notes.append('does not train: no run at any rate was better than '
                  'guessing.')
   notes += found.notes

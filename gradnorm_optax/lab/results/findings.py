@@ -132,6 +132,8 @@ class Row:
       rows cost against each other is `time_ratio.ratio` of these.
     confusion: What was answered to each class of the test part; None where
       there are no classes, or every fresh run diverged.
+    fault: Where not one run stayed finite, what `gradnorm train` says of the
+      first fresh one: the first bad step and block, and the mend.
   """
 
   model: str
@@ -159,6 +161,7 @@ class Row:
   acted: float | None = None
   rounds: tuple[float, ...] = ()
   confusion: Confusion | None = None
+  fault: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,6 +236,19 @@ class Summary:
     """The method to use on a model; None where nothing is recommended."""
     return next((verdict.choice for verdict in self.verdicts
                  if verdict.model == model), None)
+
+  @property
+  def lost(self) -> bool:
+    """Whether not one run of any method stayed finite."""
+    return all(row.fault is not None for row in self.rows)
+
+  def faults(self) -> dict[str, list[str]]:
+    """{what went wrong: the methods of which not one run stayed finite}."""
+    found: dict[str, list[str]] = {}
+    for row in self.rows:
+      if row.fault is not None:
+        found.setdefault(row.fault, []).append(f'{row.model} {row.method}')
+    return found
 
   @property
   def diagnosis(self) -> str | None:

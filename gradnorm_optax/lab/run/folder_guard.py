@@ -15,7 +15,7 @@ from gradnorm_optax.lab.support.errors import LabError
 
 DATA, CODE, MADE = 'data.digest', 'code.digest', 'made_with.json'
 METRICS, SELECTION = 'metrics.jsonl', 'selection.jsonl'
-THROUGH_TIME = 'through_time.jsonl'
+THROUGH_TIME, BLOCKS = 'through_time.jsonl', 'blocks.jsonl'
 # What only that command writes.
 MARKS = {'gradnorm train': (METRICS, 'checkpoints', DATA),
          'gradnorm compare': (TRIALS,)}
@@ -63,8 +63,8 @@ def prepare(folder: pathlib.Path, config: schema.Config, data: str,
       something else.
   """
   if fresh:
-    for name in (METRICS, SELECTION, THROUGH_TIME, CONFIG, DATA, CODE, MADE,
-                 toml.MODULES, stored.FILE, 'results.json'):
+    for name in (METRICS, SELECTION, THROUGH_TIME, BLOCKS, CONFIG, DATA, CODE,
+                 MADE, toml.MODULES, stored.FILE, 'results.json'):
       (folder / name).unlink(missing_ok=True)
     for name in ('checkpoints', 'tensorboard'):
       if (folder / name).is_dir():  # renamed first: half of one is no run

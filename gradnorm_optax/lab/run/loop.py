@@ -10,9 +10,10 @@ import numpy as np
 
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import stored
+from gradnorm_optax.lab.results.look import Look
 from gradnorm_optax.lab.run import folder_guard as run_folder
 from gradnorm_optax.lab.run.checkpoints import Checkpoints
-from gradnorm_optax.lab.run.compiled_run import Trainer, named
+from gradnorm_optax.lab.run.compiled_run import Trainer
 from gradnorm_optax.lab.run.journal import Journal
 from gradnorm_optax.lab.run.run_result import Trained
 from gradnorm_optax.lab.support import files, provenance, signals, user_code
@@ -87,12 +88,13 @@ def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,
         'machine': provenance.machine()}, indent=1) + '\n')
   return Trained(folder, journal.rows, stopped, test, params,
                  trainer.dataset.objective.measure, journal.profiles,
-                 trainer.dataset.description)
+                 trainer.dataset.description,
+                 Look.joined(journal.blocks) if journal.blocks else None)
 
 
 def restored(folder: pathlib.Path, config: schema.Config,
-             step: int | None = None) -> tuple[str, Any]:
-  """The model and the parameters of a run's checkpoint, the newest if None."""
+             step: int | None = None) -> tuple[Trainer, steps.State]:
+  """A run and the state of one of its checkpoints, the newest if None."""
   trainer = Trainer(config)
   path = folder / 'checkpoints'
   checkpoints = Checkpoints(
@@ -102,8 +104,7 @@ def restored(folder: pathlib.Path, config: schema.Config,
     raise LabError(f'{folder}: no checkpoint here; gradnorm train writes them')
   state = checkpoints.restore(step, trainer.start())
   checkpoints.close()
-  return (named(config.models, config.run.model, 'run.model'),
-          trainer.built.unwrap(state.params))
+  return trainer, state
 
 
 def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
@@ -112,6 +113,7 @@ def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
   """Trains to the end or to the first signal."""
   every = config.train.eval_every
   chunks = 0
+  journal.add_look(trainer.look(state))
   while int(state.step) < config.train.steps and not caught:
     before = state
     began = time.perf_counter()
@@ -130,6 +132,7 @@ def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
           'though that of every batch was. Look at its examples, at your own '
           'loss (a logarithm or a division?), or lower the learning rate')
     journal.add(row, figures, trainer.profile(state))
+    journal.add_look(trainer.look(state))
     show(row)
     chunks += 1
     last = row['step'] == config.train.steps
