@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from gradnorm_optax.lab.objective import evidence
+from gradnorm_optax.lab.objective import evidence, quality
 from gradnorm_optax.lab.results import judging, summary, verdict
 
 
@@ -109,6 +109,16 @@ def test_a_difference_must_exceed_what_an_unlucky_rate_explains(
   assert found.kind == kinds[1] and not found.sure and found.choice == 'old'
   assert f'on tuning, {loser} at another rate was' in found.text
   assert found.text.endswith('raise compare.tune_seeds. Keep old.')
+
+
+def test_numbers_are_told_in_their_own_unit():
+  """Of labels with deviation 50: R² 0.64 leaves 60% of it, 0.91 30%."""
+  rows = [row('old', [0.64] * 5), row('new', [0.91] * 5)]
+  found = verdict.judge(
+      rows, None, difference, quality.VARIANCE._replace(deviation=50.0))
+  assert ('+27.0 points [+27.0, +27.0], a root mean square error of 15 instead '
+          "of 30 in the label's unit.") in found.text
+  assert 'error' not in judge(rows).text
 
 
 def test_a_baseline_that_was_not_searched_wide_enough_is_named():

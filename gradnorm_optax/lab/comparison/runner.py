@@ -49,7 +49,7 @@ class Runner:
     # The user's code behind every row, whatever is edited or imported later.
     self.basis = basis_lib.here(
         config, provenance.data_digest(dataset[:3]), dataset.description,
-        dataset.objective, found.scopes)
+        dataset.objective, dataset.deviation, found.scopes)
 
   def use(self, store: Store, tick: Callable[[str, int], None]) -> None:
     """Takes a folder; `tick(what, finished trials)` reports progress."""

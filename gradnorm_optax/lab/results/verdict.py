@@ -58,7 +58,8 @@ def judge(rows: Sequence[Row], named: str | None, difference: Gain,
     return said('void', 'No recommendation: one seed has no interval.')
   told = (f'{base.method}, the baseline' if named
           else f'{base.method}, the best baseline of tuning')
-  figures = f'{_figures(gain, measure)}{_cost(best, base)}.'
+  figures = (f'{_figures(gain, measure)}{_errors(best, base, measure)}'
+             f'{_cost(best, base)}.')
   loser = base if gain.low > 0 else best
   if 0 < max(gain.low, -gain.high) <= regret(loser):
     return said('none', f'No difference between {best.method} and {told}: '
@@ -70,7 +71,8 @@ def judge(rows: Sequence[Row], named: str | None, difference: Gain,
           'none', f'No difference between {best.method} and {rival.method}: '
                   f'{_figures(difference(best, rival), measure)}'
                   f'{_cost(best, rival)}. Against {told}, it is '
-                  f'{_figures(gain, measure)}.', rival)
+                  f'{_figures(gain, measure)}.', rival,
+          _unlucky(rival, measure) if difference(best, rival).low > 0 else '')
     return said('gain', f'{best.method} beats {told}: {figures}', best,
                 _caution(best) + ('' if named else _unsearched(rows)))
   if gain.high < 0:
@@ -124,6 +126,14 @@ def _rival(rows: Sequence[Row], best: Row, difference: Gain) -> Row | None:
 def _figures(gain: stats.Interval, measure: Measure) -> str:
   return (f'{measure.signed(gain.mean)} {measure.points} '
           f'[{measure.signed(gain.low)}, {measure.signed(gain.high)}]')
+
+
+def _errors(row: Row, other: Row, measure: Measure) -> str:
+  """What scores of numbers mean in the label's own unit."""
+  if measure.deviation is None:
+    return ''
+  return (f', a root mean square error of {measure.error(row.score.mean)} '
+          f'instead of {measure.error(other.score.mean)} in the label\'s unit')
 
 
 def _cost(row: Row, other: Row) -> str:
