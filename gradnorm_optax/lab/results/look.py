@@ -56,7 +56,7 @@ class Look:
   def joined(cls, records: Sequence[dict[str, Any]]) -> 'Look':
     """Reads several records of one run, in the order of its steps."""
     first, found = records[0], [cls.of(record) for record in records]
-    arrays = {field.name: np.concatenate(
+    arrays: dict[str, Any] = {field.name: np.concatenate(
         [getattr(look, field.name) for look in found])
               for field in dataclasses.fields(cls)
               if field.type is np.ndarray}
@@ -78,10 +78,10 @@ class Look:
     >>> Look.of(look.record()).ratio.tolist()
     [[nan], [nan]]
     """
-    arrays = {field.name: np.array(record[field.name], np.float64)
+    arrays: dict[str, Any] = {field.name: np.array(record[field.name], np.float64)
               for field in dataclasses.fields(cls)
               if field.type is np.ndarray}
-    others = {name: record[name]
+    others: dict[str, Any] = {name: record[name]
               for name in ('model', 'method', 'steps', 'blocks', 'flags')}
     return cls(**arrays, **others, parts={
         name: np.array(part, np.float64)
