@@ -18,6 +18,7 @@ are no equals any more: those are counted apart, and so are more tuning seeds.
 import argparse
 import json
 import pathlib
+import types
 from collections import Counter
 from typing import Any
 
@@ -30,7 +31,7 @@ from benchmarks import common
 from gradnorm_optax import lab
 from gradnorm_optax.lab.comparison.runner import Runner
 from gradnorm_optax.lab.objective import evidence
-from gradnorm_optax.lab.results import judging, stats
+from gradnorm_optax.lab.results import judging, stats, verdict
 from gradnorm_optax.lab.results.store import Store
 from gradnorm_optax.lab.results.summary import summarize
 from gradnorm_optax.lab.results.trials import Pair
@@ -92,16 +93,14 @@ def compared(source: str, seed: int, tune: int,
       'void': found.verdicts[0].kind == 'void',
       'text': found.verdicts[0].text,
       'rates': {row.method: row.rate for row in found.rows},
+      'tuned': {row.method: {point.rate: point.score
+                             for point in row.sensitivity}
+                for row in found.rows},
       'validation': {row.method: [run.score for run in row.runs]
                      for row in found.rows},
       'evidence': {name: [None if one is None else packed.pack(one)
                           for one in found.evidence]
                    for name, found in answers.items()}}
-
-
-def kind(gain: stats.Interval) -> str:
-  """What an interval of a difference says."""
-  return 'gain' if gain.low > 0 else 'loss' if gain.high < 0 else 'none'
 
 
 def judged(kept: dict[str, Any]) -> dict[str, Any]:
@@ -113,9 +112,22 @@ def judged(kept: dict[str, Any]) -> dict[str, Any]:
   after = judging.difference(two, one)
   before = stats.mean_interval(np.subtract(
       kept['validation']['two'], kept['validation']['one']).tolist())
-  return {'before': 'void' if kept['void'] else kind(before),
-          'after': 'void' if kept['void'] else kind(after),
+  return {'before': told(kept, before, False), 'after': told(kept, after, True),
           'intervals': {'before': before, 'after': after}}
+
+
+def told(kept: dict[str, Any], gain: stats.Interval, after: bool) -> str:
+  """The verdict's kind."""
+  if kept['void']:
+    return 'void'
+  rows: Any = [types.SimpleNamespace(
+      model='mlp', method=name, plain=name == 'one', trains=True, edge=False,
+      rounds=(), tuned=0.0, rate=kept['rates'][name],
+      validation=np.mean(kept['validation'][name]), sensitivity=[
+          types.SimpleNamespace(rate=float(rate), score=score)
+          for rate, score in kept['tuned'][name].items()] if after else [])
+          for name in ('one', 'two')]
+  return verdict.judge(rows, 'one', lambda row, other: gain).kind
 
 
 def counted(found: list[dict[str, Any]]) -> dict[str, Any]:
@@ -133,16 +145,17 @@ def counted(found: list[dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--folder', type=pathlib.Path, required=True)
-  parser.add_argument('--splits', type=int, default=200)
   parser.add_argument('--tune-seeds', type=int, nargs='+', default=[2, 8])
+  parser.add_argument('--splits', type=int, nargs='+', default=[100, 40],
+                      help='for each number of tuning seeds')
   options = parser.parse_args()
   options.folder.mkdir(parents=True, exist_ok=True)
   results = {}
-  for tune in options.tune_seeds:
+  for tune, count in zip(options.tune_seeds, options.splits, strict=True):
     path = options.folder / f'answers_{tune}.jsonl'
     kept = {row['step']: row for row in jsonl.read(
         path, 'step', 'a comparison')} if path.exists() else {}
-    for seed in range(options.splits):
+    for seed in range(count):
       for source in SETS:
         name = f'{source} {seed}'
         if name not in kept:
@@ -152,7 +165,7 @@ def main() -> None:
             file.write(json.dumps(kept[name]) + '\n')
         print(tune, name, judged(kept[name]), flush=True)
     for source in SETS:
-      for splits in sorted({min(40, options.splits), options.splits}):
+      for splits in sorted({min(40, count), count}):
         name = f'{source}, {splits} splits, {tune} tuning seeds'
         results[name] = counted(
             [kept[f'{source} {seed}'] for seed in range(splits)])

@@ -1,4 +1,4 @@
-"""Sphinx's configuration of the site: `python -m benchmarks site` builds it."""
+"""Sphinx's configuration of the site; CONTRIBUTING.md says how to build it."""
 
 from importlib import metadata
 

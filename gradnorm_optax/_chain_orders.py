@@ -9,6 +9,7 @@ from gradnorm_optax._probes import (
     HIGH,
     HUGE,
     LOW,
+    SMALL,
     USUAL,
     Leaves,
     Start,
@@ -16,7 +17,7 @@ from gradnorm_optax._probes import (
 )
 
 # Epsilons of normalizations show at LOW, rounding everywhere.
-_SAME, _OTHER = 2e-2, 5e-2
+_SAME, _OTHER = 2e-3, 5e-2
 
 
 def normalized_before_accumulation(start: Start) -> Iterator[Finding]:
@@ -45,9 +46,10 @@ def clipped_around_normalization(
 ) -> Iterator[Finding]:
   """A norm over several blocks, in front of a normalization or behind it."""
   name, grads = ' and '.join(names), start.chain.grads
-  at = {norm: start.update(grads(2, norm)) for norm in (LOW, USUAL, HIGH)}
+  at = {norm: start.update(grads(2, norm))
+        for norm in (LOW, SMALL, USUAL, HIGH)}
   free = [path for path, u in at[USUAL].items() if np.any(u) and all(
-      apart(u, at[norm][path]) < _SAME for norm in (LOW, HIGH))]
+      apart(u, found[path]) < _SAME for found in at.values())]
   if not free:
     return  # what comes out depends on the gradient's size: nothing is undone
   huge = start.update(grads(2, HUGE))

@@ -13,9 +13,9 @@ from jax import lax, numpy as jnp
 
 from gradnorm_optax import _tree
 
-# Norms of whole gradients. Thresholds of clipping lie between the first two,
-# epsilons far below; the squares of the last overflow, those before do not.
-LOW, USUAL, HIGH, HUGE = 1e-3, 1e2, 1e15, 1e25
+# Norms of whole gradients. Thresholds of clipping lie between the first and the
+# third, epsilons far below; of the last the squares overflow, and of no other.
+LOW, SMALL, USUAL, HIGH, HUGE = 1e-3, 1e-1, 1e2, 1e15, 1e25
 PATIENCE = 64  # updates in which a chain must have moved something
 
 Leaves = dict[str, np.ndarray]

@@ -138,6 +138,8 @@ GOOD = {
     'two layers in a block': lambda: gn.bng(
         optax.sgd(0.1), lambda path, leaf: path.startswith('Dense_0')),
     'skip': lambda: gn.bng(optax.sgd(0.1), gn.Blocks(skip='*bias')),
+    'unit clip': lambda: optax.chain(
+        optax.adaptive_grad_clip(0.1), gn.bng(optax.sgd(0.1))),
     'recorders': lambda: optax.chain(
         gn.record_block_norms('before'), gn.standardize(),
         gn.record_block_norms('after'), optax.adamw(1e-3), gn.watch(

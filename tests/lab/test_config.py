@@ -9,6 +9,7 @@ import pytest
 from gradnorm_optax import lab
 from gradnorm_optax.lab.schema import toml
 from gradnorm_optax.lab.support import user_code
+from gradnorm_optax.lab.support.errors import Mistakes
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
 
@@ -173,3 +174,34 @@ def test_frozen(tiny):
 def test_every_configuration_that_comes_along_is_valid(path):
   config = lab.load(path)
   assert config.name == path.stem and config.title
+
+
+def test_all_mistakes_at_once(tiny):
+  """Of several tables, and several of one; those of the whole come after."""
+  with pytest.raises(Mistakes) as told:
+    lab.load(tiny, ['train.stpes=5', 'train.batch_size=0',
+                    'models.small.widht=3', 'methods.momentum.optimzer=adam',
+                    'compare.seeds=true'])
+  lines = told.value.lines
+  assert [re.search(r"\[[\w.]+\] (unknown key '\w+'|\w+)", line)[0]
+          for line in lines] == [
+              "[models.small] unknown key 'widht'",
+              "[methods.momentum] unknown key 'optimzer'",
+              "[train] unknown key 'stpes'", '[train] batch_size',
+              '[compare.seeds] takes']
+  assert "'width'" in lines[0] and "'optimizer'" in lines[1]
+  assert "'steps'" in lines[2] and 'from --set train.batch_size=0' in lines[3]
+  assert str(told.value) == (
+      lines[0] + ' (and 4 more, which gradnorm check lists)')
+  with pytest.raises(Mistakes) as told:
+    lab.load(tiny, ['compare.learning_rates=[0.1, 0.2]',
+                    'methods.momentum.models=["big"]',
+                    'compare.baseline=sgd'])
+  assert [line.split()[1] for line in told.value.lines] == [
+      'compare.learning_rates', 'methods.momentum.models:',
+      'compare.baseline:']
+  with pytest.raises(Mistakes) as told:
+    lab.load(tiny, ['methods.momentum.optimizer=adm',
+                    'methods.clip_momentum.wrap=weights'])
+  assert ["'adam'" in line or "'weight_normalized'" in line
+          for line in told.value.lines] == [True, True]

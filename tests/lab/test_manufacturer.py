@@ -23,19 +23,25 @@ width = 16
 [methods.adam]
 optimizer = "adam"
 
-[methods.bng_adam]
-optimizer = "adam"
-normalize = "bng"
+[methods.same]  # as adam, but for the name
+optimizer = "optax:adam"
+
+[methods.still]
+optimizer = "sgd"
+learning_rates = [1e-9, 2e-9, 4e-9]
 
 [train]
-steps = 30
-eval_every = 10
+steps = 60
+eval_every = 20
+score = "auc"
+class_weight = "balanced"
 
 [compare]
-learning_rates = [0.003, 0.01, 0.03]
+learning_rates = [0.001, 0.01, 0.3]
 tune_seeds = 1
-seeds = 2
-timing_rounds = 3
+seeds = 5
+target = 0.7
+timing_rounds = 2
 look = 0
 workers = 1
 """
@@ -89,8 +95,16 @@ def test_one_stop_between_the_file_and_the_verdict(export, gradnorm):
   for note in ('not UTF-8, read as cp1252', 'separated by semicolons',
                'numbers with decimal commas', f'{gone} missing cells filled',
                "column 'Seriennummer' is a whole number, another in every row",
-               'groups: 42 + 9 + 9', 'n.i.O.'):
+               'groups: 42 + 9 + 9', '17 times as common'):
     assert note in out, note
+  lines = out.splitlines()
+  rows = {name: next(line for line in lines if line.startswith(name))
+          for name in ('adam', 'same', 'still')}
+  for name in ('adam', 'same'):
+    assert 'does not train' not in rows[name]
+  assert 'does not train' in rows['still']
+  assert any(line.startswith('No difference between same and adam')
+             for line in lines)
   assert (export.parent / 'runs' / export.parent.name / 'report.html').exists()
 
 

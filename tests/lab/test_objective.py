@@ -89,6 +89,17 @@ def test_classes():
     found.losses(out[:, :2], y)
 
 
+def test_tied_classes():
+  """Guessing is worth one of the commonest; equal outputs answer the first."""
+  y = np.array([0, 1, 1, 2, 2])
+  found = usual.classes(3, y)
+  assert found.chance == 0.4
+  right = np.asarray(found.scores(np.zeros((5, 3), np.float32), y))
+  np.testing.assert_array_equal(right, [1, 0, 0, 0, 0])
+  # A net that never learned is therefore no better than guessing.
+  assert not stats.trains([float(right.mean())], found.chance, found.margin)
+
+
 def test_masked_positions_are_a_plain_mean_over_the_others():
   rng = np.random.default_rng(1)
   lengths = np.array([5, 1, 3], np.int32)
@@ -188,6 +199,8 @@ def test_numbers_are_standardized_by_the_training_part():
   for part, at in zip(found[:3], rows, strict=True):
     np.testing.assert_allclose(part.y, want[at], atol=1e-5)
   assert found.outputs == 1 and found.train.y.dtype == np.float32
+  assert found.deviation == pytest.approx(y[rows[2]].std(), rel=1e-5)
+  assert sources.load(schema.Data(source='iris')).deviation is None
   assert 'is standardized' in found.description
 
 
@@ -282,5 +295,6 @@ def test_a_regression_from_data_to_report(tmp_path):
     assert row.trains and 0.8 < row.score.mean < 1
     assert row.sensitivity[-1].score == -1  # the rate that diverges
   assert 'points' in done.summary.verdicts[0].text
+  assert "in the label's unit" in done.summary.verdicts[0].text
   page = (done.folder / 'report.html').read_text()
   assert 'test R² %' in page and 'accuracy' not in page

@@ -90,6 +90,24 @@ def test_weight_normalization_says_what_it_leaves_out():
   assert set(state.scale) == {'Dense_0/kernel', 'win', 'wrec'}
 
 
+def test_scanned_layers_are_known_where_scopes_are_told():
+  """Layer axes that the lab or the user names are no doubt, and no warning."""
+  params = {'layers': {'key': {'bias': jnp.ones((4, 4, 12))}},
+            'out': {'kernel': jnp.ones((12, 3))}}
+  stacked = {'layers/*': 0}
+  for table, context in (
+      ({'optimizer': 'adam'}, Context()),  # has no blocks to be in doubt of
+      ({'optimizer': 'sing'}, Context(stacked)),
+      ({'optimizer': 'sing', 'blocks': {'stacked': stacked}}, Context()),
+      ({'optimizer': 'adam', 'normalize': 'bng', 'blocks': {
+          'by': 'layer', 'stacked': stacked, 'skip': ['out*']}}, Context())):
+    method = schema.Method(**table)
+    found = scope.scopes(method, params, context)
+    left = ('out/kernel',) if method.normalize else ()
+    assert [(one.arrays, one.left) for one in found] == [
+        (2 - len(left), left)] * (table != {'optimizer': 'adam'})
+
+
 def test_blocks_reach_sing_and_the_wrapper():
   """The same steps as the library's, written out."""
   params = {'a': {'kernel': jnp.ones((3, 2)), 'bias': jnp.ones(2)},

@@ -164,3 +164,20 @@ def test_another_configuration_overwrites_no_report(
       'compare', path, '--out', there, '--set', 'compare.target=0.5')
   assert code == 0 and 'earlier' not in out
   assert len(list((there / 'earlier').iterdir())) == 1
+
+
+def test_what_is_no_report_stays_where_it_is(finished, tmp_path):
+  """The user's own configuration and pictures in the folder."""
+  path, done = finished
+  there = tmp_path / 'mine'
+  there.mkdir()
+  shutil.copy(done.folder / 'trials.jsonl', there)
+  shutil.copy(path, there / 'config.toml')
+  (there / 'mine.png').write_bytes(b'a picture')
+  found = lab.compare(path, out=there, quiet=True)
+  assert found.earlier is None and not (there / 'earlier').exists()
+  assert (there / 'mine.png').read_bytes() == b'a picture'
+  # What no version of today reads is a report all the same.
+  (there / 'results.json').write_text('[')
+  found = lab.compare(path, out=there, quiet=True)
+  assert (found.earlier / 'results.json').read_text() == '['

@@ -1,11 +1,12 @@
 """When a comparison recommends, and when it says that it cannot."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 
-from gradnorm_optax.lab.objective import evidence
+from gradnorm_optax.lab.objective import evidence, quality
 from gradnorm_optax.lab.results import judging, summary, verdict
 
 
@@ -83,6 +84,41 @@ def test_a_gain_must_hold_against_every_baseline():
       'tuning, it is +20.0 points [+20.0, +20.0]. Keep older.')
   # Who names a baseline asks about that one.
   assert judge(rows, 'old').kind == 'gain'
+
+
+@pytest.mark.parametrize('better, loser, kinds', [
+    ([0.62, 0.72, 0.82, 0.72, 0.62], 'old', ('gain', 'none')),
+    ([0.22, 0.32, 0.42, 0.32, 0.22], 'new', ('loss', 'none'))])
+def test_a_difference_must_exceed_what_an_unlucky_rate_explains(
+    better, loser, kinds):
+  """Tuning saw the loser better at a rate that it passed over than its fresh
+  seeds are at the chosen one, by a point less or more than the difference."""
+  def said(regret):
+    rows = [row('old', [0.4, 0.5, 0.6, 0.5, 0.4]), row('new', better)]
+    rows = [dataclasses.replace(one, sensitivity=(
+        summary.Point(0.01, one.validation - 0.3, 0),
+        summary.Point(0.1, 0.99, 0),  # the chosen one, then lucky
+        summary.Point(0.3, one.validation + regret, 0)))
+            if one.method == loser else one for one in rows]
+    return judge(rows)
+  # The interval of a constant difference is a point.
+  shift = 0.22 if loser == 'old' else -0.18
+  assert said(0).difference.low == pytest.approx(shift)
+  assert said(abs(shift) - 0.01).kind == kinds[0]
+  found = said(abs(shift) + 0.01)
+  assert found.kind == kinds[1] and not found.sure and found.choice == 'old'
+  assert f'on tuning, {loser} at another rate was' in found.text
+  assert found.text.endswith('raise compare.tune_seeds. Keep old.')
+
+
+def test_numbers_are_told_in_their_own_unit():
+  """Of labels with deviation 50: R² 0.64 leaves 60% of it, 0.91 30%."""
+  rows = [row('old', [0.64] * 5), row('new', [0.91] * 5)]
+  found = verdict.judge(
+      rows, None, difference, quality.VARIANCE._replace(deviation=50.0))
+  assert ('+27.0 points [+27.0, +27.0], a root mean square error of 15 instead '
+          "of 30 in the label's unit.") in found.text
+  assert 'error' not in judge(rows).text
 
 
 def test_a_baseline_that_was_not_searched_wide_enough_is_named():

@@ -9,18 +9,19 @@ import jax.numpy as jnp
 
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.methods import chain, scope
-from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.training.problem import Problem
 
 # {model: {method: what its parts act on}}
 Scopes = dict[str, dict[str, tuple[scope.Scope, ...]]]
 
 
-def check(config: schema.Config, problems: Mapping[str, Problem]) -> Scopes:
+def look(config: schema.Config, problems: Mapping[str, Problem]
+         ) -> tuple[Scopes, list[str]]:
   """Traces every method's step on every model; compiles nothing.
 
-  Raises:
-    LabError: All methods that refuse a model, and what to do.
+  Returns:
+    What those act on that refuse no model, and a line for each refusal, with
+    what to do.
   """
   found: Scopes = {}
   refused: dict[str, dict[str, str]] = {}  # {method: {model: why}}
@@ -34,11 +35,9 @@ def check(config: schema.Config, problems: Mapping[str, Problem]) -> Scopes:
         found[model][name] = scope.scopes(method, params, problem.context)
       else:
         refused.setdefault(name, {})[model] = why
-  if refused:
-    raise LabError('\n'.join(
-        _line(name, model, why, config, models)
-        for name, models in refused.items() for model, why in models.items()))
-  return found
+  return found, [
+      _line(name, model, why, config, models)
+      for name, models in refused.items() for model, why in models.items()]
 
 
 def _zeros(params: Any, seed: int) -> tuple[Any, Any]:

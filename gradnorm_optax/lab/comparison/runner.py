@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.comparison import refusals, timing
+from gradnorm_optax.lab.comparison import preflight, timing
 from gradnorm_optax.lab.comparison.model_programs import Bench
 from gradnorm_optax.lab.comparison.parallelism import placement
 from gradnorm_optax.lab.data import sources
@@ -15,7 +15,6 @@ from gradnorm_optax.lab.results.look import instants
 from gradnorm_optax.lab.results.store import Store
 from gradnorm_optax.lab.results.trials import FRESH, Pair, Trials
 from gradnorm_optax.lab.support import provenance
-from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.training import diagnosis, looks
 
 
@@ -41,6 +40,7 @@ class Runner:
     """Loads the data and builds the models; writes nothing."""
     self.config = config
     dataset = sources.load(config.data, config.train)
+    found = preflight.look(config, dataset)
     per_method = (len(config.compare.learning_rates)
                   * config.compare.tune_seeds)
     self.workers, self.batch = placement(config.compare, per_method)
@@ -50,17 +50,7 @@ class Runner:
     # The user's code behind every row, whatever is edited or imported later.
     self.basis = basis_lib.here(
         config, provenance.data_digest(dataset[:3]), dataset.description,
-        dataset.objective, refusals.check(config, {
-            name: bench.problem for name, bench in self.benches.items()}))
-    self._check_target()
-
-  def _check_target(self) -> None:
-    """A share above 1 is never reached."""
-    target, measure = self.config.compare.target, self.basis.measure
-    if measure.unit and target is not None and target > 1:
-      raise LabError(f'[compare] target: {target:g} is above 1, the best '
-                     f'{measure.name}; write a share, such as '
-                     f'{target / 100 if target <= 100 else 0.9:g}')
+        dataset.objective, dataset.deviation, found.scopes)
 
   def use(self, store: Store, tick: Callable[[str, int], None]) -> None:
     """Takes a folder; `tick(what, finished trials)` reports progress."""

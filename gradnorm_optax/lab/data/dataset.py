@@ -50,6 +50,14 @@ class Dataset(NamedTuple):
   readout: int | None = None
   preprocessing: Preprocessing | None = None
 
+  @property
+  def deviation(self) -> float | None:
+    """That of the test part's labels in their own unit, of one number each."""
+    scale = self.preprocessing and self.preprocessing.label_scale
+    if scale is None or np.ndim(self.test.y) > 1:
+      return None
+    return float(np.nanstd(self.test.y) * scale)
+
 
 def sizes(parts: list[Split]) -> str:
   return ' + '.join(f'{len(part.y)} {name}' for part, name in zip(

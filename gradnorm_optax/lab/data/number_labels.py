@@ -24,13 +24,13 @@ def read(raw: Raw, known: np.ndarray, inside: np.ndarray) -> np.ndarray:
   try:
     y[known] = given.astype(np.float64)
   except (TypeError, ValueError):
-    for place in np.argwhere(known):
-      for value in np.asarray(raw.y[tuple(place)], object).ravel():
+    for row, *rest in np.argwhere(known):
+      for value in np.asarray(raw.y[(row, *rest)], object).ravel():
         try:
           float(value)
         except (TypeError, ValueError):
           raise LabError(
-              f'{raw.where(int(place[0]), None)}: the label {value!r} is no '
+              f'{raw.where(int(row), None)}: the label {value!r} is no '
               'number; set data.predict = "class" to predict classes') from None
     raise
   large = abs(y) > 1e150

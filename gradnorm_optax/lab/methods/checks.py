@@ -8,7 +8,7 @@ from gradnorm_optax.lab.methods.registry import (
   WRAPPERS,
 )
 from gradnorm_optax.lab.support import user_code
-from gradnorm_optax.lab.support.errors import LabError, nearest
+from gradnorm_optax.lab.support.errors import LabError, Mistakes, nearest
 
 
 def check_all(config: schema.Config,
@@ -16,13 +16,16 @@ def check_all(config: schema.Config,
   """Checks every method's table; returns the configuration.
 
   Raises:
-    LabError: An unknown name; it names `origin`, as the file, and the method.
+    Mistakes: Of all methods; they name `origin`, as the file, and the method.
   """
+  found = []
   for name, method in config.methods.items():
     try:
       check(method)
     except LabError as error:
-      raise LabError(f'{origin}: [methods.{name}] {error}') from None
+      found.append(f'{origin}: [methods.{name}] {error}')
+  if found:
+    raise Mistakes(found)
   return config
 
 

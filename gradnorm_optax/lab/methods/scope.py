@@ -62,9 +62,14 @@ def scopes(method: schema.Method, params: Any,
     params: The parameters, arrays or shapes.
     context: What the method may know about the model.
   """
+  row = OPTIMIZERS.get(method.optimizer)
+  own = row.blocks if row else None
+  if not method.normalize and own is None and method.wrap is None:
+    return ()
   found = []
-  rows = gn.explain(params, 'leaf').rows
-  sizes = {row.path: math.prod(row.shape) for row in rows}
+  # By the method's own table: stacked layers are told, and leave no doubt.
+  sizes = {row.path: math.prod(row.shape) for row in gn.explain(
+      params, blocks(method, 'leaf', context, shared=True)).rows}
 
   def add(part: str, acted: set[str]) -> None:
     total = sum(sizes.values()) or 1
@@ -76,10 +81,9 @@ def scopes(method: schema.Method, params: Any,
     default = NORMALIZERS[name].blocks
     if default is not None:
       add(name, _in_blocks(params, blocks(method, default, context)))
-  row = OPTIMIZERS.get(method.optimizer)
-  if row and row.blocks is not None:
+  if own is not None:
     add(method.optimizer, _in_blocks(
-        params, blocks(method, row.blocks, context, bool(method.normalize))))
+        params, blocks(method, own, context, bool(method.normalize))))
   if method.wrap is not None:
     tx = WRAPPERS[method.wrap].make(optax.identity(), method, context)
     add(method.wrap, set(jax.eval_shape(tx.init, params).scale))

@@ -118,7 +118,10 @@ def _ranked(figure: Callable[..., Any]) -> Callable[..., Any]:
           one(index, column) for index, column in enumerate(odds.T)),
           strict=True))
     else:
-      found, present = jax.vmap(one, (0, 1))(jnp.arange(odds.shape[1]), odds)
+      # A few at a time: of many classes the sorted columns would not fit.
+      found, present = jax.lax.map(
+          lambda column: one(*column), (jnp.arange(odds.shape[1]), odds.T),
+          batch_size=16)
     return _over(numpy, present, found)
 
   return score

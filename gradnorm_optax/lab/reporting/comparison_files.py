@@ -1,6 +1,7 @@
 """The files of a finished comparison."""
 
 import hashlib
+import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -40,18 +41,21 @@ def save(folder: pathlib.Path, found: Finished, looks: Sequence[Look],
 
 def put_aside(folder: pathlib.Path,
               config: schema.Config) -> pathlib.Path | None:
-  """Moves the report of another configuration out of the way; says where."""
-  text, old = toml.resolved(config), folder / toml.CONFIG
-  was = old.read_bytes() if old.exists() else text.encode()
-  if was == text.encode():
+  """Moves the report of another configuration out of the way; says where.
+
+  A folder without results.json holds no report: what lies there is the user's.
+  """
+  found = folder / results_file.FILE
+  was = results_file.configuration(folder) if found.exists() else None
+  if not found.exists() or was == config.model_dump(mode='json'):
     return None
-  there = folder / EARLIER / hashlib.sha256(was).hexdigest()[:8]
+  digest = hashlib.sha256(json.dumps(was, sort_keys=True).encode()).hexdigest()
+  there = folder / EARLIER / digest[:8]
   with files.disk(there):
     there.mkdir(parents=True, exist_ok=True)
-    # The configuration last: until then a kill leaves the move to be gone on.
-    names = sorted(
-        path for path in folder.iterdir() if path.suffix in (
-            '.svg', '.png', '.html') or path.name == results_file.FILE)
-    for path in (*names, old):
+    # The results last: until then a kill leaves the move to be gone on.
+    names = sorted(path for path in folder.iterdir() if path.suffix in (
+        '.svg', '.png', '.html') or path.name == toml.CONFIG)
+    for path in (*names, found):
       os.replace(path, there / path.name)
   return there

@@ -56,10 +56,10 @@ class Look:
   def joined(cls, records: Sequence[dict[str, Any]]) -> 'Look':
     """Reads several records of one run, in the order of its steps."""
     first, found = records[0], [cls.of(record) for record in records]
-    arrays: dict[str, Any] = {field.name: np.concatenate(
-        [getattr(look, field.name) for look in found])
-              for field in dataclasses.fields(cls)
-              if field.type is np.ndarray}
+    arrays: dict[str, Any] = {
+        field.name: np.concatenate(
+            [getattr(look, field.name) for look in found])
+        for field in dataclasses.fields(cls) if field.type is np.ndarray}
     return cls(
         first['model'], first['method'], blocks=first['blocks'],
         steps=[step for look in found for step in look.steps],
@@ -78,11 +78,12 @@ class Look:
     >>> Look.of(look.record()).ratio.tolist()
     [[nan], [nan]]
     """
-    arrays: dict[str, Any] = {field.name: np.array(record[field.name], np.float64)
-              for field in dataclasses.fields(cls)
-              if field.type is np.ndarray}
-    others: dict[str, Any] = {name: record[name]
-              for name in ('model', 'method', 'steps', 'blocks', 'flags')}
+    arrays: dict[str, Any] = {
+        field.name: np.array(record[field.name], np.float64)
+        for field in dataclasses.fields(cls) if field.type is np.ndarray}
+    others: dict[str, Any] = {
+        name: record[name]
+        for name in ('model', 'method', 'steps', 'blocks', 'flags')}
     return cls(**arrays, **others, parts={
         name: np.array(part, np.float64)
         for name, part in record['parts'].items()})

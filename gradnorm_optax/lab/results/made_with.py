@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.methods.scope import Scope
 from gradnorm_optax.lab.objective.objective import Objective
-from gradnorm_optax.lab.objective.quality import Measure
+from gradnorm_optax.lab.objective.quality import VARIANCE, Measure
 from gradnorm_optax.lab.objective.rule import Rule
 from gradnorm_optax.lab.support import provenance, user_code
 
@@ -51,7 +51,7 @@ class Basis(NamedTuple):
 
 
 def here(config: schema.Config, data: str, description: str,
-         objective: Objective, scopes: dict[
+         objective: Objective, deviation: float | None, scopes: dict[
              str, dict[str, tuple[Scope, ...]]]) -> Basis:
   """What trials rest on that are run now, on this machine.
 
@@ -60,10 +60,14 @@ def here(config: schema.Config, data: str, description: str,
     data: The digest of the examples.
     description: The data in words.
     objective: How they are judged.
+    deviation: Of the judged labels in their own unit, where they are numbers.
     scopes: What every method acts on.
   """
+  measure = objective.measure
+  if measure == VARIANCE:
+    measure = measure._replace(deviation=deviation)
   return Basis(
-      data, description, objective.measure, objective.chance, objective.margin,
+      data, description, measure, objective.chance, objective.margin,
       objective.worst, objective.rule,
       objective.classes.names if objective.classes else (),
       provenance.source_digest(),

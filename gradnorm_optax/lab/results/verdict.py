@@ -28,7 +28,8 @@ def judge(rows: Sequence[Row], named: str | None, difference: Gain,
   Both are nominated by the tuning seeds on the validation part and compared by
   the fresh ones on the test part, so that choosing the best of many does not
   flatter it. Where none is named, a gain must also hold against every other
-  baseline: tuning may have chosen the wrong one.
+  baseline: tuning may have chosen the wrong one. It may also have given the
+  loser a bad rate: a difference must exceed `regret`.
   """
   model = rows[0].model
   base = baseline(rows, named)
@@ -60,7 +61,12 @@ def judge(rows: Sequence[Row], named: str | None, difference: Gain,
     return said('void', 'No recommendation: one seed has no interval.')
   told = (f'{base.method}, the baseline' if named
           else f'{base.method}, the best baseline of tuning')
-  figures = f'{_figures(gain, measure)}{_cost(best, base)}.'
+  figures = (f'{_figures(gain, measure)}{_errors(best, base, measure)}'
+             f'{_cost(best, base)}.')
+  loser = base if gain.low > 0 else best
+  if 0 < max(gain.low, -gain.high) <= regret(loser):
+    return said('none', f'No difference between {best.method} and {told}: '
+                        f'{figures}', base, _unlucky(loser, measure))
   if gain.low > 0:
     rival = None if named else _rival(rows, best, difference)
     if rival is not None:
@@ -68,7 +74,8 @@ def judge(rows: Sequence[Row], named: str | None, difference: Gain,
           'none', f'No difference between {best.method} and {rival.method}: '
                   f'{_figures(difference(best, rival), measure)}'
                   f'{_cost(best, rival)}. Against {told}, it is '
-                  f'{_figures(gain, measure)}.', rival)
+                  f'{_figures(gain, measure)}.', rival,
+          _unlucky(rival, measure) if difference(best, rival).low > 0 else '')
     return said('gain', f'{best.method} beats {told}: {figures}', best,
                 _caution(best) + ('' if named else _unsearched(rows)))
   if gain.high < 0:
@@ -76,6 +83,25 @@ def judge(rows: Sequence[Row], named: str | None, difference: Gain,
                 _caution(best))
   return said('none', f'No difference between {best.method} and {told}: '
                       f'{figures}', base)
+
+
+def regret(row: Row) -> float:
+  """How much better another rate looked than the chosen one proved to be.
+
+  Tuning may choose a rate for its luck on few seeds: then the fresh seeds score
+  less on the same validation part, and another rate, passed over, may be better
+  than that. Of equals that tuning gave different rates, many would differ.
+  """
+  others = [point.score for point in row.sensitivity if point.rate != row.rate]
+  return max(0.0, max(others, default=-math.inf) - row.validation)
+
+
+def _unlucky(row: Row, measure: Measure) -> str:
+  """Says that tuning may have chosen the wrong rate."""
+  return (f' Not sure: on tuning, {row.method} at another rate was '
+          f'{measure.signed(regret(row))} {measure.points} better on '
+          'validation than its fresh seeds at the chosen one; raise '
+          'compare.tune_seeds.')
 
 
 def _caution(row: Row) -> str:
@@ -96,13 +122,21 @@ def _rival(rows: Sequence[Row], best: Row, difference: Gain) -> Row | None:
   """The baseline nearest to a method, if the method does not beat it."""
   gains = {row.method: difference(best, row) for row in rows if row.plain}
   unbeaten = [row for row in rows
-              if row.plain and not gains[row.method].low > 0]
+              if row.plain and not gains[row.method].low > regret(row)]
   return min(unbeaten, key=lambda row: gains[row.method].mean, default=None)
 
 
 def _figures(gain: stats.Interval, measure: Measure) -> str:
   return (f'{measure.signed(gain.mean)} {measure.points} '
           f'[{measure.signed(gain.low)}, {measure.signed(gain.high)}]')
+
+
+def _errors(row: Row, other: Row, measure: Measure) -> str:
+  """What scores of numbers mean in the label's own unit."""
+  if measure.deviation is None:
+    return ''
+  return (f', a root mean square error of {measure.error(row.score.mean)} '
+          f'instead of {measure.error(other.score.mean)} in the label\'s unit')
 
 
 def _cost(row: Row, other: Row) -> str:

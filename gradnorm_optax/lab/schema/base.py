@@ -6,11 +6,12 @@ import pydantic
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from gradnorm_optax.lab.support.errors import nearest
-
 
 def complaint(message: str) -> PydanticCustomError:
-  """Makes a validation error whose text reaches the user unchanged."""
+  """Makes a validation error whose text reaches the user unchanged.
+
+  Several mistakes are lines of it.
+  """
   return PydanticCustomError('lab', '{message}', {'message': message})
 
 
@@ -47,15 +48,8 @@ class Table(pydantic.BaseModel):
   """A table of the configuration; unknown keys are errors."""
 
   model_config = pydantic.ConfigDict(
-      extra='forbid', frozen=True, allow_inf_nan=False)
-
-  @pydantic.model_validator(mode='before')
-  @classmethod
-  def _known_keys(cls, values: Any) -> Any:
-    for key in values if isinstance(values, dict) else ():
-      if key not in cls.model_fields:
-        raise complaint(f'unknown key {key!r}{nearest(key, cls.model_fields)}')
-    return values
+      extra='forbid', frozen=True, allow_inf_nan=False,
+      use_attribute_docstrings=True)  # what `gradnorm keys` says
 
   def idle(self, key: str, where: str) -> None:
     """Refuses a key that is set and has no effect.

@@ -37,41 +37,68 @@ class Data(Table):
   source: Literal[
       'digits', 'iris', 'wine', 'breast_cancer', 'diabetes', 'characters',
       'long_dependency', 'file', 'function', 'hub', 'cifar10'] = 'digits'
-  # Shares, or what holds a part of its own: a file, or "module:function".
+  """What is read."""
   validation: Part = 0.15
+  """The share that chooses rates, or what holds a part of its own: a file, or
+  "module:function"."""
   test: Part = 0.15
+  """The same of the part that judges; a set's own test part stays."""
   seed: Annotated[Whole, Field(ge=0, lt=2**32)] = 0
-  length: PositiveInt = 64  # of an example of characters or long_dependency
-  size: PositiveInt = 1200  # examples of characters
-  task: str = 'temporal_order'  # of long_dependency
-  # Of long_dependency: examples for training, validation and test.
+  """Of the division into parts, and of what is generated."""
+  length: PositiveInt = 64
+  """Of an example of characters or long_dependency."""
+  size: PositiveInt = 1200
+  """How many examples of characters."""
+  task: str = 'temporal_order'
+  """Of long_dependency; see docs/sgr.md."""
   sizes: tuple[PositiveInt, PositiveInt, PositiveInt] = (20000, 1000, 10000)
+  """Of long_dependency: examples for training, validation and test."""
 
-  # .csv, .parquet, .npz, .npy or a folder of pictures for source = "file";
-  # "owner/name" for "hub".
   path: str | None = None
-  labels: str | None = None  # a second .npy, of the labels
-  subset: str | None = None  # of a set of the hub
-  resize: tuple[PositiveInt, PositiveInt] | None = None  # height, width
-  target: str | None = None  # "module:function", for source = "function"
-  label: str = 'y'  # the column or array of what is to be predicted
+  """A .csv, .parquet, .npz, .npy or a folder of pictures for source = "file";
+  "owner/name" for "hub"."""
+  labels: str | None = None
+  """A second .npy, of the labels."""
+  subset: str | None = None
+  """Of a set of the hub."""
+  resize: tuple[PositiveInt, PositiveInt] | None = None
+  """Height and width that pictures are brought to."""
+  target: str | None = None
+  """A "module:function" that returns (inputs, labels), for source =
+  "function"."""
+  label: str = 'y'
+  """The column or array of what is to be predicted."""
   predict: Literal['class', 'number'] = 'class'
-  # Where shapes leave it open: labels of an example, or of its positions?
+  """A class, or a number: a regression."""
   labels_per: Literal['example', 'position'] | None = None
-  inputs: str = 'x'  # the array of the inputs, in an .npz
-  ignore: tuple[str, ...] = ()  # columns to leave out
-  categorical: tuple[str, ...] = ()  # columns of names, not numbers
-  group: str | None = None  # the column whose values stand on one side each
-  time: str | None = None  # the column by which the last part is the test
+  """Where shapes leave it open: labels of an example, or of its positions."""
+  inputs: str = 'x'
+  """The array of the inputs, in an .npz."""
+  ignore: tuple[str, ...] = ()
+  """Columns to leave out."""
+  categorical: tuple[str, ...] = ()
+  """Columns of names, not numbers."""
+  group: str | None = None
+  """A column; examples of one value of it stay in one part."""
+  time: str | None = None
+  """A column; the last examples by it are the test part."""
   separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
-  decimal: Literal['.', ','] | None = None  # None: what the cells show
-  encoding: str | None = None  # None: UTF-8, else Windows' cp1252
-  # More spellings of an empty cell: of all columns, or of each that is named.
+  """Of a .csv; none: what the lines show."""
+  decimal: Literal['.', ','] | None = None
+  """The sign of decimals; none: what the cells show."""
+  encoding: str | None = None
+  """Of a .csv; none: UTF-8, else Windows' cp1252."""
   na_values: tuple[str, ...] | dict[str, tuple[str, ...]] = ()
-  keep_default_na: bool = True  # false: NA, None, null, ... are texts
-  symbols: bool = False  # integer inputs are symbols, not numbers
+  """More spellings of an empty cell: of all columns, or of each that is
+  named."""
+  keep_default_na: bool = True
+  """false: NA, None, null, ... are texts."""
+  symbols: bool = False
+  """Whether integer inputs are symbols, not numbers."""
   missing: Literal['error', 'drop', 'mean', 'median'] = 'error'
+  """What is done where an input is missing."""
   unlabeled: Literal['error', 'drop'] = 'error'
+  """What is done where a label is missing."""
 
   @pydantic.model_validator(mode='after')
   def _where_from(self) -> 'Data':

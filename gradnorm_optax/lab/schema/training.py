@@ -31,24 +31,36 @@ class Train(Table):
   """How one run trains."""
 
   steps: PositiveInt = 1000
+  """Steps of a run, a multiple of eval_every."""
   batch_size: PositiveInt = 100
-  accumulate: PositiveInt = 1  # parts of a batch, averaged before the method
-  dtype: Literal['float32', 'bfloat16'] = 'float32'  # of the computation
+  """Examples of a step."""
+  accumulate: PositiveInt = 1
+  """Parts of a batch, averaged before the method."""
+  dtype: Literal['float32', 'bfloat16'] = 'float32'
+  """Of the computation; parameters stay float32."""
   eval_every: PositiveInt = 50
+  """Steps between evaluations."""
   schedule: Literal['constant', 'step', 'cosine', 'linear'] = 'constant'
-  warmup: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.0  # share of the steps
-  # Shares of the steps.
+  """How the learning rate falls."""
+  warmup: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.0
+  """Share of the steps in which it rises from 0."""
   decay_at: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.5, 0.75)
+  """Shares of the steps at which "step" falls; "linear" falls to 0 from the
+  first on."""
   decay_factor: PositiveFloat = 0.1
-  # auto: cross_entropy for classes, squared_error for numbers.
+  """What "step" multiplies the rate by."""
   loss: str = 'auto'
-  # accuracy, balanced_accuracy, f1, auc, average_precision, or
-  # "module:function"; higher is better. None: that of the labels.
+  """auto: cross_entropy for classes, squared_error for numbers; also
+  absolute_error, huber, or your own, "module:function"."""
   score: str | None = None
-  positive: ClassName | None = None  # of two classes; None: the rarer
-  # What the loss of each class counts; one that is not named counts 1.
+  """accuracy, balanced_accuracy, f1, auc, average_precision, or your own,
+  "module:function"; higher is better. None: that of the labels."""
+  positive: ClassName | None = None
+  """Of two classes the one that f1, auc and average_precision look for; none:
+  the rarer."""
   class_weight: Literal['balanced'] | dict[
       ClassName, PositiveFloat] | None = None
+  """What the loss of each class counts; one that is not named counts 1."""
 
   @pydantic.model_validator(mode='after')
   def _known_loss(self) -> 'Train':
@@ -91,15 +103,24 @@ class Train(Table):
 class Run(Table):
   """The one run that `gradnorm train` makes."""
 
-  model: str | None = None  # None: the first
+  model: str | None = None
+  """Which model; none: the first."""
   method: str | None = None
+  """Which method; none: the first."""
   learning_rate: PositiveFloat = 0.01
+  """The peak of the schedule."""
   seed: Annotated[Whole, Field(ge=0, lt=2**31)] = 0
-  checkpoint_every: PositiveInt = 1  # evaluations
-  keep: PositiveInt = 3  # checkpoints, besides the best
+  """Of the start and of the order of the examples."""
+  checkpoint_every: PositiveInt = 1
+  """Evaluations between checkpoints."""
+  keep: PositiveInt = 3
+  """Checkpoints kept, besides the best."""
   non_finite: Literal['stop', 'skip'] = 'stop'
-  max_skips: PositiveInt = 10  # in a row
-  look: Annotated[Whole, Field(ge=0)] = 24  # evaluations that show the blocks
+  """What is done where a gradient is not finite."""
+  max_skips: PositiveInt = 10
+  """So many are skipped in a row."""
+  look: Annotated[Whole, Field(ge=0)] = 24
+  """Evaluations that show the blocks; 0: none."""
 
   @pydantic.model_validator(mode='after')
   def _nothing_idle(self) -> 'Run':

@@ -183,9 +183,9 @@ def fresh(problem: Problem, train: schema.Train, model: str, key: str,
 
 
 def made(observer: Observer, model: str, key: str, marks: list[int],
-         found: Reading) -> Look:
+         readings: Reading) -> Look:
   """The look of stacked readings."""
-  found = jax.tree.map(lambda a: np.asarray(a, np.float64), found)
+  found: Any = jax.tree.map(lambda a: np.asarray(a, np.float64), readings)
   named = block_norms.names(
       observer.problem, jax.eval_shape(observer.problem.init, 0)[0])
   with np.errstate(all='ignore'):
