@@ -160,7 +160,7 @@ class Trials:
   def fault(self, pair: Pair) -> str | None:
     """Where that run went bad: step and block; None if some stayed finite."""
     found = self.records.get(self.fault_key(pair))
-    return None if found is None else found['text']
+    return found['text'] if found else None
 
   def look_key(self, pair: Pair) -> str:
     """The fingerprint of a look at a run."""
