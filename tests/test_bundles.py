@@ -32,6 +32,7 @@ def layers():
 
 
 @pytest.mark.parametrize('name', TRANSFORMS)
+@pytest.mark.gpu
 def test_a_block_is_the_same_among_others(name):
   tx, g = TRANSFORMS[name](), layers()
   alone = jax.jit(lambda g: tx.update(g, NONE, g)[0])
