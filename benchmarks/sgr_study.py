@@ -14,6 +14,7 @@ import argparse
 import collections
 import json
 import pathlib
+import re
 import shutil
 import types
 from typing import Any
@@ -97,8 +98,15 @@ def _rows(found: dict[str, Any]) -> list[Any]:
   base = next(row for row in rows if row.method == BASELINE)
   for row in rows:
     row.score = stats.mean_interval([run.score for run in row.runs])
-    row.difference = None if row is base else verdict.paired(row, base)
+    row.difference = None if row is base else _paired(row, base)
   return rows
+
+
+def _paired(row: Any, other: Any) -> stats.Interval:
+  """The difference of two methods' scores, seed by seed."""
+  theirs = {run.seed: run.score for run in other.runs}
+  return stats.mean_interval(
+      [run.score - theirs[run.seed] for run in row.runs])
 
 
 def _together(studies: list[dict[str, Any]]) -> str:
@@ -155,7 +163,9 @@ def _study(name: str, found: dict[str, Any]) -> str:
       '"Learn": better than guessing by three standard errors.' + (
           '' if judged[0].rounds else ' A step is timed at the '
           'start of training, where sampling acts most.'), '',
-      verdict.judge(judged, BASELINE).text, '']
+      # What was found; what to do rests on both studies.
+      re.sub(r' (Use|Keep) \S+\.$', '', verdict.judge(
+          judged, BASELINE, _paired).text), '']
   for figure in FIGURES:
     if (DOCS / 'figures' / f'sgr_{name}_{figure}.svg').exists():
       label = figure.replace("_", " ")

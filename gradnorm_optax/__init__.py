@@ -10,6 +10,7 @@ from gradnorm_optax.block_norm import (
     scale_by_block_param_norm as scale_by_block_param_norm,
 )
 from gradnorm_optax.blocks import Blocks as Blocks
+from gradnorm_optax.check_chain import check_chain as check_chain
 from gradnorm_optax.muon import (
     muon_dimension_numbers as muon_dimension_numbers,
 )
@@ -33,8 +34,18 @@ from gradnorm_optax.softplus_adam import (
     scale_by_softplus_adam as scale_by_softplus_adam,
 )
 from gradnorm_optax.telemetry import (
+    block_means as block_means,
     block_norms as block_norms,
+    block_ratios as block_ratios,
     record_block_norms as record_block_norms,
+)
+from gradnorm_optax.trackers import (
+    send_telemetry as send_telemetry,
+    telemetry_scalars as telemetry_scalars,
+)
+from gradnorm_optax.watch import (
+    watch as watch,
+    watch_report as watch_report,
 )
 from gradnorm_optax.weight_norm import weight_normalized as weight_normalized
 

@@ -1,5 +1,6 @@
 """Blocks resolved on one tree: what every reduction needs, in plain Python."""
 
+import contextvars
 import dataclasses
 import functools
 import math
@@ -97,6 +98,10 @@ class Layout:
     return found
 
 
+# Where it is a list, each call of `resolve` adds (blocks, tree, name) to it.
+heard: contextvars.ContextVar[list[tuple[Blocks, Any, str]] | None] = (
+    contextvars.ContextVar('heard', default=None))
+
 _CACHE: dict[Any, Layout] = {}
 _CACHE_SIZE = 256
 
@@ -123,6 +128,8 @@ def resolve(
       label have different layer axes, or a fan-in is unknown.
   """
   blocks = as_blocks(blocks, name)
+  if (calls := heard.get()) is not None:
+    calls.append((blocks, tree, name))
   leaves, treedef = _tree.flatten(tree)
   avals = tuple(
       None if _tree.is_hole(leaf) else (np.shape(leaf), str(leaf.dtype))

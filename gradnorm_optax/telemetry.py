@@ -1,48 +1,69 @@
 """Block norms recorded inside a chain, and read from its state."""
 
-import sys
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
 import optax
 from jax import lax, numpy as jnp
 
-from gradnorm_optax import _floats, _norms, _tree
-from gradnorm_optax._apply import leaves_at
-from gradnorm_optax._layout import Layout, resolve
+from gradnorm_optax import _recorded, _tree
+from gradnorm_optax._apply import check_decays
+from gradnorm_optax._layout import resolve
 from gradnorm_optax.blocks import as_blocks
 
-__all__ = ['RecordBlockNormsState', 'block_norms', 'record_block_norms']
+__all__ = ['RecordBlockNormsState', 'block_means', 'block_norms',
+           'block_ratios', 'record_block_norms']
+
+_NAME = 'record_block_norms'
 
 
 class RecordBlockNormsState(NamedTuple):
-  """Norms of the last updates, {name: {block label: norm}}."""
+  """Norms of the last updates; what was not asked for is ()."""
 
-  norms: dict[str, dict[str, jax.Array]]
+  norms: dict[str, dict[str, jax.Array]]  # {name: {block label: norm}}
+  ratios: Any = ()  # the same of norm / norm of the parameters
+  means: Any = ()  # the same of the exponential mean of the finite norms
+  seen: Any = ()  # the same of how many those are, int32
+  count: Any = ()  # shape=(), dtype=int32, updates so far
 
 
 def record_block_norms(
-    name: str, blocks: Any = 'layer', *, axis_name: Any = None
+    name: str, blocks: Any = 'layer', *, axis_name: Any = None,
+    every: int | None = None, ratio: bool = False, decay: float | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-  """Keeps the L2 norm of each block of the updates; changes nothing.
+  r"""Keeps the L2 norm of each block of the updates; changes nothing.
 
   Put one in front of a normalization and one behind it, train, and read both
   with `block_norms`. Before the first update the norms are 0. Works inside
   `optax.masked`, `optax.partition`, `optax.MultiSteps` (where it records the
   accumulated gradient), `lax.scan`, Linen and NNX training states.
 
+  With `ratio` it also keeps :math:`\lVert u_i \rVert / \lVert p_i \rVert` of
+  updates and parameters (the last in a chain: by which share each block moves),
+  0 for an update of zeros and inf where only the parameters are zero. With
+  `decay` it also keeps the exponential mean of the norms :math:`x_1..x_n` read,
+
+  .. math:: m_n = \sum_k d^{n-k} x_k \Big/ \sum_k d^{n-k}
+
+  which leaves out what is not finite.
+
   Args:
     name: Under which `block_norms` finds the norms.
     blocks: A `gn.Blocks` or one of its kinds.
     axis_name: As in `gn.normalize_by_block_norm`.
+    every: None, or n: reads in updates 0, n, 2n, ... and keeps that reading
+      between them; the others compute no norm. (A `vmap` over states
+      computes both sides of that choice.)
+    ratio: Whether to keep `block_ratios`; then `update` needs `params`.
+    decay: None, or in [0, 1): whether to keep `block_means`.
 
   Returns:
     A transformation with a `RecordBlockNormsState`: float32 scalars (float64
     where the tree has float64 leaves), arrays for stacked and unit blocks.
 
   Raises:
-    ValueError: Two blocks have one label as strings; blocks do not fit.
+    ValueError: Two blocks have one label as strings; blocks do not fit; `every`
+      or `decay` is out of range; `params` is missing where `ratio` needs it.
     TypeError: `name` is no string; a leaf is not a floating-point array.
 
   Examples:
@@ -57,68 +78,69 @@ def record_block_norms(
     >>> sorted(gn.block_norms(state))
     ['normalized', 'raw']
   """
-  if not isinstance(name, str):
-    raise TypeError(
-        f'record_block_norms(name={name!r}): a string, to be read with'
-        ' gn.block_norms(opt_state, name).')
-  blocks = as_blocks(blocks, 'record_block_norms')
+  _recorded.check_name(name, _NAME, 'block_norms')
+  nth = _recorded.check_every(every, _NAME)
+  if decay is not None:
+    check_decays(_NAME, decay=decay)
+  blocks = as_blocks(blocks, _NAME)
 
   def init(params):
-    if _tree.is_placeholder(params):
+    layout = None if _tree.is_placeholder(params) else resolve(
+        blocks, params, _NAME)
+
+    def zeros():
       # No norm is like a parameter; one number stands for all of them.
-      return RecordBlockNormsState(jnp.zeros([], jnp.float32))  # type: ignore
-    layout = resolve(blocks, params, 'record_block_norms')
-    dtype = _floats.accumulator([
-        jax.ShapeDtypeStruct((), jax.dtypes.canonicalize_dtype(spec.dtype))
-        for spec in map(layout.spec, layout.active)])
-    return RecordBlockNormsState({name: {
-        label: jnp.zeros(layout.spec(members[0]).block_shape, dtype)
-        for label, members in zip(
-            _labels(layout), layout.groups.values(), strict=True)}})
+      return jnp.zeros([], jnp.float32) if layout is None else {
+          name: _recorded.zeros(layout, _NAME)}
+
+    state = RecordBlockNormsState(zeros())
+    if ratio:
+      state = state._replace(ratios=zeros())
+    if decay is not None:
+      state = state._replace(means=zeros(), seen=jax.tree.map(
+          lambda x: jnp.zeros(x.shape, jnp.int32), zeros()))
+    if nth > 1:
+      state = state._replace(count=jnp.zeros([], jnp.int32))
+    return state
 
   def update(updates, state, params=None, **extra_args):
-    del params, extra_args
-    layout = resolve(blocks, updates, 'record_block_norms')
-    labels = _labels(layout)
-    if name not in state.norms:
-      raise ValueError(
-          f'record_block_norms({name!r}): the state is of a recorder called'
-          f' {next(iter(state.norms))!r}. Keep that name, or call `init`'
-          ' again.')
-    if set(labels) != set(state.norms[name]):
-      raise ValueError(
-          f'record_block_norms({name!r}): the tree changed: the updates have'
-          f' blocks {labels} and the state {list(state.norms[name])}. Call'
-          ' `init` again after changing the model.')
-    for label, members in zip(labels, layout.groups.values(), strict=True):
-      shape = layout.spec(members[0]).block_shape
-      if state.norms[name][label].shape != shape:
-        raise ValueError(
-            f'record_block_norms({name!r}): block {label!r} has norms of shape'
-            f' {shape}, and the state {state.norms[name][label].shape}. Keep'
-            ' `blocks`, or call `init` again.')
-    leaves = leaves_at(layout, updates)
-    norms = _norms.block_norms(layout, leaves, axis_name) if leaves else []
-    found = {label: norm.astype(state.norms[name][label].dtype)
-             for label, norm in zip(labels, norms, strict=True)}
+    del extra_args
+    if ratio:
+      _tree.require_params(params, f'{_NAME}(ratio=True)')
+      _tree.require_same(_NAME, updates, params, 'parameters')
+    layout = resolve(blocks, updates, _NAME)
+    _recorded.require_readings(state.norms, name, layout, _NAME)
+
+    def read(updates, params, state):
+      like = state.norms[name]
+      norms = _recorded.norms(layout, updates, axis_name, like, _NAME)
+      new = state._replace(norms={name: norms})
+      if ratio:
+        lengths = _recorded.norms(layout, params, axis_name, like, _NAME)
+        new = new._replace(ratios={name: _recorded.ratios(norms, lengths)})
+      if decay is not None:
+        moved = {label: _recorded.mean_step(
+            state.means[name][label], state.seen[name][label], norm, decay)
+                 for label, norm in norms.items()}
+        new = new._replace(
+            means={name: {label: mean for label, (mean, _) in moved.items()}},
+            seen={name: {label: seen for label, (_, seen) in moved.items()}})
+      return new
+
+    if nth > 1:
+      new = lax.cond(
+          _recorded.due(state.count, nth), read,
+          lambda updates, params, state: state, updates, params, state)
+      return updates, new._replace(count=optax.safe_increment(state.count))
+    new = read(updates, params, state)
     if axis_name is None:
       # Without an order XLA shares the squares with an optimizer behind, and
       # writes them to memory. (Inside shard_map a barrier would make whole
       # leaves count as sharded.)
-      updates, found = lax.optimization_barrier((updates, found))
-    return updates, RecordBlockNormsState({name: found})
+      updates, new = lax.optimization_barrier((updates, new))
+    return updates, new
 
   return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _labels(layout: Layout) -> list[str]:
-  labels = [str(label) for label in layout.groups]
-  if len(set(labels)) < len(labels):
-    twice = next(label for label in labels if labels.count(label) > 1)
-    raise ValueError(
-        f'record_block_norms: two blocks are called {twice!r}. Let'
-        ' Blocks(by=...) return labels that differ as strings.')
-  return labels
 
 
 def block_norms(opt_state: Any, name: str | None = None) -> dict[str, Any]:
@@ -138,52 +160,65 @@ def block_norms(opt_state: Any, name: str | None = None) -> dict[str, Any]:
     KeyError: No recorder has that name.
     ValueError: Two recorders of one name hold norms of the same block.
   """
-  found: dict[str, dict[str, Any]] = {}
-  for norms_by_name in _records(opt_state):
-    for key, norms in norms_by_name.items():
-      have = found.setdefault(key, {})
-      twice = have.keys() & norms.keys()
-      if twice:
-        raise ValueError(
-            f'block_norms: two recorders called {key!r} hold norms of block'
-            f' {min(twice)!r}. Give each record_block_norms a name of its own.')
-      have.update({label: _array(norm) for label, norm in norms.items()})
-  if name is None:
-    return found
-  if name not in found:
-    raise KeyError(
-        f'block_norms: no recorder called {name!r} in this state.'
-        f'{_tree.nearest(name, list(found))} Recorders: {sorted(found)}.')
-  return found[name]
+  return _read(opt_state, name, 'norms', 'block_norms', '')
 
 
-def _records(opt_state: Any) -> Iterator[dict[str, dict[str, Any]]]:
-  """Yields {name: {label: norm}} of each recorder in a state."""
-  stop = lambda node: (  # noqa: E731
-      isinstance(node, RecordBlockNormsState) or _is_split(node))
-  for node in jax.tree.leaves(opt_state, is_leaf=stop):
-    if isinstance(node, RecordBlockNormsState):
-      yield node.norms
-    elif _is_split(node):
-      yield node['norms']
+def block_ratios(opt_state: Any, name: str | None = None) -> dict[str, Any]:
+  """Reads the ratios of norms, updates to parameters, that recorders kept.
 
+  Args:
+    opt_state: As in `block_norms`.
+    name: As in `block_norms`.
 
-def _is_split(node: Any) -> bool:
-  """Tells whether this is a recorder's state after `nnx.split`.
+  Returns:
+    As `block_norms`, of the recorders made with `ratio=True`.
 
-  NNX keeps the name of the field and forgets the class; the moments of a module
-  called `norms` look alike but for the variables that hold them.
+  Raises:
+    KeyError, ValueError: As `block_norms`.
+
+  Examples:
+    >>> import gradnorm_optax as gn, jax.numpy as jnp, optax
+    >>> tx = optax.chain(optax.sgd(0.1),
+    ...                  gn.record_block_norms('step', ratio=True))
+    >>> params = {'kernel': jnp.array([[3.]]), 'bias': jnp.array([4.])}
+    >>> _, state = tx.update(params, tx.init(params), params)
+    >>> print(f"{gn.block_ratios(state, 'step')['(root)']:.4f}")
+    0.1000
   """
-  nnx = sys.modules.get('flax.nnx')
-  if nnx is None or not isinstance(node, (dict, nnx.State)) or (
-      list(node) != ['norms']):
-    return False
-  leaves = jax.tree.leaves(
-      node['norms'], is_leaf=lambda x: isinstance(x, nnx.Variable))
-  return bool(leaves) and all(
-      isinstance(leaf, nnx.optimizer.OptArray) for leaf in leaves)
+  return _read(opt_state, name, 'ratios', 'block_ratios', ' with ratio=True')
 
 
-def _array(norm: Any) -> Any:
-  # NNX keeps each array of an optimizer's state in a variable.
-  return norm.get_value() if hasattr(norm, 'get_value') else norm
+def block_means(opt_state: Any, name: str | None = None) -> dict[str, Any]:
+  """Reads the exponential means of the norms that recorders kept.
+
+  Args:
+    opt_state: As in `block_norms`.
+    name: As in `block_norms`.
+
+  Returns:
+    As `block_norms`, of the recorders made with `decay`. 0 before the first
+    finite norm.
+
+  Raises:
+    KeyError, ValueError: As `block_norms`.
+
+  Examples:
+    >>> import gradnorm_optax as gn, jax.numpy as jnp
+    >>> tx = gn.record_block_norms('raw', decay=0.5)
+    >>> state = tx.init({'bias': jnp.zeros(1)})
+    >>> for g in (1.0, 4.0):
+    ...   _, state = tx.update({'bias': jnp.array([g])}, state)
+    >>> print(gn.block_means(state, 'raw')['(root)'])  # (0.5 * 1 + 4) / 1.5
+    3.0
+  """
+  return _read(opt_state, name, 'means', 'block_means', ' with decay=...')
+
+
+def _read(
+    opt_state: Any, name: str | None, field: str, who: str, made: str
+) -> dict[str, Any]:
+  held = _recorded.states(opt_state, RecordBlockNormsState)
+  found = _recorded.merged(
+      (state[field] for state in held if not isinstance(state[field], tuple)),
+      who, _NAME)
+  return _recorded.named(found, name, who, f'recorder{made}')

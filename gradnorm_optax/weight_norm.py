@@ -65,8 +65,8 @@ def weight_normalized(
   the state, v = w/s, and g is ||w|| with the sign of s. So parameters edited
   from outside (an average swapped in, a checkpoint mended) are the new w, and
   an edited unit keeps its s. Beside parameters of bfloat16 and float16 the
-  state holds float32 weights; there a unit counts as edited where |p - w| > 16
-  u ||w||, u the unit roundoff of the parameters' dtype and ||w|| the larger of
+  state holds float32 weights; there a unit counts as edited where `|p - w| > 16
+  u ||w||`, u the unit roundoff of the parameters' dtype and ||w|| the larger of
   those before and after the last step. A zero unit takes inner's step as a
   plain weight, then g = ||v||. Where g shrinks to less than 2^-12 (float64:
   2^-26) of itself in one step, it stops there for that step: w has to tell v.

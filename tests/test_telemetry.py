@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 from flax import nnx
 from flax.training.train_state import TrainState
@@ -107,7 +108,68 @@ def test_linen_and_nnx_states():
   assert all(isinstance(norm, jax.Array) for norm in found.values())
 
 
+def test_every_nth_update_with_ratios_and_means():
+  """Against the sums of the definition; NaN is no part of a mean."""
+  course = np.array([3, 50, np.nan, 50, 6, 50, 12], np.float32)
+  params = {'a': jnp.full(1, 2.0)}
+  tx = gn.record_block_norms('n', every=2, ratio=True, decay=0.8)
+
+  def step(state, x):
+    _, state = tx.update({'a': x[None]}, state, params)
+    return state, (gn.block_norms(state, 'n')['a'],
+                   gn.block_means(state, 'n')['a'])
+
+  state, (norms, means) = jax.lax.scan(step, tx.init(params), course)
+  np.testing.assert_array_equal(norms, [3, 3, np.nan, np.nan, 6, 6, 12])
+  first, second = (0.8 * 3 + 6) / 1.8, (0.64 * 3 + 0.8 * 6 + 12) / 2.44
+  np.testing.assert_allclose(
+      means, [3, 3, 3, 3, first, first, second], rtol=1e-6)
+  assert gn.block_ratios(state, 'n') == {'a': 6.0}
+  still = {'a': jnp.zeros(1)}
+  for update, want in ((still, 0.0), (params, np.inf)):
+    _, state = tx.update(update, tx.init(still), still)
+    assert gn.block_ratios(state, 'n') == {'a': want}
+  with pytest.raises(ValueError, match='ratio=True.*needs the parameters'):
+    tx.update(params, state)
+
+
+def test_no_norm_is_computed_between_readings():
+  """Outside of the branch there is no operation on an array of the tree."""
+  g = {'kernel': jnp.ones((4, 4))}
+  tx = gn.record_block_norms('n', every=10)
+  outside = jax.make_jaxpr(tx.update)(g, tx.init(g)).jaxpr.eqns
+  assert [str(eqn.primitive) for eqn in outside
+          if any(v.aval.shape == (4, 4) for v in eqn.invars)] == ['cond']
+
+
+def test_options_survive_nnx_and_a_checkpoint(tmp_path):
+  tx = gn.record_block_norms('n', every=2, ratio=True, decay=0.5)
+  model = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
+  optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+  optimizer.update(model, nnx.grad(lambda m: m(jnp.ones((1, 2))).sum())(model))
+  split = nnx.split((model, optimizer))[1]
+  for reader in (gn.block_norms, gn.block_ratios, gn.block_means):
+    want = reader(optimizer.opt_state, 'n')
+    assert want.keys() == {'(root)'} and want == reader(split, 'n')
+  _, state = tx.update(tree(), tx.init(tree()), tree())
+  with ocp.StandardCheckpointer() as checkpointer:
+    checkpointer.save(tmp_path / 'state', state)
+    checkpointer.wait_until_finished()
+    back = checkpointer.restore(
+        tmp_path / 'state',
+        jax.tree.map(ocp.utils.to_shape_dtype_struct, state))
+  assert jax.tree.structure(back) == jax.tree.structure(state)
+  same = optax.tree.map_params(tx, lambda x: x, state)
+  assert jax.tree.structure(same) == jax.tree.structure(state)
+
+
 def test_mistakes():
+  with pytest.raises(ValueError, match=r'every=0.*at least 1'):
+    gn.record_block_norms('n', every=0)
+  with pytest.raises(ValueError, match=r'decay=1.0\).*in \[0, 1\)'):
+    gn.record_block_norms('n', decay=1.0)
+  with pytest.raises(KeyError, match="no recorder with ratio=True called 'n'"):
+    gn.block_ratios(gn.record_block_norms('n').init(tree()), 'n')
   state = chain().init(tree())
   with pytest.raises(KeyError, match="'befor'.*Did you mean 'before'"):
     gn.block_norms(state, 'befor')

@@ -21,13 +21,16 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gradnorm_optax.lab.support import errors
 from gradnorm_optax.lab.support.errors import LabError
 
 if TYPE_CHECKING:
+  from gradnorm_optax.lab.comparison.check import Checked
   from gradnorm_optax.lab.comparison.comparison import Comparison
   from gradnorm_optax.lab.inspection.inspection import Inspection
   from gradnorm_optax.lab.run.run_result import Trained
   from gradnorm_optax.lab.schema import Config
+  from gradnorm_optax.lab.serving.loaded_run import LoadedRun
 
 
 def load(config: Any, overrides: Sequence[str] = ()) -> 'Config':
@@ -73,6 +76,29 @@ def compare(config: Any, overrides: Sequence[str] = (), *,
       load(config, overrides), out, fresh=fresh, quiet=quiet)
 
 
+def check(config: Any, overrides: Sequence[str] = (), *,
+          measure: bool = True) -> 'Checked':
+  """Finds all mistakes of a configuration: `gradnorm check`.
+
+  Takes what `compare` takes; writes nothing. Returns what a comparison would do
+  and need, with `.table()` and `.plan`.
+
+  Args:
+    config: A path, a nested dictionary, or what `load` returned.
+    overrides: Assignments such as `'train.steps=500'`.
+    measure: Also compile one method of every model and time its steps.
+
+  Raises:
+    LabError: All mistakes, a line for each.
+  """
+  from gradnorm_optax.lab.comparison import check as lib
+  try:
+    loaded = load(config, overrides)
+  except LabError as error:
+    raise LabError('\n'.join(errors.lines(error))) from error
+  return lib.run(loaded, measure)
+
+
 def report(folder: str | pathlib.Path) -> 'Comparison':
   """Judges a finished comparison again, and draws it: `gradnorm report`.
 
@@ -100,6 +126,22 @@ def train(config: Any, overrides: Sequence[str] = (), *,
   """
   from gradnorm_optax.lab.run import loop
   return loop.run(load(config, overrides), out, fresh=fresh, quiet=quiet)
+
+
+def load_run(folder: str | pathlib.Path,
+             checkpoint: 'str | int' = 'best') -> 'LoadedRun':
+  """Loads a trained model: `apply`, variables, preprocessing, `predict`.
+
+  Args:
+    folder: Of a `gradnorm train` run. Its data are not needed.
+    checkpoint: `'best'` by validation score, `'last'`, or a step.
+
+  Raises:
+    LabError: No run is there, or no such checkpoint.
+  """
+  from gradnorm_optax.lab.serving import loaded_run
+  which: Any = checkpoint
+  return loaded_run.load(folder, which)
 
 
 def inspect(config: Any, overrides: Sequence[str] = (), *,

@@ -50,6 +50,18 @@ def _app() -> Any:
       print(path)
 
   @app.command()
+  def check(config: Config, set_: Set = [],  # noqa: B006
+            quick: Annotated[bool, typer.Option(
+                '--quick', help='Compile and time nothing.')] = False) -> None:
+    """Find all mistakes; say what a comparison will do, need and take.
+
+    Example: gradnorm check demo/config.toml
+    """
+    process_wide.one_thread_per_trial()
+    done = lab.check(config, set_, measure=not quick)
+    _console().print(done.table())
+
+  @app.command()
   def compare(config: Config, set_: Set = [],  # noqa: B006
               out: Out = None, fresh: Fresh = False) -> None:
     """Compare methods over learning rates and seeds; print the table.
@@ -68,6 +80,9 @@ def _app() -> Any:
     console.print(done.table())
     console.print(f'\nReport: {done.folder}/report.html (beside it '
                   'results.json, config.toml and the figures)')
+    if done.earlier:
+      console.print('The report of another configuration that stood here is '
+                    f'kept: {done.earlier}')
 
   @app.command()
   def inspect(config: Config, set_: Set = [],  # noqa: B006
@@ -109,6 +124,46 @@ def _app() -> Any:
                   'on from there')
     return 128 + (done.stopped or 0)
 
+  Which = Annotated[str, typer.Option(
+      metavar='best|last|STEP', help='Which checkpoint.')]
+
+  @app.command()
+  def predict(run: Annotated[pathlib.Path, typer.Argument(
+      metavar='RUN', help='The folder of `gradnorm train`.')],
+              data: Annotated[pathlib.Path, typer.Argument(
+      metavar='FILE', help='New examples: .csv, .parquet, .npz or .npy.')],
+              out: Annotated[pathlib.Path, typer.Option(
+      '--out', '-o', help='.csv, .parquet or .npz.')],
+              checkpoint: Which = 'best') -> None:
+    """Answer for new examples with a trained model.
+
+    Example: gradnorm predict runs/demo-train new.csv -o answers.csv
+    """
+    from gradnorm_optax.lab.serving import answers_file, new_examples
+    loaded = lab.load_run(run, _checkpoint(checkpoint))
+    found = new_examples.read(data, loaded.data, loaded.config.data)
+    answers_file.write(out, loaded, found)
+    console = _console()
+    for note in found.notes:
+      console.print(note, style='dim')
+    console.print(f'{len(found.x)} answers of step {loaded.step}: {out}')
+
+  @app.command()
+  def export(run: Annotated[pathlib.Path, typer.Argument(
+      metavar='RUN', help='The folder of `gradnorm train`.')],
+             folder: Annotated[pathlib.Path, typer.Argument(
+      metavar='DIR', help='The folder to write, which must not exist.')],
+             checkpoint: Which = 'best') -> None:
+    """Write a trained model for other programs: weights, program, card.
+
+    Example: gradnorm export runs/demo-train models/2026-11-28
+    """
+    from gradnorm_optax.lab.serving import export as export_lib
+    loaded = lab.load_run(run, _checkpoint(checkpoint))
+    export_lib.write(loaded, folder)
+    _console().print(f'Step {loaded.step} of {run}: {folder}/MODEL_CARD.md '
+                     'says how to use it')
+
   @app.command()
   def report(folder: Annotated[pathlib.Path, typer.Argument(
       metavar='FOLDER', help='A finished comparison, such as runs/demo.')]
@@ -134,7 +189,37 @@ def _app() -> Any:
     from gradnorm_optax.lab.methods import registry
     _console().print(_methods(registry))
 
+  @app.command()
+  def keys(section: Annotated[str, typer.Argument(
+      metavar='[SECTION]', show_default=False,
+      help='Such as train, models.mlp or train.steps; all if not given.')] = '',
+           markdown: Annotated[bool, typer.Option(
+               '--markdown', help='As a page of the docs.')] = False) -> None:
+    """List every key of a configuration: type, default, meaning.
+
+    Example: gradnorm keys train
+    """
+    from gradnorm_optax.lab.reporting import keys as page
+    from gradnorm_optax.lab.schema import keys as lib
+    found = lib.select(section) if section else lib.sections()
+    if markdown:
+      print(page.markdown(found), end='')
+      return
+    console = _console()
+    for shown in page.tables(found):
+      console.print(shown)
+      console.print()
+
   return app
+
+
+def _checkpoint(given: str) -> Any:
+  """best, last or the number of a step."""
+  if given in ('best', 'last'):
+    return given
+  if not given.isdigit():
+    raise LabError(f'--checkpoint: best, last or a step, not {given!r}')
+  return int(given)
 
 
 def _methods(lib: Any) -> Any:
@@ -152,6 +237,7 @@ def _methods(lib: Any) -> Any:
   shown.add_row('clip', '1.0', 'the gradient\'s global norm clipped, first')
   shown.add_row('blocks', 'layer', 'what `normalize` takes together: leaf, '
                 'layer, unit, global, or a table as `gn.Blocks`')
+  shown.add_row('where', '["*kernel"]', 'the arrays that `wrap` acts on')
   shown.add_row('sampling', 'a table', 'recurrent nets: the batch is a pool, '
                 'and `gn.sgr` (rule = "sgr") or chance ("random") chooses')
   shown.add_row('pascanu', '1.0', 'recurrent nets: the weight of Pascanu\'s '

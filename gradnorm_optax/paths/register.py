@@ -18,7 +18,7 @@ def register_rule(
   A rule is a function `rule(lifter, eqn, *values)`. `values` are `Const`,
   `Weight`, `Data` or `Mask`, `eqn` is the equation of the traced program
   (`eqn.params` holds the primitive's parameters), and `lifter` computes:
-  `lifter.lifted(value)` gives the lifted number (|.|^p), `lifter.linear(f,
+  `lifter.lifted(value)` gives the lifted number (`|.|^p`), `lifter.linear(f,
   *nums)` and `lifter.bilinear(f, a, b)` apply a function to lifted numbers,
   `lifter.result(eqn, values, num)` wraps the outcome, `lifter.error(eqn, why)`
   is the exception to raise. Ready-made rules: `paths.identity` (any activation

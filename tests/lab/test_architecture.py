@@ -9,6 +9,7 @@ ROOT = pathlib.Path(gradnorm_optax.__file__).parent
 # From the ground up, as docs/architecture.md draws them.
 ROOMS = ('support', 'schema', 'objective', 'methods', 'data', 'models',
          'results', 'reporting', 'training', 'run', 'comparison', 'inspection',
+         'serving',
          'starter', '__init__', 'cli')
 
 

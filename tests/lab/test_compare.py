@@ -13,9 +13,10 @@ from gradnorm_optax.lab.comparison import (
   comparison as comparison_lib,
   runner,
 )
+from gradnorm_optax.lab.objective import evidence
 from gradnorm_optax.lab.results import store as store_lib
 from gradnorm_optax.lab.run import loop
-from gradnorm_optax.lab.support import files
+from gradnorm_optax.lab.support import files, packed
 
 
 def lines(folder):
@@ -35,7 +36,9 @@ def test_folder(finished):
   for row in rows:
     assert row['seeds'] == 2 and row['trains']
     assert 0.1 < row['score']['mean'] <= 1
-    assert 0 < row['test']['mean'] <= 1
+    low, high = row['score']['low'], row['score']['high']
+    assert 0 <= low < row['score']['mean'] < high <= 1
+    assert 0 < row['validation'] <= 1 and row['train_loss'] > 0
   assert rows[0]['overhead'] is None and rows[1]['bare'] == 'momentum'
   # Quartiles of n ratios, at (n + 1) / 4 of the order.
   ratios = np.divide(rows[1]['rounds'], rows[0]['rounds'])
@@ -51,6 +54,12 @@ def test_test_part_is_read_for_fresh_seeds_only(finished):
   assert all(r['test'] is None for r in tune)
   assert all(set(r['test']) == {'loss', 'score'} for r in final)
   assert not {r['seed'] for r in tune} & {r['seed'] for r in final}
+  # What it rests on is kept by example, for those runs alone.
+  assert all(r['evidence'] is None for r in tune)
+  for record in final:
+    found = packed.unpack(record['evidence'])
+    assert found.shape == (270, 4)  # labels and answers too
+    assert evidence.mean(found) == pytest.approx(record['test']['score'])
 
 
 def test_nothing_is_computed_twice(finished, gradnorm, tmp_path):
@@ -75,7 +84,8 @@ def test_an_interrupted_comparison_goes_on(finished, tmp_path):
   assert len(lines(folder)) == len(cut)
 
   def figures(comparison):
-    return [(row.rate, row.score, row.test, [run.curve for run in row.runs])
+    return [(row.rate, row.score, row.validation,
+             [run.curve for run in row.runs])
             for row in comparison.summary.rows]
   assert figures(again) == figures(done)
 

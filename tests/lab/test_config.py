@@ -9,6 +9,7 @@ import pytest
 from gradnorm_optax import lab
 from gradnorm_optax.lab.schema import toml
 from gradnorm_optax.lab.support import user_code
+from gradnorm_optax.lab.support.errors import Mistakes
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
 
@@ -34,6 +35,8 @@ MISTAKES = {
         r'\[compare.learning_rates\] 1: .*greater than 0, not -1'),
     'methods.momentum.learning_rates=[0.1]': (
         r'has 1 values, .* has 3: every method must search a grid of the same'),
+    'compare.learning_rates=[0.1, 0.2]': (
+        r'2 values: both are edges .* give three or more'),
     'compare.baseline=momentun': r"unknown method 'momentun'.*'momentum'",
     'compare.seeds=true': (
         r'\[compare.seeds\] takes a number, not true or false'),
@@ -54,7 +57,7 @@ MISTAKES = {
     'data.target=a:b': r'target and source = "function" belong together',
     'data.labels=y.npy': r'labels and a path that ends in .npy belong',
     'train.loss=hubr': r"unknown loss 'hubr'; .*'huber' .*package.module:func",
-    'train.score=f1': r"score: 'f1' is no function; write it as",
+    'train.score=f': r"unknown score 'f'; .*'f1' .*package.module:func",
     'compare.learning_rates=[0.1': r'--set .*: not valid TOML: .*quotes',
     'methods.new.clip=1': r'\[methods.new\] optimizer: field required',
     '"methods.x=1': r'unknown key',
@@ -148,14 +151,15 @@ def test_any_value_is_set_with_one_flag(tiny):
       'methods.momentum.options.nesterov=true',
       'methods.momentum.blocks.skip=["*bias", "a\'b"]',
       'methods.momentum.blocks.stacked."layers.*/kernel"=0',
-      'methods.momentum.normalize=bng', 'compare.learning_rates=[1e-3, 0.1]',
+      'methods.momentum.normalize=bng',
+      'compare.learning_rates=[1e-3, 1e-2, 0.1]',
       'models.two={kind="mlp"}', 'models.two.depth=5', 'title="a = \'b\'"'])
   assert read.methods['new'].options == {'nesterov': True, 'momentum': 0.5}
   momentum = read.methods['momentum']
   assert momentum.options == {'nesterov': True}
   assert momentum.blocks.skip == ('*bias', "a'b")
   assert momentum.blocks.stacked == {'layers.*/kernel': 0}
-  assert read.compare.learning_rates == (1e-3, 0.1)
+  assert read.compare.learning_rates == (1e-3, 1e-2, 0.1)
   assert read.models['two'].depth == 5 and read.title == "a = 'b'"
   assert lab.load(tiny, ['title=say "x"']).title == 'say "x"'
 
@@ -170,3 +174,34 @@ def test_frozen(tiny):
 def test_every_configuration_that_comes_along_is_valid(path):
   config = lab.load(path)
   assert config.name == path.stem and config.title
+
+
+def test_all_mistakes_at_once(tiny):
+  """Of several tables, and several of one; those of the whole come after."""
+  with pytest.raises(Mistakes) as told:
+    lab.load(tiny, ['train.stpes=5', 'train.batch_size=0',
+                    'models.small.widht=3', 'methods.momentum.optimzer=adam',
+                    'compare.seeds=true'])
+  lines = told.value.lines
+  assert [re.search(r"\[[\w.]+\] (unknown key '\w+'|\w+)", line)[0]
+          for line in lines] == [
+              "[models.small] unknown key 'widht'",
+              "[methods.momentum] unknown key 'optimzer'",
+              "[train] unknown key 'stpes'", '[train] batch_size',
+              '[compare.seeds] takes']
+  assert "'width'" in lines[0] and "'optimizer'" in lines[1]
+  assert "'steps'" in lines[2] and 'from --set train.batch_size=0' in lines[3]
+  assert str(told.value) == (
+      lines[0] + ' (and 4 more, which gradnorm check lists)')
+  with pytest.raises(Mistakes) as told:
+    lab.load(tiny, ['compare.learning_rates=[0.1, 0.2]',
+                    'methods.momentum.models=["big"]',
+                    'compare.baseline=sgd'])
+  assert [line.split()[1] for line in told.value.lines] == [
+      'compare.learning_rates', 'methods.momentum.models:',
+      'compare.baseline:']
+  with pytest.raises(Mistakes) as told:
+    lab.load(tiny, ['methods.momentum.optimizer=adm',
+                    'methods.clip_momentum.wrap=weights'])
+  assert ["'adam'" in line or "'weight_normalized'" in line
+          for line in told.value.lines] == [True, True]

@@ -9,7 +9,8 @@ from PIL import Image
 
 from gradnorm_optax import lab
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.data import preparation, sources
+from gradnorm_optax.lab.data import division, sources
+from gradnorm_optax.lab.data.raw import FREE, TEST
 from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.training import make_problem
 
@@ -44,7 +45,7 @@ def test_a_folder_of_pictures(animals):
   assert found.image == (6, 5, 3) and found.outputs == 2
   assert '2 classes, the rarest (cat) 50.0%' in found.description
   assert '1 file left out that is no picture' in found.description
-  rows = preparation.divide(np.repeat([0, 1], 12), schema.Data())
+  rows = division.divide(np.repeat([0, 1], 12), schema.Data())
   names = sorted(pixels)
   x = np.stack([pixels[name] for name in names]).astype(np.float64)
   mean, std = x[rows[0]].mean((0, 1, 2)), x[rows[0]].std((0, 1, 2))
@@ -72,6 +73,63 @@ def test_grey_pictures_and_one_that_is_broken(animals):
   broken.write_bytes(broken.read_bytes()[:40])
   with pytest.raises(LabError, match=f'{broken.name}: cannot read this pict'):
     load(path)
+
+
+@pytest.mark.parametrize('orientation', [3, 6, 8])
+def test_pictures_are_turned_as_the_camera_says(animals, orientation):
+  """One class comes from a camera that was held otherwise."""
+  path, pixels = animals
+  wanted = load(path)
+  turns = {3: 2, 6: 1, 8: 3}[orientation]  # counter-clockwise, as stored
+  exif = Image.Exif()
+  exif[0x0112] = orientation
+  for name, values in pixels.items():
+    if name.startswith('dog'):
+      Image.fromarray(np.rot90(values, turns).astype(np.uint8)).save(
+          path / name, exif=exif)
+  found = load(path)
+  np.testing.assert_array_equal(found.train.x, wanted.train.x)
+  assert '12 pictures turned upright' in found.description
+  assert 'turned upright' not in wanted.description
+
+
+def test_broken_pictures_are_left_out_and_counted(animals):
+  path, pixels = animals
+  names = sorted(pixels)
+  for name in (names[2], names[15]):
+    (path / name).write_bytes(b'no picture')
+  with pytest.raises(LabError, match=(
+      r'02.png: cannot read this picture: .*(2 of 24 pictures).*data.missing')):
+    load(path)
+  found = load(path, missing='drop')
+  assert sum(len(part.y) for part in found[:3]) == 22
+  assert '2 pictures that cannot be read left out' in found.description
+  kept = np.stack([pixels[name] for i, name in enumerate(names)
+                   if i not in (2, 15)])
+  rows = division.divide(np.repeat([0, 1], 11), schema.Data())
+  fitted = found.preprocessing
+  np.testing.assert_allclose(
+      found.test.x * fitted.scale + fitted.mean, kept[rows[2]], atol=1e-3)
+
+
+def test_a_class_without_a_picture_is_told(animals):
+  path, _ = animals
+  (path / 'bird').mkdir()
+  (path / '.hidden').mkdir()
+  assert '1 folder without a picture: bird' in load(path).description
+
+
+def test_a_folder_for_the_test(animals, tmp_path):
+  path, _ = animals
+  for kind in ('bird', 'dog'):
+    for i in range(3):
+      draw(tmp_path / 'later' / kind / f'{i}.png',
+           RNG.integers(256, size=(6, 5, 3)))
+  found = load(path, test=str(tmp_path / 'later'))
+  assert [len(part.y) for part in found[:3]] == [20, 4, 6]
+  assert found.preprocessing.classes == ('bird', 'cat', 'dog')
+  np.testing.assert_array_equal(found.test.y, [0] * 3 + [2] * 3)
+  assert '1 of 3 classes without a training example' in found.description
 
 
 def test_pictures_that_lose_something(animals):
@@ -111,9 +169,8 @@ def test_parts_of_a_folder(animals):
       for i in range(number):
         draw(path.parent / 'parts' / name / kind / f'{i}.png',
              RNG.integers(256, size=(4, 4)))
-  found = load(path.parent / 'parts', validation=0.25)
-  assert [len(part.y) for part in found[:3]] == [18, 6, 8]
-  assert "6 examples of its part 'validation' left out" in found.description
+  found = load(path.parent / 'parts')
+  assert [len(part.y) for part in found[:3]] == [24, 6, 8]
   assert 'no picture' not in found.description
 
 
@@ -144,7 +201,8 @@ def test_cifar10_through_the_same_code(tmp_path):
   assert found.image == (32, 32, 3) and found.outputs == 10
   # The test part is the set's own, scaled by the training part.
   np.testing.assert_array_equal(found.test.y, np.arange(20) % 10)
-  rows = preparation.divide(np.arange(80) % 10, read.data, tested=20)
+  rows = division.divide(np.arange(80) % 10, read.data,
+                         part=np.repeat([FREE, TEST], [60, 20]))
   known = kept['train'][rows[0]].astype(np.float64)
   np.testing.assert_allclose(
       found.test.x, (kept['test'] - known.mean((0, 1, 2)))
@@ -165,9 +223,9 @@ def test_a_set_of_the_hub_that_is_a_table(tmp_path):
             str(tmp_path / 'set' / f'{split}.parquet'))
   keys = {'source': 'hub', 'path': str(tmp_path / 'set'), 'unlabeled': 'drop'}
   found = sources.load(schema.Data(**keys, label='kind'))
-  assert [len(part.y) for part in found[:3]] == [34, 6, 5]
+  assert [len(part.y) for part in found[:3]] == [40, 7, 5]
   np.testing.assert_array_equal(found.test.y, [1, 0, 1, 0, 1])
-  assert "7 examples of its part 'validation' left out" in found.description
+  assert '1 of 2 classes without a validation example' in found.description
   assert '1 unlabeled row left out' in found.description
   with pytest.raises(LabError, match="no column 'knd'.*nearest .* 'kind'"):
     sources.load(schema.Data(**keys, label='knd'))

@@ -8,7 +8,7 @@ from flax import linen as nn
 from jax import numpy as jnp
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.data import long_dependency, preparation, sources
+from gradnorm_optax.lab.data import division, long_dependency, sources
 from gradnorm_optax.lab.methods import chain
 from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.training import make_problem, steps
@@ -126,7 +126,7 @@ def test_more_padding_changes_nothing(model, source, keys):
 
 def test_statistics_ignore_padding():
   found = load('by_sequence')
-  rows = preparation.divide(np.arange(60) % 3, schema.Data())
+  rows = division.divide(np.arange(60) % 3, schema.Data())
   known = np.concatenate([SERIES[i] for i in rows[0]])
   for part, at in zip(found[:3], rows, strict=True):
     for x, n, i in zip(part.x, part.lengths, at, strict=True):
@@ -148,7 +148,7 @@ def test_holes_are_filled_with_means_of_what_is_no_padding(tmp_path):
   found = sources.load(schema.Data(
       source='file', path=str(path), missing='mean'))
   assert '1 missing cell filled' in found.description
-  rows = preparation.divide(np.arange(60) % 3, schema.Data())
+  rows = division.divide(np.arange(60) % 3, schema.Data())
   known = np.concatenate([x[i, :LENGTHS[i]] for i in rows[0]]).ravel()
   mean = np.nanmean(known)
   filled = np.where(np.isnan(known), mean, known)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import math
 
 import jax
 import numpy as np
@@ -11,8 +12,8 @@ from sklearn import metrics
 
 from gradnorm_optax import lab
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.data import preparation, sources
-from gradnorm_optax.lab.objective import usual
+from gradnorm_optax.lab.data import division, sources
+from gradnorm_optax.lab.objective import evidence, usual
 from gradnorm_optax.lab.results import stats, summary
 from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.training import make_problem, problem
@@ -88,6 +89,17 @@ def test_classes():
     found.losses(out[:, :2], y)
 
 
+def test_tied_classes():
+  """Guessing is worth one of the commonest; equal outputs answer the first."""
+  y = np.array([0, 1, 1, 2, 2])
+  found = usual.classes(3, y)
+  assert found.chance == 0.4
+  right = np.asarray(found.scores(np.zeros((5, 3), np.float32), y))
+  np.testing.assert_array_equal(right, [1, 0, 0, 0, 0])
+  # A net that never learned is therefore no better than guessing.
+  assert not stats.trains([float(right.mean())], found.chance, found.margin)
+
+
 def test_masked_positions_are_a_plain_mean_over_the_others():
   rng = np.random.default_rng(1)
   lengths = np.array([5, 1, 3], np.int32)
@@ -104,6 +116,11 @@ def test_masked_positions_are_a_plain_mean_over_the_others():
     assert not np.asarray(got)[~inside].any()
   y[~inside], out[~inside] = 99, np.nan  # whatever stands there
   assert np.isfinite(found.losses(out, y, lengths)).all()
+  rows = evidence.of(found, out, y, lengths, None)
+  np.testing.assert_array_equal(rows[:, 1], lengths)
+  np.testing.assert_array_equal(
+      rows[:, 0], found.scores(out, y, lengths).sum(1))
+  assert math.isnan(evidence.mean(np.zeros((2, 2))))
 
 
 def test_a_loss_that_padding_would_spoil():
@@ -177,11 +194,13 @@ def test_knowing_nothing_stays_below_the_margin():
 def test_numbers_are_standardized_by_the_training_part():
   found = sources.load(LINE)
   x, y = line()
-  rows = preparation.divide(np.zeros(300, np.int32), LINE)
+  rows = division.divide(np.zeros(300, np.int32), LINE)
   want = (y - y[rows[0]].mean()) / y[rows[0]].std()
   for part, at in zip(found[:3], rows, strict=True):
     np.testing.assert_allclose(part.y, want[at], atol=1e-5)
   assert found.outputs == 1 and found.train.y.dtype == np.float32
+  assert found.deviation == pytest.approx(y[rows[2]].std(), rel=1e-5)
+  assert sources.load(schema.Data(source='iris')).deviation is None
   assert 'is standardized' in found.description
 
 
@@ -270,11 +289,12 @@ def test_a_regression_from_data_to_report(tmp_path):
   screen = console.Console(width=130, record=True, file=io.StringIO())
   screen.print(done.table())
   text = screen.export_text()
-  assert 'validation R² % [95%]' in text and '80% at step' in text
+  assert 'test R² % [95%]' in text and '80% at step' in text
   assert 'guessing gives 0.0%' in text and 'variance' in text
   for row in done.summary.rows:
     assert row.trains and 0.8 < row.score.mean < 1
     assert row.sensitivity[-1].score == -1  # the rate that diverges
   assert 'points' in done.summary.verdicts[0].text
+  assert "in the label's unit" in done.summary.verdicts[0].text
   page = (done.folder / 'report.html').read_text()
-  assert 'validation R² %' in page and 'accuracy' not in page
+  assert 'test R² %' in page and 'accuracy' not in page

@@ -8,6 +8,7 @@ from jax import numpy as jnp
 
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import preparation, sources, user_data
+from gradnorm_optax.lab.data.raw import FREE, TEST
 from gradnorm_optax.lab.support.errors import LabError
 
 HERE = __name__
@@ -259,7 +260,8 @@ def test_classes_without_a_training_example_are_told():
   GIVEN['value'] = X, Y
   raw = user_data.read(schema.Data(source='function', target=f'{HERE}:given'))
   y = np.where(np.arange(40) > 36, 2, Y)
-  found = preparation.finish(raw._replace(y=y, tested=5), schema.Data())
+  found = preparation.finish(raw._replace(
+      y=y, part=np.repeat([FREE, TEST], [35, 5])), schema.Data())
   assert '1 of 3 classes without a training example' in found.description
 
 

@@ -73,7 +73,8 @@ def row(**changes):
   return summary.Row(**{
       'model': 'm', 'method': 'a', 'rate': 0.1, 'edge': False, 'trains': True,
       'score': nothing, 'spread': 0.1, 'steps': 100.0, 'reached': 2,
-      'seconds': 1.0, 'diverged': 0, 'seeds': 2, 'test': nothing,
+      'seconds': 1.0, 'diverged': 0, 'seeds': 2, 'validation': 0.5,
+      'train_loss': 1.0,
       'step_seconds': 0.01, 'bare': None, 'overhead': None, 'sensitivity': (),
       'runs': (), **changes})
 

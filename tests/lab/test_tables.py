@@ -5,7 +5,7 @@ import pytest
 
 from gradnorm_optax import lab
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.data import preparation, sources
+from gradnorm_optax.lab.data import division, sources
 from gradnorm_optax.lab.support.errors import LabError
 
 ROWS = 5000
@@ -40,7 +40,9 @@ def table(path, **keys):
 
 @pytest.mark.parametrize('keys, words', [
     ({'unlabeled': 'error'}, r"row 11, column 'kind': no label \(1 such"),
-    ({'categorical': ()}, r"row 2, column 'city': 'Oslo' is no number; name"),
+    ({'categorical': ()}, r"row 2, column 'city': 'Oslo' is no number: "
+     '5000 of 5000 cells, 2 different ones, are text; name the column in '
+     'data.categorical'),
     ({'missing': 'error'}, r"row \d+, column '(age|income)': missing .*set"),
     ({'symbols': True}, "symbols is for sequences, and 'age' holds single val"),
     ({'label': 'kinds'}, r"no column 'kinds'; the nearest .* is 'kind'"),
@@ -60,7 +62,7 @@ def test_filled_with_training_means_and_scaled(stranger):
   found = sources.load(table(path))
   keep = np.arange(ROWS) != 9
   cells, missing, kind = cells[keep], missing[keep], kind[keep]
-  train, validation, test = preparation.divide(kind, table(path))
+  train, validation, test = division.divide(kind, table(path))
   holes = np.where(missing, np.nan, cells)
   mean = np.nanmean(holes[train], 0)
   filled = np.where(missing, mean, cells)
@@ -84,7 +86,7 @@ def test_filled_with_training_medians(stranger):
   found = sources.load(table(path, missing='median', ignore=('unit', 'city')))
   keep = np.arange(ROWS) != 9
   holes = np.where(missing, np.nan, cells)[keep]
-  train, _, test = preparation.divide(kind[keep], table(path))
+  train, _, test = division.divide(kind[keep], table(path))
   filled = np.where(np.isnan(holes), np.nanmedian(holes[train], 0), holes)
   want = (filled - filled[train].mean(0)) / filled[train].std(0)
   np.testing.assert_allclose(found.test.x, want[test], atol=1e-4)
@@ -96,7 +98,7 @@ def test_a_column_of_the_table_as_the_number_to_predict(stranger):
                           ignore=('kind',)))
   known = ~missing[:, 1]
   assert f'{(~known).sum()} unlabeled rows left out' in found.description
-  rows = preparation.divide(np.zeros(known.sum(), np.int32), table(path))
+  rows = division.divide(np.zeros(known.sum(), np.int32), table(path))
   y = cells[known, 1]
   want = (y - y[rows[0]].mean()) / y[rows[0]].std()
   np.testing.assert_allclose(found.test.y, want[rows[2]], atol=1e-5)
@@ -126,8 +128,16 @@ def test_a_missing_name_is_one_cell(tmp_path):
       f'{"" if i in (3, 7) else "xyz"[i % 3]},'
       f'{"inf" if i == 5 else i},{"ab"[i % 10 == 0]}\n' for i in range(60)))
   keys = {'categorical': ('who',)}
-  with pytest.raises(LabError, match=r"row 5, column 'who': miss.*\(3 such"):
+  with pytest.raises(LabError) as all_at_once:
     sources.load(table(path, **keys, missing='error'))
+  first, *faults, mend = str(all_at_once.value).splitlines()
+  assert first == f'{path}: 2 faults'
+  for fault, words in zip(faults, (
+      "row 5, column 'who': missing or not finite (2 such cells); set data",
+      "row 7, column 'size': missing or not finite (1 such cell); set data"),
+                          strict=True):
+    assert words in fault and str(path) not in fault
+  assert mend.endswith('missing = "median"')
   found = sources.load(table(path, **keys))
   assert ('3 missing cells filled with the mean of the training part (who 2, '
           'size 1; 1 of them infinite)') in found.description
@@ -138,7 +148,7 @@ def test_a_missing_name_is_one_cell(tmp_path):
 def test_names_are_those_of_the_training_part(tmp_path):
   path = tmp_path / 'names.csv'
   kinds = np.arange(60) % 2
-  train, _, test = preparation.divide(kinds, table(path))
+  train, _, test = division.divide(kinds, table(path))
   late = test[0]
   names = np.where(np.arange(60) == late, 'z', np.where(
       np.arange(60) % 3 == 0, 'y', 'x')).astype(object)

@@ -13,8 +13,9 @@ from gradnorm_optax.lab.models import nets
 from gradnorm_optax.lab.results import results_file as finished_lib
 from gradnorm_optax.lab.results.findings import Clock, Point, Row, Run, Summary
 from gradnorm_optax.lab.results.stats import Interval
+from gradnorm_optax.lab.results.summary import summarize
 from gradnorm_optax.lab.results.verdict import judge
-from gradnorm_optax.lab.support import user_code
+from gradnorm_optax.lab.support import packed, user_code
 from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.support.json_safe import plain
 
@@ -45,7 +46,7 @@ def test_what_is_not_finite_is_read_back_as_it_was(finished, tmp_path):
   nan, inf = float('nan'), float('inf')
   run = Run(1000, True, 0.0, inf, inf, (0.25,), nan)
   row = Row('m', 'a', 0.1, False, True, Interval(0.5, nan, nan), nan, inf, 0,
-            inf, 1, 1, Interval(nan, nan, nan), 0.01, None, None,
+            inf, 1, 1, nan, inf, 0.01, None, None,
             (Point(0.1, nan, 2),), (run,), nan, acted=None, rounds=(0.5, 2.0))
   clock = Clock(0.01, 'adam', (1.0, 1.5, 2.0))
   row = dataclasses.replace(
@@ -53,7 +54,8 @@ def test_what_is_not_finite_is_read_back_as_it_was(finished, tmp_path):
           0.0, -1.0, 1.0))
   done = finished_lib.read(finished[1].folder)
   summary = Summary(
-      'n', 't', 'd', 0.1, 0.9, 100, 50, 1, 1, (row,), (judge([row], None),))
+      'n', 't', 'd', 0.1, 0.9, 100, 50, 1, 1, (row,),
+      (judge([row], None, None),))
   finished_lib.write(tmp_path, done._replace(summary=summary))
   same(finished_lib.read(tmp_path).summary, summary)
 
@@ -106,3 +108,76 @@ def test_a_folder_that_is_not_finished_is_refused(finished, tmp_path):
   (tmp_path / 'trials.jsonl').write_text(''.join(timed))
   with pytest.raises(LabError, match="the steps of 'small' are not timed"):
     lab.report(tmp_path)
+
+
+def record(score, loss=1.0):
+  return {'diverged': False, 'seed': 0, 'test': None, 'history': {
+      'score': [score], 'loss': [loss], 'train_loss': [loss]}}
+
+
+@pytest.mark.parametrize('scores, losses, chosen, edge', [
+    ((0.5, 0.9, 0.7), (1.0, 1.0, 1.0), 0.1, False),
+    ((0.9, 0.9, 0.7), (1.0, 0.5, 0.1), 0.1, False),  # a tie: the lower loss
+    ((0.9, 0.9, 0.9), (1.0, 1.0, 1.0), 0.01, True),  # and the first in the list
+    ((0.5, 0.6, 0.7), (1.0, 1.0, 1.0), 1.0, True),
+])
+def test_the_chosen_rate_and_its_edge(
+    finished, scores, losses, chosen, edge):
+  """By mean score; ties by loss; the outermost rates are edges."""
+  _, done = finished
+  read = finished_lib.read(done.folder)
+  trials = finished_lib.trials(done.folder, read)
+  pair = trials.pairs()[0]
+  records = dict(trials.records)
+  for rate, score, loss in zip(
+      trials.rates(pair.method), scores, losses, strict=True):
+    for seed in trials.seeds('tune'):
+      records[trials.key('tune', pair, rate, seed)] = record(score, loss)
+  asked = type(trials)(records, trials.config, trials.basis)
+  assert asked.chosen(pair) == chosen
+  rates = sorted(asked.rates(pair.method))
+  assert (chosen in (rates[0], rates[-1])) == edge
+  for seed in asked.seeds('final'):  # as if that rate had been run
+    records[asked.key('final', pair, chosen, seed)] = record(0.5) | {
+        'seed': seed, 'evidence': packed.pack(np.ones((270, 2)))}
+  row, = (row for row in summarize(asked).rows if row.method == pair.method)
+  assert (row.rate, row.edge) == (chosen, edge)
+
+
+def test_another_configuration_overwrites_no_report(
+    finished, tmp_path, gradnorm):
+  path, done = finished
+  there = shutil.copytree(done.folder, tmp_path / 'copy')
+  page = (there / 'report.html').read_bytes()
+  code, out, _ = gradnorm(
+      'compare', path, '--out', there, '--set', 'compare.target=0.5')
+  assert code == 0
+  earlier, = (there / 'earlier').iterdir()
+  assert str(earlier) in out.replace('\n', '')
+  assert (earlier / 'report.html').read_bytes() == page
+  assert (earlier / 'config.toml').read_bytes() == (
+      done.folder / 'config.toml').read_bytes()
+  assert (earlier / 'curves.png').exists()
+  assert (there / 'report.html').read_bytes() != page
+  # The same again moves nothing.
+  code, out, _ = gradnorm(
+      'compare', path, '--out', there, '--set', 'compare.target=0.5')
+  assert code == 0 and 'earlier' not in out
+  assert len(list((there / 'earlier').iterdir())) == 1
+
+
+def test_what_is_no_report_stays_where_it_is(finished, tmp_path):
+  """The user's own configuration and pictures in the folder."""
+  path, done = finished
+  there = tmp_path / 'mine'
+  there.mkdir()
+  shutil.copy(done.folder / 'trials.jsonl', there)
+  shutil.copy(path, there / 'config.toml')
+  (there / 'mine.png').write_bytes(b'a picture')
+  found = lab.compare(path, out=there, quiet=True)
+  assert found.earlier is None and not (there / 'earlier').exists()
+  assert (there / 'mine.png').read_bytes() == b'a picture'
+  # What no version of today reads is a report all the same.
+  (there / 'results.json').write_text('[')
+  found = lab.compare(path, out=there, quiet=True)
+  assert (found.earlier / 'results.json').read_text() == '['

@@ -26,6 +26,8 @@ class Comparison(NamedTuple):
     looks: The block norms of every method's first batches.
     profiles: {model: {method: {training step: log10 norms}}}, the gradient
       through time where the model is recurrent.
+    earlier: Where the report of another configuration was put that stood in
+      the folder, if one did.
   """
 
   folder: pathlib.Path
@@ -33,6 +35,7 @@ class Comparison(NamedTuple):
   config: schema.Config
   looks: tuple[Look, ...] = ()
   profiles: Profiles = {}
+  earlier: pathlib.Path | None = None
 
   def table(self) -> Any:
     """The table, as rich shows it on a terminal."""
@@ -94,8 +97,8 @@ def _judged(folder: pathlib.Path, trials: Trials, command: str) -> Comparison:
                    summary_lib.summarize(trials), command)
   done = Comparison(folder, found.summary, trials.config, trials.looks(),
                     trials.profiles())
-  comparison_files.save(folder, found, done.looks, done.profiles)
-  return done
+  earlier = comparison_files.save(folder, found, done.looks, done.profiles)
+  return done._replace(earlier=earlier)
 
 
 def _planned(config: schema.Config) -> int:

@@ -11,7 +11,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data.dataset import Dataset
-from gradnorm_optax.lab.training import make_problem, through_time
+from gradnorm_optax.lab.support import packed
+from gradnorm_optax.lab.training import (
+  make_problem,
+  output_check,
+  through_time,
+)
+from gradnorm_optax.lab.training.answers import answers
 from gradnorm_optax.lab.training.program import Program
 
 
@@ -23,6 +29,8 @@ class Outcome(NamedTuple):
     diverged: Whether a loss was not finite.
     seconds: Wall-clock of its call, divided by the trials that shared it.
     test: Loss and score on the test part, where they were asked for.
+    evidence: What that score is computed of, by example, packed; see
+      `objective.evidence`.
     profile: {step: log10 norms of the gradient at every step of a sequence}, of
       fresh runs of recurrent models.
   """
@@ -31,6 +39,7 @@ class Outcome(NamedTuple):
   diverged: bool
   seconds: float
   test: dict[str, float] | None
+  evidence: str | None = None
   profile: dict[str, list[float | None]] | None = None
 
 
@@ -55,8 +64,7 @@ class Bench:
     self._init: Callable[..., Any] = jax.jit(
         jax.vmap(self.problem.init) if batch > 1 else self.problem.init)
     self._test: Callable[..., Any] = jax.jit(
-        jax.vmap(self.problem.evaluate, (0, 0, None)) if batch > 1
-        else self.problem.evaluate)
+        jax.vmap(self._judged, (0, 0, None)) if batch > 1 else self._judged)
 
   @functools.cached_property
   def alone(self) -> 'Bench':
@@ -75,11 +83,18 @@ class Bench:
   def warm(self) -> None:
     """Compiles initialization and test, so that threads find them ready."""
     params, extra = self._start([0])[:2]
+    if self.batch == 1:
+      output_check.check(self.problem, self.train, params, extra)
     jax.block_until_ready(self._test(params, extra, self._test_data))
 
   def compile(self, method: schema.Method) -> None:
     """Compiles a method's program."""
     self.program(method).compile(self._data, *self._start([0])[:2])
+
+  def _judged(self, params: Any, extra: Any, part: Any) -> dict[str, Any]:
+    """Loss and score on a part, and what the score is computed of."""
+    return self.problem.evaluate(params, extra, part) | {
+        'evidence': answers(self.problem, params, extra, part)}
 
   def _start(self, seeds: Sequence[int]) -> tuple[Any, Any, Any]:
     """Parameters, variables and seeds of the trials of one call."""
@@ -132,11 +147,13 @@ def _outcome(history: Any, scores: Any, index: int, seconds: float,
   count = len(finite) if not diverged else int(finite.argmin())
   short = {name: [float(f'{v:.7g}') for v in values[:count]]
            for name, values in figures.items()}
-  test = None
+  test = evidence = None
   if scores is not None:
-    test = {name: float(values[index]) for name, values in scores.items()}
+    found = {name: values[index] for name, values in scores.items()}
+    evidence = None if diverged else packed.pack(found.pop('evidence'))
+    test = {name: float(found[name]) for name in ('loss', 'score')}
   # Fresh runs are few, and only they are drawn.
   profile = None
   if test is not None and profiles is not None and count:
     profile = through_time.moments(profiles[:count], every)
-  return Outcome(short, diverged, seconds, test, profile)
+  return Outcome(short, diverged, seconds, test, evidence, profile)

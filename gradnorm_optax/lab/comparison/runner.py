@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.comparison import timing
+from gradnorm_optax.lab.comparison import preflight, timing
 from gradnorm_optax.lab.comparison.model_programs import Bench
 from gradnorm_optax.lab.comparison.parallelism import placement
 from gradnorm_optax.lab.data import sources
@@ -39,6 +39,7 @@ class Runner:
     """Loads the data and builds the models; writes nothing."""
     self.config = config
     dataset = sources.load(config.data, config.train)
+    found = preflight.look(config, dataset)
     per_method = (len(config.compare.learning_rates)
                   * config.compare.tune_seeds)
     self.workers, self.batch = placement(config.compare, per_method)
@@ -48,7 +49,7 @@ class Runner:
     # The user's code behind every row, whatever is edited or imported later.
     self.basis = basis_lib.here(
         config, provenance.data_digest(dataset[:3]), dataset.description,
-        dataset.objective)
+        dataset.objective, dataset.deviation, found.scopes)
 
   def use(self, store: Store, tick: Callable[[str, int], None]) -> None:
     """Takes a folder; `tick(what, finished trials)` reports progress."""

@@ -1,8 +1,6 @@
-"""The user's arrays: read from files, checked, padded."""
+"""The user's arrays: checked, padded."""
 
-import contextlib
-import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,56 +9,7 @@ from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import ragged_sequences
 from gradnorm_optax.lab.data.raw import Raw
 from gradnorm_optax.lab.objective import padding
-from gradnorm_optax.lab.support.errors import LabError, nearest
-
-
-@contextlib.contextmanager
-def _opened(path: pathlib.Path) -> Iterator[Any]:
-  """Opens a file of arrays; whatever it breaks on is said in one line."""
-  try:
-    with path.open('rb') as file:  # NumPy leaves a broken one open
-      found = np.load(file, allow_pickle=False)
-      with found if hasattr(found, 'close') else contextlib.nullcontext():
-        yield found
-  except LabError:
-    raise
-  except Exception as error:  # zip, zlib and NumPy each have their own
-    if 'allow_pickle' in str(error):
-      raise LabError(
-          f'{path}: holds Python objects (or is no file of arrays), which are '
-          'not read; save texts as np.array(values, str), and sequences of '
-          'unequal length padded, with an array `lengths`') from error
-    told = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    raise LabError(f'{path}: cannot read the arrays: the file is damaged or '
-                   f'cut short ({told}); save it again') from error
-
-
-def npz(config: schema.Data, path: pathlib.Path) -> Raw:
-  """Reads arrays `x`, `y` (or the named ones) and `lengths` of an archive."""
-  with _opened(path) as archive:
-    if isinstance(archive, np.ndarray):
-      raise LabError(f'{path}: one array, not an archive; save with '
-                     'np.savez(path, x=inputs, y=labels)')
-    for name in (config.inputs, config.label):
-      if name not in archive:
-        raise LabError(f'{path}: no array {name!r}{nearest(name, archive)}')
-    lengths = archive['lengths'] if 'lengths' in archive else None
-    x, y = archive[config.inputs], archive[config.label]
-  return checked(config, str(path), x, y, lengths)
-
-
-def npy(config: schema.Data, path: pathlib.Path) -> Raw:
-  """Reads a pair of .npy files."""
-  labels = pathlib.Path(config.labels or '').expanduser()
-  if not labels.exists():
-    raise LabError(f'[data] labels: {labels} does not exist')
-  read = []
-  for file in (path, labels):
-    with _opened(file) as found:
-      if not isinstance(found, np.ndarray):
-        raise LabError(f'{file}: an archive, not one array; call it .npz')
-      read.append(found)
-  return checked(config, str(path), *read)
+from gradnorm_optax.lab.support.errors import LabError
 
 
 def listed(name: str, which: str, values: Any) -> Any:
@@ -110,11 +59,21 @@ def array(name: str, which: str, values: Any) -> np.ndarray:
 
 
 def checked(config: schema.Data, name: str, x: Any, y: Any,
-            lengths: Any = None) -> Raw:
-  """Checks arrays or lists of sequences: one label for each example."""
+            lengths: Any = None,
+            place: Callable[[int], str] | None = None) -> Raw:
+  """Checks arrays or lists of sequences: one label for each example.
+
+  Args:
+    config: Whether integers are symbols.
+    name: Where the examples come from, for messages.
+    x: The inputs.
+    y: Their labels.
+    lengths: Positions of each that are no padding, if there is any.
+    place: What messages call an example; by its number if None.
+  """
   def where(example: int, entry: int | None) -> str:
-    place = '' if entry is None else f', entry {entry}'
-    return f'{name}: example {example}{place}'
+    here = place(example) if place else f'{name}: example {example}'
+    return here if entry is None else f'{here}, entry {entry}'
 
   x, y = listed(name, 'inputs', x), listed(name, 'labels', y)
   if len(x) != len(y):
@@ -192,7 +151,8 @@ def padded(config: schema.Data, name: str, x: Any, y: Any,
     return where(example, None)
 
   place = place or labelled
-  notes = []
+  notes: list[str] = []
+  alphabet = None
   if ragged_sequences.texts(x):
     x, alphabet = ragged_sequences.coded(x, place)
     notes.append(f'{len(alphabet)} symbols')
@@ -207,7 +167,7 @@ def padded(config: schema.Data, name: str, x: Any, y: Any,
       raise LabError(f'{labelled(i)}: {lengths[i]} steps, but {held[i]} labels')
   raw = _masked(config, name, x, array(name, 'labels', y), lengths, where)
   raw.notes[:0] = notes
-  return raw
+  return raw._replace(alphabet=alphabet)
 
 
 def _masked(config: schema.Data, name: str, x: np.ndarray, y: np.ndarray,

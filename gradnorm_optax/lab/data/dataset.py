@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gradnorm_optax.lab.data.preprocessing import Preprocessing
 from gradnorm_optax.lab.objective import objective as objective_lib
 
 
@@ -35,6 +36,7 @@ class Dataset(NamedTuple):
     symbols: Of how many kinds the inputs are where they are symbols.
     readout: At how many of the last steps a sequence is read, outputs having
       shape (B, readout, outputs); None where labels say it themselves.
+    preprocessing: What was fitted on the training part; None of generated sets.
   """
 
   train: Split
@@ -46,6 +48,15 @@ class Dataset(NamedTuple):
   objective: objective_lib.Objective
   symbols: int | None = None
   readout: int | None = None
+  preprocessing: Preprocessing | None = None
+
+  @property
+  def deviation(self) -> float | None:
+    """That of the test part's labels in their own unit, of one number each."""
+    scale = self.preprocessing and self.preprocessing.label_scale
+    if scale is None or np.ndim(self.test.y) > 1:
+      return None
+    return float(np.nanstd(self.test.y) * scale)
 
 
 def sizes(parts: list[Split]) -> str:

@@ -35,8 +35,9 @@ def characters_set(config: schema.Data) -> Dataset:
   x = codes[:-1].reshape(-1, config.length)
   y = codes[1:].reshape(-1, config.length)
   # One stretch of text for each part: no window is continued in another part.
-  first = round(config.size * (1 - config.validation - config.test))
-  second = round(config.size * (1 - config.test))
+  validation, test = config.shares()
+  first = round(config.size * (1 - validation - test))
+  second = round(config.size * (1 - test))
   parts = [Split(x[a:b], y[a:b]) for a, b in (
       (0, first), (first, second), (second, config.size))]
   if not all(len(part.y) for part in parts):

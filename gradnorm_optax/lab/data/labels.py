@@ -1,141 +1,111 @@
 """From labels as they were given to classes or numbers."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.data import label_shape, number_labels
 from gradnorm_optax.lab.data.raw import Raw, counted
 from gradnorm_optax.lab.objective import padding
+from gradnorm_optax.lab.objective.classes import imbalanced
 from gradnorm_optax.lab.support.errors import LabError
+
+NONE = -100  # what other packages write where a position has no class
 
 
 class Labels(NamedTuple):
   """Labels that can be learned.
 
   Attributes:
-    y: Classes 0 to n - 1, int32, or numbers, float64; padding 0.
+    y: Classes 0 to n - 1, int32, or numbers, float64; padding 0. A position
+      without a label holds -1, or NaN.
     outputs: Number of classes, or of numbers for each label.
     number: Whether they are numbers.
     positions: Whether every position of a sequence has one.
+    holes: Whether some positions have none.
+    names: What the classes are called, in the order of their numbers.
+    counts: How often each occurs.
   """
 
   y: np.ndarray
   outputs: int
   number: bool
   positions: bool
+  holes: bool = False
+  names: tuple[str, ...] = ()
+  counts: tuple[int, ...] = ()
 
 
 def read(raw: Raw, config: schema.Data) -> tuple[Raw, Labels]:
   """Leaves out what has no label, cleans the inputs, numbers the labels."""
-  raw, positions = _shaped(raw, config)
+  raw, positions = label_shape.read(raw, config)
   raw = _cleaned(_labelled(raw, config, positions), config)
   if not len(raw.y):
     raise LabError(f'{raw.name}: no example is left ({"; ".join(raw.notes)})')
+  inside = _inside(raw, positions)
+  known = inside & ~_bare(raw, config, positions)
+  holes = int((inside & ~known).sum())
+  if holes:  # of positions: what has no label at all is left out
+    raw.notes.append(f'{holes} of {counted(inside.sum(), "position")} without '
+                     'a label, which count nowhere')
   if config.predict == 'number':
-    return raw, _numbers(raw, positions)
-  return raw, _classes(raw, positions)
+    y = number_labels.read(raw, known, inside)
+    outputs = y.shape[-1] if y.ndim > 1 + positions else 1
+    return raw, Labels(y, outputs, True, positions, holes > 0)
+  y, names, counts = _classes(raw, known, inside)
+  return raw, Labels(y, len(names), False, positions, holes > 0, names, counts)
 
 
-def _shaped(raw: Raw, config: schema.Data) -> tuple[Raw, bool]:
-  """Says whether every position has a label; (n, 1) becomes (n,).
+def _inside(raw: Raw, positions: bool) -> np.ndarray:
+  """Marks what is no padding, an example or a position each."""
+  if not positions:
+    return np.ones(len(raw.y), bool)
+  if raw.lengths is None:
+    return np.ones(raw.y.shape[:2], bool)
+  return padding.inside(raw.lengths, raw.y.shape[1])
 
-  Raises:
-    LabError: Labels of another shape; one-hot ones are told apart.
+
+def _bare(raw: Raw, config: schema.Data, positions: bool) -> np.ndarray:
+  """Marks the examples, or the positions, that have no label.
+
+  A position's label may also be -100, as other packages write it. A number
+  that is infinite is none for an example; for a position it is an error.
   """
-  x, y = raw.x, raw.y
-  if y.dtype.kind == 'O' and y.ndim == 1:
-    lists = [isinstance(value, np.ndarray | list | tuple) for value in y]
-    bare = [any(lists) and _absent(value) for value in y]
-    if any(bare):
-      raise LabError(f'{raw.where(bare.index(True), None)}: no labels, where '
-                     'others have one for each step; leave the example out')
-    if any(lists):
-      i = lists.index(True)
-      raise LabError(f'{raw.where(i, None)}: a label of several values, '
-                     f'{type(y[i]).__name__}; give one for each example')
-  number = config.predict == 'number'
-  sequence = raw.lengths is not None or x.ndim == 3 or (
-      x.ndim == 2 and x.dtype.kind != 'f')
-  steps = y.ndim > 1 and x.ndim in (2, 3) and y.shape[1] == x.shape[1]
-  if y.ndim == 2 and y.shape[1] == 1 and not (sequence and steps):
-    raw.notes.append(f'labels of shape {y.shape} taken as ({len(y)},)')
-    return raw._replace(y=y[:, 0]), False
-  hot = _one_hot(y)
-  if number:
-    fits = y.ndim < 3 or (y.ndim == 3 and steps)
-    positions = y.ndim == 3 or (sequence and steps)
+  y = raw.y
+  if y.dtype.kind == 'f':
+    bare = np.isnan(y) if positions else ~np.isfinite(y)
+  elif y.dtype.kind in 'US':
+    bare = np.char.str_len(y) == 0
+  elif y.dtype.kind == 'O':
+    bare = np.array([label_shape.absent(value) for value in y.ravel()],
+                    bool).reshape(y.shape)
   else:
-    positions = y.ndim == 2 and steps and (sequence or not hot)
-    fits = y.ndim == 1 or positions
-  if fits:
-    return raw, positions
-  wanted, each = f'({len(y)},)', 'each example'
-  if number:
-    wanted += f' or ({len(y)}, k)'
-  if sequence:
-    wanted += f' or ({len(y)}, {x.shape[1]})'
-    each += f' or each of the {x.shape[1]} steps'
-  mend = ''
-  if hot and not number:
-    mend = '; they are one-hot: give labels.argmax(-1)'
-  elif not number and y.ndim == 2 and y.dtype.kind in 'fiu':
-    mend = ('; set data.predict = "number" to predict '
-            f'{y.shape[1]} numbers')
-  raise LabError(
-      f'{raw.name}: labels have shape {y.shape}, not {wanted}: one '
-      f'{"number (or k)" if number else "class"} for {each}{mend}')
-
-
-def _one_hot(y: np.ndarray) -> bool:
-  """Whether every label is a row with a single 1."""
-  if y.ndim < 2 or y.dtype.kind not in 'fiub':
-    return False
-  sums = (y == 1).sum(-1)  # 0 in padding
-  return bool(((y == 0) | (y == 1)).all() and sums.max() == 1)
-
-
-def _valid(raw: Raw, positions: bool) -> np.ndarray:
-  """Marks the labels that are no padding; the shape of `raw.y`."""
-  valid = np.ones(raw.y.shape, bool)
-  if raw.lengths is not None and positions:
-    inside = padding.inside(raw.lengths, raw.y.shape[1])
-    valid &= inside.reshape(inside.shape + (1,) * (raw.y.ndim - 2))
-  return valid
+    bare = np.zeros(y.shape, bool)
+  if positions and config.predict == 'class' and y.dtype.kind in 'fiO':
+    bare = bare | (y == NONE)
+  shape = y.shape[:1 + positions]
+  return bare.reshape(*shape, -1).any(-1)
 
 
 def _labelled(raw: Raw, config: schema.Data, positions: bool) -> Raw:
   """Applies the rule for examples without a label."""
-  if raw.y.dtype.kind == 'f':
-    bare = ~np.isfinite(raw.y)
-  elif raw.y.dtype.kind in 'US':
-    bare = np.char.str_len(raw.y) == 0
-  elif raw.y.dtype.kind == 'O':
-    bare = np.array([_absent(value) for value in raw.y.ravel()],
-                    bool).reshape(raw.y.shape)
-  else:
-    return raw
-  bare = (bare & _valid(raw, positions)).reshape(len(bare), -1).any(1)
+  inside, bare = _inside(raw, positions), _bare(raw, config, positions)
+  infinite = raw.y.dtype.kind == 'f' and np.isinf(raw.y)
+  if positions:  # some may have none, but not all, and none is infinite
+    shown = np.reshape(infinite, (*inside.shape, -1)).any(-1) if (
+        np.ndim(infinite)) else np.zeros(inside.shape, bool)
+    bare = (bare | ~inside).all(1) | (shown & inside).any(1)
   if not bare.any():
     return raw
   if config.unlabeled == 'error':
-    what = 'no finite' if raw.y.dtype.kind == 'f' and np.isinf(
+    what = 'no finite' if np.any(infinite) and np.isinf(
         raw.y[bare]).any() else 'no'
     raise LabError(f'{raw.where(int(bare.argmax()), None)}: {what} label '
                    f'({counted(bare.sum(), "such row")}); set data.unlabeled = '
                    '"drop" to leave out what has none')
   raw.notes.append(f'{counted(bare.sum(), "unlabeled row")} left out')
   return raw.keep(~bare)
-
-
-def _absent(value: Any) -> bool:
-  """Whether it stands for no label: None, NaN, pandas' NA, no text."""
-  if value is None or (isinstance(value, str | bytes) and not value):
-    return True
-  try:
-    return bool(value != value)
-  except (TypeError, ValueError):  # NA is neither; of arrays there are several
-    return not isinstance(value, np.ndarray)
 
 
 def _cleaned(raw: Raw, config: schema.Data) -> Raw:
@@ -147,15 +117,6 @@ def _cleaned(raw: Raw, config: schema.Data) -> Raw:
     bad &= padding.inside(raw.lengths, raw.x.shape[1])[..., None]
   if bad.any():
     raw = _mended(raw, config, bad)
-  one = [not _width(column) for column in raw.x.T] if (
-      raw.x.ndim == 2 and raw.image is None and len(raw.x)) else []
-  if any(one):
-    raw.notes.append(
-        'columns of one value alone, which teach nothing: ' + ', '.join(
-            name for name, same in zip(raw.columns, one, strict=True) if same)
-        if raw.columns else
-        f'{sum(one)} of {len(one)} inputs {"has" if sum(one) == 1 else "have"} '
-        'one value alone, which teaches nothing')
   return raw
 
 
@@ -185,16 +146,10 @@ def _mended(raw: Raw, config: schema.Data, bad: np.ndarray) -> Raw:
   return raw._replace(x=np.where(bad, np.nan, raw.x))
 
 
-def _width(column: np.ndarray) -> float:
-  """How far the known cells of a column lie apart."""
-  known = column[np.isfinite(column)]
-  return float(np.ptp(known)) if len(known) else 0.0
-
-
-def _classes(raw: Raw, positions: bool) -> Labels:
-  """Numbers the classes and says how evenly they are spread."""
-  valid = _valid(raw, positions)
-  given = raw.y[valid]
+def _classes(raw: Raw, known: np.ndarray, inside: np.ndarray
+             ) -> tuple[np.ndarray, tuple[str, ...], tuple[int, ...]]:
+  """Numbers the classes in their order and says how evenly they are spread."""
+  given = raw.y[known]
   if given.dtype.kind == 'O':
     given = given.astype(str)
   if given.dtype.kind == 'f' and (given == given.round()).all():
@@ -219,52 +174,14 @@ def _classes(raw: Raw, positions: bool) -> Labels:
         f'{counted(counts.min(), "example")}: too few for training, validation '
         f'and test{mend}')
   shares = 100 * counts / counts.sum()
-  uneven = '' if counts.max() < 3 * counts.min() else (
-      f', {counts.max() / counts.min():.0f} times as common')
+  uneven = f', {counts.max() / counts.min():.0f} times as common' if (
+      imbalanced(counts.tolist())) else ''
+  called = tuple(map(str, names))
+  order = ', '.join(called[:10]) + (', ...' if len(called) > 10 else '')
   raw.notes.append(
       f'{len(names)} classes, the rarest ({few!s}) {shares.min():.1f}%, '
-      f'the commonest ({many!s}) {shares.max():.1f}%{uneven}')
-  y = np.zeros(raw.y.shape, np.int32)
-  y[valid] = codes.ravel()
-  return Labels(y, len(names), False, positions)
-
-
-def _numbers(raw: Raw, positions: bool) -> Labels:
-  """Reads the labels as numbers."""
-  try:
-    y = raw.y.astype(np.float64)
-  except (TypeError, ValueError):
-    for place, value in np.ndenumerate(raw.y):
-      try:
-        float(value)
-      except (TypeError, ValueError):
-        raise LabError(
-            f'{raw.where(place[0], None)}: the label {value!r} is no number; '
-            'set data.predict = "class" to predict classes') from None
-    raise
-  large = (abs(y) > 1e150) & _valid(raw, positions)
-  if large.any():
-    place = tuple(np.argwhere(large)[0])
-    raise LabError(f'{raw.where(int(place[0]), None)}: the label {y[place]:g} '
-                   'is too large to be standardized')
-  several = y.ndim - 1 - positions
-  return Labels(np.where(_valid(raw, positions), y, 0.0) if positions else y,
-                y.shape[-1] if several else 1, True, positions)
-
-
-def standardized(y: np.ndarray, train: np.ndarray,
-                 lengths: np.ndarray | None,
-                 positions: bool) -> tuple[np.ndarray, str]:
-  """Standardizes numbers by the training part; padding stays 0."""
-  known = y[train]
-  if positions:
-    known = padding.flat(known, None if lengths is None else lengths[train])
-  mean, deviation = known.mean(0), known.std(0)
-  scaled = (y - mean) / np.where(deviation > 0, deviation, 1.0)
-  if positions and lengths is not None:
-    scaled[~padding.inside(lengths, y.shape[1])] = 0.0
-  told = ', '.join(f'{m:.4g} +- {d:.4g}' for m, d in zip(
-      np.atleast_1d(mean)[:3], np.atleast_1d(deviation)[:3], strict=True))
-  return scaled.astype(np.float32), (
-      f'the label, {told}, is standardized: losses are in units of its '
-      'deviation')
+      f'the commonest ({many!s}) {shares.max():.1f}%{uneven}, in the order '
+      f'{order}')
+  y = np.where(inside, -1, 0).astype(np.int32)
+  y[known] = codes.ravel()
+  return y, called, tuple(map(int, counts))

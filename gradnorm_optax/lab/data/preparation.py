@@ -3,96 +3,83 @@
 import numpy as np
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.data import input_encoding, labels
+from gradnorm_optax.lab.data import (
+  division,
+  input_encoding,
+  labels,
+  number_labels,
+  suspicions,
+)
 from gradnorm_optax.lab.data.dataset import Dataset, Split, sizes
-from gradnorm_optax.lab.data.raw import Raw, counted
+from gradnorm_optax.lab.data.preprocessing import Preprocessing
+from gradnorm_optax.lab.data.raw import Raw
 from gradnorm_optax.lab.objective import padding, usual
-from gradnorm_optax.lab.support.errors import LabError
+from gradnorm_optax.lab.objective.classes import Classes
 
 
 def finish(raw: Raw, config: schema.Data) -> Dataset:
   """Labels, divides, imputes and scales, all by the training part alone."""
+  raw.notes.extend(suspicions.of_labels(raw))
   raw, found = labels.read(raw, config)
+  raw.notes.extend(suspicions.of_inputs(raw, found.number))
   y = found.y
   plain = found.number or found.positions
-  train, validation, test = divide(
-      np.zeros(len(y), np.int32) if plain else y, config, raw.tested)
+  rows = division.divide(
+      np.zeros(len(y), np.int32) if plain else y, config, raw.part, raw.group,
+      raw.time)
+  raw.notes.extend(division.notes(raw, rows))
+  raw.notes.extend(suspicions.of_division(raw, rows))
+  x, fitted, symbols = _inputs(raw, rows[0], config)
+  fitted = fitted._replace(classes=found.names or None)
   if found.number:
-    y, note = labels.standardized(y, train, raw.lengths, found.positions)
-    raw.notes.append(note)
-  symbols = None
-  if raw.x.ndim == 4 and raw.lengths is None and (
-      raw.image is not None or raw.x.dtype.kind != 'f'):
-    x = input_encoding.pictures(raw.x, train)
-  elif raw.x.dtype.kind == 'f':
-    x = input_encoding.numbers(raw, train, config)
-  else:
-    x, symbols = raw.x.astype(np.int32), int(raw.x.max()) + 1
+    mean, deviation = number_labels.spread(
+        found.y, rows[0], raw.lengths, found.positions)
+    fitted = fitted._replace(label_mean=mean, label_scale=deviation)
+    y = number_labels.standardized(
+        found.y, mean, deviation, raw.lengths, found.positions)
+    raw.notes.append(number_labels.note(mean, deviation))
+    number_labels.check_spread(raw, found.y, y, rows, found.positions)
   lengths = raw.lengths
   if lengths is not None and lengths.min() == raw.x.shape[1]:
     lengths = None  # nothing is padded
-  parts = [Split(x[rows], y[rows], None if lengths is None else lengths[rows])
-           for rows in (train, validation, test)]
+  parts = [Split(x[part], y[part], None if lengths is None else lengths[part])
+           for part in rows]
   held = parts[1].y, parts[1].lengths, found.positions
   outputs = found.outputs
   if symbols and found.positions and not found.number:
     outputs = max(outputs, symbols)  # one alphabet for both
   if found.number:
-    _check_spread(parts, found.positions)
-    objective = usual.numbers(*held)
+    objective = usual.numbers(*held, holes=found.holes)
   else:
-    known = padding.flat(
-        parts[0].y, parts[0].lengths if found.positions else None)
-    if unseen := found.outputs - len(np.unique(known)):
-      raw.notes.append(f'{unseen} of {found.outputs} classes without a '
-                       'training example')
-    objective = usual.classes(outputs, *held)
+    _note_unseen(raw, found, parts)
+    objective = usual.classes(
+        outputs, *held, found.holes, Classes(found.names, found.counts))
   return Dataset(
       parts[0], parts[1], parts[2], outputs, raw.image,
       '; '.join([f'{raw.name}, {sizes(parts)} examples', *raw.notes]),
-      objective, symbols)
+      objective, symbols, preprocessing=fitted)
 
 
-def _check_spread(parts: list[Split], positions: bool) -> None:
-  """Numbers that do not vary in a part cannot be explained there."""
-  for name, part in zip(('training', 'validation', 'test'), parts, strict=True):
-    y = padding.flat(part.y, part.lengths) if positions else part.y
-    same = np.flatnonzero(np.ptp(y, axis=0) == 0)
-    if len(same):
-      which = f', number {same[0]},' if y.ndim > 1 else ''
-      mend = '' if name == 'training' else f'; raise data.{name}'
-      raise LabError(
-          f'[data] the label{which} is one and the same number in the '
-          f'{counted(len(part.y), "example")} of the {name} part{mend}')
+def _inputs(raw: Raw, train: np.ndarray, config: schema.Data
+            ) -> tuple[np.ndarray, Preprocessing, int | None]:
+  """The inputs of a model, what was fitted, and of how many kinds they are."""
+  if raw.x.ndim == 4 and raw.lengths is None and (
+      raw.image is not None or raw.x.dtype.kind != 'f'):
+    return *input_encoding.pictures(raw, train), None
+  if raw.x.dtype.kind == 'f':
+    return *input_encoding.numbers(raw, train, config), None
+  fitted = Preprocessing(
+      symbols=None if raw.alphabet is None else tuple(raw.alphabet))
+  return raw.x.astype(np.int32), fitted, int(raw.x.max()) + 1
 
 
-def divide(y: np.ndarray, config: schema.Data,
-           tested: int | None = None) -> list[np.ndarray]:
-  """Divides indices into training, validation and test, by class.
+def _note_unseen(raw: Raw, found: labels.Labels, parts: list[Split]) -> None:
+  """Tells of classes that a part does not hold."""
+  for name, part in zip(('a training', 'a validation', 'a test'), parts,
+                        strict=True):
+    here = padding.labels(part.y, part.lengths, found.positions)
+    if unseen := found.outputs - len(np.unique(here)):
+      raw.notes.append(f'{unseen} of {found.outputs} classes without {name} '
+                       'example')
 
-  Args:
-    y: Classes, or zeros where there is nothing to divide by.
-    config: The shares; `validation` is one of all examples but the set's own
-      test part.
-    tested: How many of the last examples are that part, if there is one.
-  """
-  from sklearn.model_selection import train_test_split
-  rows = np.arange(len(y))
 
-  def two(rows: np.ndarray, share: float) -> list[np.ndarray]:
-    return train_test_split(rows, test_size=share, random_state=config.seed,
-                            stratify=y[rows])
-
-  try:
-    if tested is None:
-      rest, test = two(rows, config.test)
-      share = config.validation / (1 - config.test)
-    else:
-      rest, test = np.split(rows, [len(y) - tested])
-      share = config.validation
-    train, validation = two(rest, share)
-  except ValueError as error:
-    raise LabError(f'[data] {len(y)} examples cannot be divided: {error}; '
-                   'raise data.validation and data.test, or join rare classes'
-                   ) from error
-  return [train, validation, test]

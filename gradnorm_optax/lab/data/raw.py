@@ -7,6 +7,8 @@ import numpy as np
 
 from gradnorm_optax.lab.support.errors import LabError
 
+FREE, VALIDATION, TEST = range(3)  # the part that an example belongs to
+
 
 class Raw(NamedTuple):
   """Examples before they are divided.
@@ -16,13 +18,18 @@ class Raw(NamedTuple):
     x: Inputs; float, missing cells NaN; or integer symbols.
     y: Labels as they were given.
     notes: What was done to the data, in words, with counts.
-    lengths: Positions of each sequence that are no padding, or None.
-    image: Height, width and channels where an example is a picture.
     where: `where(example, entry)` names a place for an error; entry None
       stands for the label.
+    lengths: Positions of each sequence that are no padding, or None.
+    image: Height, width and channels where an example is a picture.
     columns: The names of the entries, where they have any.
     kinds: Of a table, {column: the names that its numbers stand for}.
-    tested: How many of the last examples are the set's own test part.
+    alphabet: Of symbols that are texts, what their numbers stand for.
+    part: The part that the set itself puts each example in: `VALIDATION`,
+      `TEST`, or `FREE`, to be divided; None where all are.
+    group: Numbers of what must not stand on both sides of a division.
+    time: When each example was made, numbers or datetime64: later ones are
+      kept for the test.
   """
 
   name: str
@@ -34,22 +41,30 @@ class Raw(NamedTuple):
   image: tuple[int, int, int] | None = None
   columns: list[str] | None = None
   kinds: dict[int, list[str]] | None = None
-  tested: int | None = None
+  alphabet: list[str] | None = None
+  part: np.ndarray | None = None
+  group: np.ndarray | None = None
+  time: np.ndarray | None = None
 
   def keep(self, rows: np.ndarray) -> 'Raw':
     """The examples of a mask; messages still name them by their old place."""
     old = np.flatnonzero(rows)
     where = self.where
-    tested = self.tested and int(rows[-self.tested:].sum())
-    if self.tested and not tested:
-      raise LabError(
-          f'[data] {self.name}: none of the {self.tested} examples of the '
-          'set\'s own test part is left (they are unlabeled or incomplete); '
-          'take a set whose test part has labels')
+    part = np.zeros(len(rows)) if self.part is None else self.part
+    for code, called in ((VALIDATION, 'validation'), (TEST, 'test')):
+      own = int((part == code).sum())
+      if own and not (part[rows] == code).any():
+        raise LabError(
+            f'[data] {self.name}: none of the {own} examples of the set\'s '
+            f'own {called} part is left (they are unlabeled or incomplete); '
+            f'take a set whose {called} part has labels')
+
+    def kept(values: np.ndarray | None) -> np.ndarray | None:
+      return None if values is None else values[rows]
+
     return self._replace(
-        x=self.x[rows], y=self.y[rows],
-        lengths=None if self.lengths is None else self.lengths[rows],
-        tested=tested,
+        x=self.x[rows], y=self.y[rows], lengths=kept(self.lengths),
+        part=kept(self.part), group=kept(self.group), time=kept(self.time),
         where=lambda example, entry: where(int(old[example]), entry))
 
 
@@ -60,3 +75,12 @@ def counted(number: int, noun: str) -> str:
   ('1 row', '2 rows')
   """
   return f'{number} {noun}' + ('' if number == 1 else 's')
+
+
+def few(names: list[str]) -> str:
+  """The first three of several names.
+
+  >>> few(['a', 'b']), few(['a', 'b', 'c', 'd'])
+  ('a, b', 'a, b, c, ...')
+  """
+  return ', '.join([*names[:3], *(['...'] if len(names) > 3 else [])])

@@ -3,11 +3,17 @@
 from collections.abc import Callable
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.data import bundled, pictures, user_data
+from gradnorm_optax.lab.data import bundled, hub, user_data
 from gradnorm_optax.lab.data.dataset import Dataset
 from gradnorm_optax.lab.data.generated import characters_set, long_dependency
 from gradnorm_optax.lab.data.preparation import finish
-from gradnorm_optax.lab.objective import quality, user_objective, usual
+from gradnorm_optax.lab.objective import (
+  class_options,
+  padding,
+  quality,
+  user_objective,
+  usual,
+)
 from gradnorm_optax.lab.support.errors import LabError
 
 
@@ -33,12 +39,18 @@ def load(config: schema.Data, train: schema.Train | None = None) -> Dataset:
       train.loss in usual.NUMBER_LOSSES):
     found = found._replace(objective=usual.numbers(
         found.validation.y, found.validation.lengths,
-        found.objective.positions, train.loss))
+        found.objective.positions, train.loss, found.objective.holes))
+  objective = user_objective.chosen(
+      found.objective, train, found.validation.y, found.validation.lengths,
+      found.outputs, padding.labels(
+          found.train.y, found.train.lengths, found.objective.positions))
+  class_options.check_part(objective, 'test', padding.labels(
+      found.test.y, found.test.lengths, objective.positions))
+  if objective.rule.name != 'mean' and train.score is None:
+    told += ('; judged by balanced accuracy, for the classes are uneven '
+             '(train.score = "accuracy" asks for the other)')
   return found._replace(
-      objective=user_objective.chosen(
-          found.objective, train, found.validation.y,
-          found.validation.lengths, found.outputs),
-      description=found.description + told)
+      objective=objective, description=found.description + told)
 
 
 def _batches(train: schema.Train, rows: int) -> str:
@@ -66,7 +78,7 @@ def _own(config: schema.Data) -> Dataset:
 
 def _hub(config: schema.Data) -> Dataset:
   """A set of the Hugging Face hub."""
-  return finish(pictures.hub(config), config)
+  return finish(hub.read(config), config)
 
 
 SOURCES: dict[str, Callable[[schema.Data], Dataset]] = {

@@ -2,12 +2,20 @@
 
 import inspect
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.data import arrays, pictures, tables
-from gradnorm_optax.lab.data.raw import Raw
+from gradnorm_optax.lab.data import (
+  array_files,
+  array_parts,
+  arrays,
+  picture_folders,
+  table_files,
+  tables,
+)
+from gradnorm_optax.lab.data.raw import FREE, TEST, VALIDATION, Raw
 from gradnorm_optax.lab.support import user_code
 from gradnorm_optax.lab.support.errors import LabError, nearest
 
@@ -15,32 +23,94 @@ MEND = '(inputs, labels) or (inputs, labels, lengths)'
 
 
 def read(config: schema.Data) -> Raw:
-  """Reads what `[data]` names: a table, arrays or the user's function."""
+  """Reads what `[data]` names: a table, arrays or the user's function.
+
+  A part that has a file or a function of its own comes last.
+  """
+  own = [(config.path or config.target or '', FREE)]
+  own += [(held, code) for held, code in (
+      (config.validation, VALIDATION), (config.test, TEST))
+          if isinstance(held, str)]
+  names = [name for name, _ in own]
   if config.target is not None:
-    return _called(config, config.target)
-  path = pathlib.Path(config.path or '').expanduser()
-  try:
-    path.stat()
-  except OSError as error:
-    here = '' if path.is_absolute() else f' in {pathlib.Path.cwd()}'
-    raise LabError(
-        f'[data] path: {path} does not exist{here}' if isinstance(
-            error, FileNotFoundError)
-        else f'[data] path: {path}: {error.strerror}') from error
-  if path.is_dir():
-    return pictures.folder(config, path)
-  readers: dict[str, Callable[[schema.Data, pathlib.Path], Raw]] = {
-      '.npz': arrays.npz, '.npy': arrays.npy, '.csv': tables.file,
-      '.parquet': tables.file}
-  kind = path.suffix.lower()
-  if kind not in readers:
-    raise LabError(f'[data] path: {path}: unknown kind of file'
-                   f'{nearest(kind, readers)}')
-  return readers[kind](config, path)
+    raw, sizes = _called(config, names)
+  else:
+    paths = _existing(names)
+    if paths[0].is_dir():
+      return picture_folders.read(config, [
+          (path, code) for path, (_, code) in zip(paths, own, strict=True)])
+    raw, sizes = _files(config, paths)
+  if len(own) > 1:
+    raw = raw._replace(part=np.repeat([code for _, code in own], sizes))
+  return raw
 
 
-def _called(config: schema.Data, name: str) -> Raw:
-  """Calls the user's function; what it raises stays as it is."""
+def _existing(names: list[str]) -> list[pathlib.Path]:
+  """The paths, if they exist."""
+  paths = [user_code.beside(name) for name in names]
+  for key, path in zip(('path', 'validation or test', 'test'), paths,
+                       strict=False):
+    try:
+      path.stat()
+    except OSError as error:
+      here = '' if path.is_absolute() else (
+          f' in {pathlib.Path.cwd()}, nor beside the configuration')
+      raise LabError(
+          f'[data] {key}: {path} does not exist{here}' if isinstance(
+              error, FileNotFoundError)
+          else f'[data] {key}: {path}: {error.strerror}') from error
+  return paths
+
+
+def _files(config: schema.Data, paths: list[pathlib.Path]
+           ) -> tuple[Raw, list[int]]:
+  """Reads files of one kind, and how many examples each holds."""
+  kind = paths[0].suffix.lower()
+  if kind in ('.csv', '.parquet'):
+    return _tables(config, paths)
+  if kind == '.npz':
+    return array_files.archives(config, paths)
+  if kind != '.npy':
+    raise LabError(f'[data] path: {paths[0]}: unknown kind of file'
+                   f'{nearest(kind, (".npz", ".npy", ".csv", ".parquet"))}')
+  raw = array_files.npy(config, paths[0])
+  return raw, [len(raw.y)]
+
+
+def _tables(config: schema.Data, paths: list[pathlib.Path]
+            ) -> tuple[Raw, list[int]]:
+  """Reads tables of the same columns."""
+  found = []
+  for path in paths:
+    if path.suffix.lower() not in ('.csv', '.parquet'):
+      raise LabError(f'[data] {path}: no table, as {paths[0]} is')
+    found.append(table_files.read(config, path))
+  sizes = [len(one.frame) for one in found]
+  return tables.table(config, str(paths[0]), table_files.joined(
+      [str(path) for path in paths], found)), sizes
+
+
+def _called(config: schema.Data, names: list[str]) -> tuple[Raw, list[int]]:
+  """Calls the user's functions; what they raise stays as it is."""
+  found = [_given(name) for name in names]
+  sizes = [len(one[1]) if hasattr(one[1], '__len__') else 0 for one in found]
+  if hasattr(found[0][0], 'iloc') and hasattr(found[0][0], 'columns'):
+    framed = [_framed(config, name, *given)
+              for name, given in zip(names, found, strict=True)]
+    y = np.concatenate([y for _, y in framed])
+    return tables.table(config, names[0], table_files.joined(
+        names, [frame for frame, _ in framed]), y), sizes
+  for key in ('ignore', 'categorical', 'group', 'time', 'na_values'):
+    if getattr(config, key):
+      raise LabError(f'[data] {key} names columns, and {names[0]!r} returned '
+                     'inputs without names, '
+                     f'{arrays.kind(found[0][0])}; return a pandas table, or '
+                     f'leave {key} out')
+  return array_parts.checked(config, names, found), sizes
+
+
+def _given(name: str) -> tuple[Any, ...]:
+  """What a function of the user's returns."""
   function = user_code.resolve(name)
   if not callable(function):
     raise LabError(f'[data] target: {name!r} is {arrays.kind(function)}, not a '
@@ -58,19 +128,15 @@ def _called(config: schema.Data, name: str) -> Raw:
     raise LabError(f'[data] target: {name!r} must return {MEND}, not '
                    + (f'{len(given)} values' if isinstance(given, tuple)
                       else arrays.kind(given)))
-  if hasattr(given[0], 'iloc') and hasattr(given[0], 'columns'):
-    return _framed(config, name, *given)
-  for key in ('ignore', 'categorical'):
-    if getattr(config, key):
-      raise LabError(f'[data] {key} names columns, and {name!r} returned '
-                     f'inputs without names, {arrays.kind(given[0])}; return a '
-                     f'pandas table, or leave {key} out')
-  return arrays.checked(config, name, *given)
+  return given
 
 
 def _framed(config: schema.Data, name: str, frame: Any, y: Any,
-            lengths: Any = None) -> Raw:
+            lengths: Any = None) -> tuple[table_files.TableFile, np.ndarray]:
   """Reads inputs that are a pandas table, whose columns have names."""
+  if not hasattr(frame, 'columns'):
+    raise LabError(f'{name}: inputs that are no pandas table, as those of the '
+                   'training part are')
   if lengths is not None:
     raise LabError(f'{name}: a table has no lengths; give sequences as a list '
                    'of arrays')
@@ -89,4 +155,6 @@ def _framed(config: schema.Data, name: str, frame: Any, y: Any,
   y = arrays.array(name, 'labels', arrays.listed(name, 'labels', y))
   if len(frame) != len(y):
     raise LabError(f'{name}: {len(frame)} inputs, but {len(y)} labels')
-  return tables.table(config, name, frame, lambda row: f'{name}: row {row}', y)
+  return table_files.TableFile(
+      table_files.emptied(config, frame), lambda row: f'{name}: row {row}',
+      []), y

@@ -136,8 +136,5 @@ def _save(found: Inspection) -> None:
   files.write(found.folder / 'inspect.json', json.dumps(plain({
       'blocks': found.explained,
       'looks': [look.record() for look in found.looks]})) + '\n')
-  for name, picture in found.plot().items():
-    for suffix in ('svg', 'png'):
-      files.write(
-          found.folder / canvas.file(name, suffix),
-          canvas.image(picture, suffix))
+  for name, image in canvas.images(found.plot()):
+    files.write(found.folder / name, image)

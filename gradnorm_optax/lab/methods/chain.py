@@ -18,6 +18,7 @@ from gradnorm_optax.lab.methods.registry import (
   WRAPPERS,
   Context,
   Rate,
+  inner_blocks,
 )
 from gradnorm_optax.lab.support import user_code
 from gradnorm_optax.lab.support.errors import LabError
@@ -105,6 +106,9 @@ def _optimizer(method: schema.Method, learning_rate: Rate,
   options = {**(row.defaults if row else {}), **method.options}
   if row and row.context:
     options['context'] = context
+  if row and row.blocks:
+    options.setdefault('blocks', inner_blocks(
+        method, row.blocks, context, bool(method.normalize)))
   try:
     tx = make(learning_rate, **options)
   except (TypeError, ValueError) as error:
@@ -136,18 +140,30 @@ def refusing(method: schema.Method, context: Context,
   try:
     yield
   except (TypeError, ValueError, NotImplementedError):
-    if ':' in method.optimizer:
+    told = refusal(method, context, init)
+    if told is None:
       raise
+    raise LabError(f'{where}: {told}') from None
+
+
+def refusal(method: schema.Method, context: Context,
+            init: Callable[[int], Any]) -> str | None:
+  """Says why a method refuses a model; None where it does not.
+
+  Traces a step of the method alone; nothing is compiled. What the user's own
+  optimizer raises is nobody's refusal.
+  """
+  if ':' in method.optimizer:
+    return None
+
+  def step(seed: int) -> Any:
     built = build(method, 1e-3, context)
+    params = init(seed)[0]
+    held = built.wrap(params)
+    return built.tx.update(params, built.tx.init(held), held)
 
-    def step(seed: int) -> Any:
-      params = init(seed)[0]
-      held = built.wrap(params)
-      return built.tx.update(params, built.tx.init(held), held)
-
-    try:
-      jax.eval_shape(step, 0)
-    except (TypeError, ValueError, NotImplementedError) as error:
-      told = str(error).partition('\n')[0]
-      raise LabError(f'{where}: {told}') from error
-    raise
+  try:
+    jax.eval_shape(step, 0)
+  except (TypeError, ValueError, NotImplementedError, LabError) as error:
+    return str(error).partition('\n')[0]
+  return None

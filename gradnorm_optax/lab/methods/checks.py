@@ -8,7 +8,7 @@ from gradnorm_optax.lab.methods.registry import (
   WRAPPERS,
 )
 from gradnorm_optax.lab.support import user_code
-from gradnorm_optax.lab.support.errors import LabError, nearest
+from gradnorm_optax.lab.support.errors import LabError, Mistakes, nearest
 
 
 def check_all(config: schema.Config,
@@ -16,13 +16,16 @@ def check_all(config: schema.Config,
   """Checks every method's table; returns the configuration.
 
   Raises:
-    LabError: An unknown name; it names `origin`, as the file, and the method.
+    Mistakes: Of all methods; they name `origin`, as the file, and the method.
   """
+  found = []
   for name, method in config.methods.items():
     try:
       check(method)
     except LabError as error:
-      raise LabError(f'{origin}: [methods.{name}] {error}') from None
+      found.append(f'{origin}: [methods.{name}] {error}')
+  if found:
+    raise Mistakes(found)
   return config
 
 
@@ -43,8 +46,15 @@ def check(method: schema.Method) -> None:
                    f'{nearest(method.wrap, WRAPPERS)}')
   if method.ratio is not None and 'bng' not in method.normalize:
     raise LabError('ratio belongs to normalize = "bng"')
-  if method.blocks is not None and not method.normalize:
-    raise LabError('blocks without normalize has nothing to act on')
+  row = OPTIMIZERS.get(method.optimizer)
+  if method.blocks is not None and not (
+      method.normalize or method.wrap or row and row.blocks):
+    raise LabError('blocks without normalize, wrap or optimizer = "sing" has '
+                   'nothing to act on')
+  if method.blocks and method.wrap and not method.normalize and (
+      method.blocks.by not in (None, 'unit', 'leaf')):
+    raise LabError(f'blocks: {method.wrap} takes units or arrays together, by '
+                   f'= "unit" or "leaf", not {method.blocks.by!r}')
   traced = method.optimizer == 'path_sgd' or 'path_scale' in method.normalize
   if not traced:  # traces a model, which is not yet there
     build(method, 1e-3)

@@ -13,6 +13,7 @@ import gradnorm_optax as gn
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.support.errors import LabError
 
+By = Literal['leaf', 'layer', 'unit']
 Rate = float | jax.Array | Callable[[Any], Any]
 
 
@@ -41,6 +42,8 @@ class Optimizer(NamedTuple):
       optax's own, the baselines.
     context: Whether `make` also takes `context=`, what it may know of the
       model.
+    blocks: What it takes together unless the method's `blocks` say it; it is
+      given `blocks=`. None where it has none.
   """
 
   summary: str
@@ -48,19 +51,21 @@ class Optimizer(NamedTuple):
   defaults: Mapping[str, Any] = {}
   bare: str | None = None
   context: bool = False
+  blocks: By | None = None
 
 
 class Part(NamedTuple):
-  """A row for a normalizer or a wrapper."""
+  """A row for a normalizer or a wrapper.
+
+  Attributes:
+    summary: One line.
+    make: Called with the method's table and the context.
+    blocks: As an optimizer's.
+  """
 
   summary: str
   make: Callable[..., optax.GradientTransformation]
-
-
-def _sing(learning_rate: Rate, *, context: Context,
-          **options: Any) -> optax.GradientTransformation:
-  blocks = gn.Blocks(by='leaf', stacked=dict(context.stacked))
-  return gn.sing(learning_rate, **{'blocks': blocks, **options})
+  blocks: By | None = None
 
 
 def _softplus_adamw(learning_rate: Rate, *, weight_decay: float = 1e-4,
@@ -92,48 +97,82 @@ OPTIMIZERS: dict[str, Optimizer] = {
         'AdamW whose denominator is a softplus, as SING\'s authors release it',
         _softplus_adamw, bare='adamw'),
     'sing': Optimizer(
-        'SING: standardized gradients, AdamW, decay on matrices alone', _sing,
-        bare='adamw', context=True),
+        'SING: standardized gradients, AdamW, decay on matrices alone',
+        gn.sing, bare='adamw', blocks='leaf'),
     'path_sgd': Optimizer(
         'Path-SGD: steepest descent for the path norm of a ReLU net',
         _path_sgd, bare='sgd', context=True),
 }
 
 
-def _blocks(method: schema.Method, default: Literal['leaf', 'layer'],
-            context: Context) -> gn.Blocks:
-  """Makes the `gn.Blocks` of a method, the model's stacks included."""
-  given = method.blocks or schema.BlocksTable(by=default)
-  return gn.Blocks(**{**dict(given),
-                      'stacked': {**context.stacked, **given.stacked}})
+def blocks(method: schema.Method, default: By, context: Context,
+           shared: bool = False) -> gn.Blocks:
+  """Makes the `gn.Blocks` of a part, the model's stacks included.
+
+  Args:
+    method: The table, whose `blocks` say where axes are and what is left out.
+    default: What the part takes together unless `by` says it.
+    context: What the method may know about the model.
+    shared: Whether `by` is meant for another part, the normalizer.
+  """
+  return gn.Blocks(**_table(method, default, context, shared))
+
+
+def inner_blocks(method: schema.Method, default: By, context: Context,
+                 shared: bool = False) -> gn.Blocks:
+  """The same of a part that stands inside `wrap`, if there is one.
+
+  It sees the tree {'v': directions, 'g': lengths}; the paths in a configuration
+  are the model's.
+  """
+  given = _table(method, default, context, shared)
+  if method.wrap is None:
+    return gn.Blocks(**given)
+
+  def inside(glob: str) -> str:
+    return glob if glob.startswith('*') else f'[vg]/{glob}'
+
+  axes = {name: {inside(glob): axis for glob, axis in given[name].items()}
+          for name in ('stacked', 'fan_in', 'units')}
+  return gn.Blocks(
+      **{**given, **axes, 'skip': tuple(map(inside, given['skip']))})
+
+
+def _table(method: schema.Method, default: By, context: Context,
+           shared: bool) -> dict[str, Any]:
+  given = method.blocks or schema.BlocksTable()
+  by = default if shared or given.by is None else given.by
+  return {**dict(given), 'by': by,
+          'stacked': {**context.stacked, **given.stacked}}
 
 
 def _bng(method: schema.Method,
          context: Context) -> optax.GradientTransformation:
-  blocks = _blocks(method, 'layer', context)
-  unit = gn.normalize_by_block_norm(blocks)
+  taken = inner_blocks(method, 'layer', context)
+  unit = gn.normalize_by_block_norm(taken)
   if method.ratio is None:
     return unit
   return optax.chain(
-      unit, gn.scale_by_block_param_norm(blocks, ratio=method.ratio))
+      unit, gn.scale_by_block_param_norm(taken, ratio=method.ratio))
 
 
 def _standardize(method: schema.Method,
                  context: Context) -> optax.GradientTransformation:
-  return gn.standardize(_blocks(method, 'leaf', context))
+  return gn.standardize(inner_blocks(method, 'leaf', context))
 
 
 def _centralize(method: schema.Method,
                 context: Context) -> optax.GradientTransformation:
-  return gn.centralize(_blocks(method, 'leaf', context))
+  return gn.centralize(inner_blocks(method, 'leaf', context))
 
 
 def _weight_normalized(
     tx: optax.GradientTransformation, method: schema.Method,
     context: Context) -> optax.GradientTransformation:
-  del method
-  blocks = gn.Blocks(by='unit', stacked=dict(context.stacked))
-  return gn.weight_normalized(tx, blocks=blocks)
+  where = {} if method.where is None else {'where': method.where}
+  return gn.weight_normalized(
+      tx, blocks=blocks(method, 'unit', context, bool(method.normalize)),
+      **where)
 
 
 def _path_scale(method: schema.Method,
@@ -148,15 +187,16 @@ NORMALIZERS: dict[str, Part] = {
     'path_scale': Part('Path-SGD\'s core: each gradient divided by its path '
                        'scale', _path_scale),
     'bng': Part('each layer\'s gradient divided by its norm; with `ratio`, '
-                'times ratio x the norm of its weights', _bng),
+                'times ratio x the norm of its weights', _bng, 'layer'),
     'sing': Part('SING\'s core: each array centralized, then divided by its '
                  'norm (without centralization: "bng" with blocks = "leaf")',
-                 _standardize),
-    'centralize': Part('the fan-in mean of each unit subtracted', _centralize),
+                 _standardize, 'leaf'),
+    'centralize': Part('the fan-in mean of each unit subtracted', _centralize,
+                       'leaf'),
 }
 
 WRAPPERS: dict[str, Part] = {
     'weight_normalized': Part(
         'trains length and direction of each unit\'s weights',
-        _weight_normalized),
+        _weight_normalized, 'unit'),
 }

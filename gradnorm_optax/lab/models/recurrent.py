@@ -113,7 +113,7 @@ class Recurrent(nn.Module):
     """Checks x, and turns the rows of a picture into steps."""
     symbols = jnp.issubdtype(x.dtype, jnp.integer)
     if self.image is not None and not symbols:
-      x = x.reshape(len(x), self.image[0], -1)
+      x = x.reshape(x.shape[0], self.image[0], -1)
     if x.ndim != (2 if symbols else 3):
       raise ValueError(
           'a recurrent net reads sequences, numbers (B, T, channels) or'
@@ -136,7 +136,7 @@ class Recurrent(nn.Module):
       raise ValueError(f'readout={count} of sequences of {steps} steps and'
                        ' unequal lengths: use None, 1, or all steps')
     symbols = x.ndim == 2
-    zero = jnp.zeros((len(x), self.width), kernel.dtype)
+    zero = jnp.zeros((x.shape[0], self.width), kernel.dtype)
     carry = (zero, zero) if self.cell == 'lstm' else (zero,)
     step = {'srn': self._srn, 'lstm': _lstm, 'gru': self._gru}[self.cell]
 
@@ -144,7 +144,7 @@ class Recurrent(nn.Module):
       # Inputs are projected here: (T, B, H) of them would cost more to store.
       u, extra, k = inputs
       a = into[u] if symbols else u @ into
-      a = a + lax.broadcast(bias, (len(u),))
+      a = a + lax.broadcast(bias, (u.shape[0],))
       if extra is not None:
         a = a + extra.astype(a.dtype)
       new = step(kernel, carry, a)

@@ -10,7 +10,7 @@ import numpy as np
 from jax import numpy as jnp
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.objective import padding
+from gradnorm_optax.lab.objective import class_options, padding
 from gradnorm_optax.lab.objective.objective import Objective
 from gradnorm_optax.lab.objective.quality import (
   ACCURACY,
@@ -23,15 +23,17 @@ from gradnorm_optax.lab.support.errors import LabError
 
 
 def chosen(objective: Objective, train: schema.Train, y: np.ndarray,
-           lengths: np.ndarray | None, width: int) -> Objective:
-  """Puts the user's loss and score in place of the usual ones.
+           lengths: np.ndarray | None, width: int,
+           train_labels: np.ndarray) -> Objective:
+  """Puts the named or the user's loss and score in place of the usual ones.
 
   Args:
     objective: The usual one of the data.
-    train: Its `loss` and `score`.
+    train: Its `loss`, `score` and what it says of classes.
     y: The validation labels.
     lengths: Their sequences' lengths, or None.
     width: Number of outputs of the model.
+    train_labels: All labels of the training part.
 
   Raises:
     LabError: A loss that does not fit the labels.
@@ -51,7 +53,9 @@ def chosen(objective: Objective, train: schema.Train, y: np.ndarray,
   if ':' in train.loss:
     objective = dataclasses.replace(
         objective, each=_own('loss', train.loss, objective.positions))
-  if train.score is None:
+  objective = class_options.chosen(
+      objective, train, y, lengths, width, train_labels)
+  if train.score is None or ':' not in train.score:
     return objective
   return _own_score(objective, train.score, kind, y, lengths, width)
 
@@ -93,8 +97,7 @@ def _own_score(objective: Objective, name: str, kind: str, y: np.ndarray,
   if kind == 'number':
     guesses = [jnp.full(shape, value) for value in (0.0, 3.0, -3.0)]
   else:
-    common = np.bincount(padding.flat(
-        y, lengths if objective.positions else None),
+    common = np.bincount(padding.labels(y, lengths, objective.positions),
                          minlength=width)
     guesses = [jnp.broadcast_to(10.0 * jax.nn.one_hot(index, width), shape)
                for index in (common.argmax(), common.argmin())]

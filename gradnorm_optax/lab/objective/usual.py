@@ -9,9 +9,11 @@ import numpy as np
 import optax
 from jax import numpy as jnp
 
-from gradnorm_optax.lab.objective import padding
+from gradnorm_optax.lab.objective import guessing, padding
+from gradnorm_optax.lab.objective.classes import Classes
 from gradnorm_optax.lab.objective.objective import Misfit, Objective
 from gradnorm_optax.lab.objective.quality import ACCURACY, RIGHT, VARIANCE
+from gradnorm_optax.lab.objective.rule import Rule
 
 NUMBER_LOSSES: dict[str, Callable[[Any, Any], jax.Array]] = {
     'squared_error': lambda out, y: optax.losses.squared_error(out, y),
@@ -21,11 +23,18 @@ NUMBER_LOSSES: dict[str, Callable[[Any, Any], jax.Array]] = {
 
 
 def classes(width: int, y: np.ndarray, lengths: np.ndarray | None = None,
-            positions: bool = False) -> Objective:
+            positions: bool = False, holes: bool = False,
+            named: Classes | None = None) -> Objective:
   """Classification: cross-entropy and accuracy.
 
-  Guessing is the share of the commonest class among `y`, the validation
-  labels; a run must exceed it by three standard errors of that share.
+  Args:
+    width: How many outputs the model has.
+    y: The validation labels; guessing is the share of the commonest class
+      among them, which a run must exceed by three standard errors.
+    lengths: Their sequences' lengths, or None.
+    positions: Whether every position has a label.
+    holes: Whether some positions have none.
+    named: What the classes are called.
   """
   def shaped(outputs: Any, y: Any) -> Any:
     if outputs.shape != (*y.shape, width):
@@ -34,19 +43,20 @@ def classes(width: int, y: np.ndarray, lengths: np.ndarray | None = None,
           f'{y.shape} and {width} classes; it must be {(*y.shape, width)}')
     return outputs
 
-  counts = np.bincount(padding.flat(y, lengths if positions else None))
-  chance = float(counts.max() / counts.sum())
+  chance, margin = guessing.accuracy(
+      np.bincount(padding.labels(y, lengths, positions)))
   return Objective(
       ACCURACY,
       lambda out, y: optax.softmax_cross_entropy_with_integer_labels(
           shaped(out, y), y),
       lambda out, y, _: (shaped(out, y).argmax(-1) == y).astype(jnp.float32),
-      positions=positions, chance=chance,
-      margin=3 * math.sqrt(chance * (1 - chance) / counts.sum()))
+      positions=positions, chance=chance, margin=margin, holes=holes,
+      classes=named, rule=Rule(classes=width))
 
 
 def numbers(y: np.ndarray, lengths: np.ndarray | None = None,
-            positions: bool = False, loss: str = 'squared_error') -> Objective:
+            positions: bool = False, loss: str = 'squared_error',
+            holes: bool = False) -> Objective:
   """Regression: an error of `NUMBER_LOSSES`, and the variance explained.
 
   R² = 1 - (mean squared error) / (variance of the part that is evaluated),
@@ -70,22 +80,18 @@ def numbers(y: np.ndarray, lengths: np.ndarray | None = None,
     return outputs
 
   def spread(y: Any, mask: Any) -> Any:
-    weights = jnp.ones(y.shape[:1 + positions]) if mask is None else mask
-    weights = jnp.reshape(weights, weights.shape + (1,) * several)
     axes = tuple(range(1 + positions))
-    total = weights.sum(axes)
-    centre = (y * weights).sum(axes) / total
-    return (jnp.square(y - centre) * weights).sum(axes) / total
+    held = None if mask is None else jnp.reshape(
+        mask, mask.shape + (1,) * several)
+    return jnp.var(y, axes, where=held)
 
-  count = len(y)
-  if positions:
-    count = count * y.shape[1] if lengths is None else int(lengths.sum())
+  count = len(padding.labels(y, lengths, positions))
   return Objective(
       VARIANCE,
       lambda out, y: mean(NUMBER_LOSSES[loss](shaped(out, y), y)),
       lambda out, y, of: mean(1 - jnp.square(shaped(out, y) - y) / of),
       spread, positions, chance=0.0,
-      margin=min(9 / count, 0.5), worst=-1.0)
+      margin=min(9 / count, 0.5), worst=-1.0, holes=holes)
 
 
 def of_task(task: Any, y: np.ndarray) -> Objective:

@@ -7,7 +7,12 @@ import numpy as np
 from matplotlib import layout_engine, rc_context
 
 from gradnorm_optax.lab.reporting import heatmap
-from gradnorm_optax.lab.reporting.canvas import COLOURS, MARKS, Canvas
+from gradnorm_optax.lab.reporting.canvas import (
+  COLOURS,
+  MARKS,
+  Canvas,
+  fonts,
+)
 from gradnorm_optax.lab.reporting.run_figures import through_time
 from gradnorm_optax.lab.results.findings import Profiles, Row, Summary
 from gradnorm_optax.lab.results.first_batch_norms import Look
@@ -30,9 +35,10 @@ def draw(found: Summary, looks: Sequence[Look] = (),
 
 def inked(ink: str) -> Any:
   """A context in which text and axes are drawn in one colour."""
-  return rc_context(dict.fromkeys((
+  settings: Any = dict.fromkeys((
       'text.color', 'axes.labelcolor', 'axes.edgecolor', 'axes.titlecolor',
-      'xtick.color', 'ytick.color'), ink))
+      'xtick.color', 'ytick.color'), ink)
+  return rc_context(settings | {'font.family': fonts()})
 
 
 def _panels(found: Summary, plot: Any, label: str) -> Canvas:

@@ -10,8 +10,13 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from gradnorm_optax.lab.reporting import alt_texts, canvas, figures
-from gradnorm_optax.lab.results.findings import Profiles, Row
+from gradnorm_optax.lab.reporting import (
+  alt_texts,
+  canvas,
+  class_tables,
+  figures,
+)
+from gradnorm_optax.lab.results.findings import Profiles
 from gradnorm_optax.lab.results.first_batch_norms import Look
 from gradnorm_optax.lab.results.results_file import Finished
 from gradnorm_optax.lab.schema import toml
@@ -67,23 +72,25 @@ def render(done: Finished, looks: Sequence[Look] = (),
   return environment.get_template('page.html.j2').render(
       found=found, models={model: [row for row in found.rows
                                    if row.model == model] for model in models},
-      verdicts={v.model: v for v in found.verdicts}, best=_best,
+      verdicts={v.model: v for v in found.verdicts},
       pictures=[_picture(name, picture, alt_texts.describe(
-          name, found, looks, profiles or {}))
-                for name, picture in drawn.items()],
+          name, found, looks, profiles or {}), stem)
+                for (name, picture), stem in zip(
+                    drawn.items(), canvas.stems(drawn).values(), strict=True)],
       flags=[(look.model, look.method, block, flag) for look in looks
              for block, flag in look.flags.items()],
+      classes=class_tables.tables(found),
       config=toml.resolved(done.config), versions=basis.versions,
       machine=basis.machine, revision=basis.revision,
       command=done.command, today=datetime.date.today().isoformat(),
       isfinite=math.isfinite)
 
 
-def _picture(name: str, picture: Any, alt: str) -> tuple[str, str, str]:
+def _picture(name: str, picture: Any, alt: str,
+             anchor: str) -> tuple[str, str, str]:
   """Heading, caption and SVG of a picture."""
   kind, _, model = name.partition('-')
   heading, caption = CAPTIONS[kind]
-  anchor = re.sub(r'\W', '_', name)
   return heading + model, caption, inline(
       picture, f'{heading}{model}. {alt}', anchor)
 
@@ -97,12 +104,6 @@ def inline(picture: Any, alt: str, name: str) -> str:
   text = re.sub(r'(id="|href="#|url\(#)', rf'\g<1>{name}-', text)
   label = markupsafe.escape(alt)
   return text.replace('<svg', f'<svg role="img" aria-label="{label}"', 1)
-
-
-def _best(rows: list[Row]) -> float:
-  """The best mean score among the methods that train."""
-  return max((row.score.mean for row in rows if row.trains),
-             default=math.inf)
 
 
 def number(value: float) -> str:

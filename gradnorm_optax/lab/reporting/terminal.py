@@ -8,6 +8,7 @@ from gradnorm_optax.lab.objective.quality import ACCURACY, Measure
 from gradnorm_optax.lab.results.findings import Row, Summary
 
 STYLES = {'gain': 'green', 'loss': 'red', 'none': 'yellow', 'void': 'yellow'}
+UNSURE = 'yellow'
 
 
 class Page(console.Group, jupyter.JupyterMixin):
@@ -27,7 +28,8 @@ def render(found: Summary) -> Page:
   parts: list[console.RenderableType] = [head]
   for model in models:
     parts.append(_one(found, model))
-    parts += [text.Text(verdict.text, style=STYLES[verdict.kind])
+    parts += [text.Text(verdict.text, style=(
+        STYLES[verdict.kind] if verdict.sure else UNSURE))
               for verdict in found.verdicts if verdict.model == model]
   parts.append(text.Text(_notes(found), style='dim'))
   return Page(*parts)
@@ -40,16 +42,16 @@ def _one(found: Summary, model: str) -> table.Table:
                       title_style='bold', pad_edge=False, box=None)
   shown.add_column('method', no_wrap=True)
   measure = found.measure
-  target = f'{measure.scale * found.target:g}{measure.unit}'
   sampled = any(row.acted is not None for row in found.rows)
-  for name in ('rate', f'{target} at step', 'in s',
-               f'{measure.label("validation")} [95%]', 'spread', 'test',
-               'diverged', 'step ms', 'x bare', *['acted %'] * sampled):
+  for name in ('rate', f'{found.aim} at step', 'in s',
+               f'{measure.label("test")} [95%]', 'spread', 'validation',
+               'train loss', 'diverged', 'step ms', 'x bare',
+               *['acted %'] * sampled):
     shown.add_column(text.Text(name), justify='right')
-  best = max(row.score.mean for row in found.rows if row.model == model)
+  choice = found.choice(model)
   for row in found.rows:
     if row.model == model:
-      style = 'bold' if row.trains and row.score.mean == best else None
+      style = 'bold' if row.method == choice else None
       shown.add_row(*map(text.Text, _cells(row, measure, sampled)),
                     style=style)
   return shown
@@ -64,7 +66,7 @@ def _cells(row: Row, measure: Measure, sampled: bool) -> list[str]:
     cost.append('-' if row.acted is None else f'{100 * row.acted:.0f}')
   failed = f'{row.diverged}/{row.seeds}'
   if not row.trains:
-    return [name, '-', '-', '-', 'does not train', '-', '-', failed, *cost]
+    return [name, '-', '-', '-', 'does not train', '-', '-', '-', failed, *cost]
   rate = f'{row.rate:g}' + ('!' if row.edge else '')
   steps, seconds = '-', '-'
   if math.isfinite(row.steps):
@@ -78,12 +80,15 @@ def _cells(row: Row, measure: Measure, sampled: bool) -> list[str]:
               f'{measure.show(row.score.high)}]')
     spread = measure.show(row.spread)
   return [name, rate, steps, seconds, score, spread,
-          measure.show(row.test.mean), failed, *cost]
+          measure.show(row.validation), f'{row.train_loss:.3g}', failed, *cost]
 
 
 def _notes(found: Summary) -> str:
   """Explains the signs that the table uses."""
   notes = [
+      'test: judged on examples that chose nothing, the interval over seeds '
+      'and examples; validation: chose the rates; bold: what the line below '
+      'the table says to use.',
       'step: median over the seeds, (n/m) if only n of m reached the target; '
       'spread: standard deviation over the seeds; x bare: time of a step '
       'against the optimizer alone, interleaved.']
@@ -101,8 +106,7 @@ def _notes(found: Summary) -> str:
   if any(not row.trains for row in found.rows):
     notes.append('does not train: no run at any rate was better than '
                  'guessing.')
-  if found.few:
-    notes.append(found.few)
+  notes += found.notes
   if found.diagnosis:
     notes.append('diverged: a loss was not finite; the step and the block are '
                  f'named by {found.diagnosis}')

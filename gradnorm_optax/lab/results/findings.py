@@ -6,9 +6,10 @@ import math
 import shlex
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from gradnorm_optax.lab.objective.quality import ACCURACY, Measure
 from gradnorm_optax.lab.results import stats
-from gradnorm_optax.lab.results.stats import FALSE_ALARMS
 from gradnorm_optax.lab.support.json_safe import OrInf, OrNan
 
 # {model: {method: {training step: log10 norms through time}}}
@@ -44,6 +45,7 @@ class Run(NamedTuple):
   steps_to_target: OrInf
   curve: tuple[float, ...]
   test_score: OrNan
+  train_loss: OrInf = math.inf
 
   @staticmethod
   def of(record: dict[str, Any], target: float = math.inf,
@@ -52,12 +54,39 @@ class Run(NamedTuple):
     curve = tuple(max(worst, value) for value in record['history']['score'])
     if record['diverged']:
       return Run(
-          record['seed'], True, worst, math.inf, math.inf, curve, worst)
+          record['seed'], True, worst, math.inf, math.inf, curve, worst,
+          math.inf)
     test = record.get('test')
     return Run(
         record['seed'], False, curve[-1], record['history']['loss'][-1],
         stats.steps_to_target(curve, target, every), curve,
-        max(worst, test['score']) if test else math.nan)
+        max(worst, test['score']) if test else math.nan,
+        record['history']['train_loss'][-1])
+
+
+class Confusion(NamedTuple):
+  """What was answered to each class, counted over the fresh seeds.
+
+  Attributes:
+    labels: How many labels each class has.
+    right: How many of them were found.
+    answers: Labels by answers; None where there are many classes.
+  """
+
+  labels: tuple[int, ...]
+  right: tuple[int, ...]
+  answers: tuple[tuple[int, ...], ...] | None
+
+  @classmethod
+  def of(cls, counts: np.ndarray, most: int = 30) -> 'Confusion':
+    """Keeps a matrix of at most so many classes.
+
+    >>> Confusion.of(np.array([[3, 1], [0, 4]])).right
+    (3, 4)
+    """
+    return cls(
+        tuple(counts.sum(1).tolist()), tuple(np.diag(counts).tolist()),
+        tuple(map(tuple, counts.tolist())) if len(counts) <= most else None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,14 +107,16 @@ class Row:
     rate: The chosen learning rate.
     edge: Whether it lies on the edge of the grid, which voids the row.
     trains: Whether any run was better than guessing.
-    score: Final validation score over the fresh seeds.
+    score: Score on the test part, by which the method is judged; its interval
+      is over the fresh seeds and the examples.
     spread: Its standard deviation over the seeds.
     steps: Median step at which the target was reached; inf if it was not.
     reached: How many seeds reached it.
     seconds: `steps` times the measured time of a step.
     diverged: How many fresh runs diverged.
     seeds: How many fresh seeds there were.
-    test: Score on the test part, read once.
+    validation: Mean final score on the validation part, which chose the rate.
+    train_loss: Mean loss of the last stretch of training.
     step_seconds: Median time of a training step.
     bare: The method without clipping and normalization.
     overhead: Quartiles of its step's time over the bare one's, interleaved.
@@ -97,6 +128,8 @@ class Row:
     acted: Share of the steps of the fresh runs in which sampling changed which
       examples count; None where the method has none.
     rounds: Seconds of a step in every round of timing.
+    confusion: What was answered to each class of the test part; None where
+      there are no classes, or every fresh run diverged.
   """
 
   model: str
@@ -111,7 +144,8 @@ class Row:
   seconds: OrInf
   diverged: int
   seeds: int
-  test: stats.Interval
+  validation: OrNan
+  train_loss: OrInf
   step_seconds: float
   bare: str | None
   overhead: tuple[float, float, float] | None
@@ -122,6 +156,7 @@ class Row:
   difference: stats.Interval | None = None
   acted: float | None = None
   rounds: tuple[float, ...] = ()
+  confusion: Confusion | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,10 +168,13 @@ class Verdict:
     kind: "gain" where the interval of the paired difference lies above zero,
       for every baseline unless one was named; "loss" where it lies below,
       "none" else, "void" where no statement is allowed.
-    text: One sentence.
+    text: Sentences, the last of which says what to do.
     method: The method that tuning nominated; None if there is none.
     baseline: The baseline that tuning nominated; None if there is none.
-    difference: Paired difference of final validation scores.
+    difference: Paired difference of the scores on the test part.
+    choice: What to use: the method after a gain, the baseline after a loss or
+      no difference, None where nothing is recommended.
+    sure: Whether nothing weakens it.
   """
 
   model: str
@@ -145,6 +183,8 @@ class Verdict:
   method: str | None = None
   baseline: str | None = None
   difference: stats.Interval | None = None
+  choice: str | None = None
+  sure: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,16 +193,20 @@ class Summary:
 
   Attributes:
     chance: The score of guessing.
-    target: The score to reach.
+    target: The score to reach; infinite where there is none.
     measure: What the score is.
     worst: What a diverged run scores.
+    classes: What the classes are called, in the order of their numbers.
+    positive: The one that a score of two classes looks for.
+    scopes: (model, method, what one part of it acts on), line by line.
+    notes: What to know of a method before its row is read.
   """
 
   name: str
   title: str
   data: str
   chance: float
-  target: float
+  target: OrInf
   steps: int
   every: int
   seeds: int
@@ -171,15 +215,22 @@ class Summary:
   verdicts: tuple[Verdict, ...] = ()
   measure: Measure = ACCURACY
   worst: float = 0.0
+  scopes: tuple[tuple[str, str, str], ...] = ()
+  notes: tuple[str, ...] = ()
+  classes: tuple[str, ...] = ()
+  positive: str | None = None
 
   @property
-  def few(self) -> str | None:
-    """What to say of intervals that rest on too few seeds."""
-    if not 1 < self.seeds < 5:
-      return None
-    return (f'{self.seeds} seeds are few: such an interval leaves out zero in '
-            f'{FALSE_ALARMS[self.seeds]} of comparisons between equals; set '
-            'compare.seeds = 10.')
+  def aim(self) -> str:
+    """The target as a heading shows it."""
+    if math.isinf(self.target):
+      return 'target'
+    return f'{self.measure.scale * self.target:g}{self.measure.unit}'
+
+  def choice(self, model: str) -> str | None:
+    """The method to use on a model; None where nothing is recommended."""
+    return next((verdict.choice for verdict in self.verdicts
+                 if verdict.model == model), None)
 
   @property
   def diagnosis(self) -> str | None:

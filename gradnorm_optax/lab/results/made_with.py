@@ -3,8 +3,10 @@
 from typing import Any, NamedTuple
 
 from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.methods.scope import Scope
 from gradnorm_optax.lab.objective.objective import Objective
-from gradnorm_optax.lab.objective.quality import Measure
+from gradnorm_optax.lab.objective.quality import VARIANCE, Measure
+from gradnorm_optax.lab.objective.rule import Rule
 from gradnorm_optax.lab.support import provenance, user_code
 
 
@@ -18,8 +20,11 @@ class Basis(NamedTuple):
     chance: The score of guessing.
     margin: By how much a run must exceed it to count as trained.
     worst: What a diverged run scores; lower scores count as this one.
+    rule: How a score comes of the examples' evidence.
+    classes: What the classes are called, in their order.
     code: The digest of the package's own code.
     own: {model: {method: digests of the user's code}}.
+    scopes: {model: {method: what its parts act on}}.
     versions: Those of the packages.
     revision: That of the package's source, where it is a checkout.
     machine: Processor and devices.
@@ -31,8 +36,11 @@ class Basis(NamedTuple):
   chance: float
   margin: float
   worst: float
+  rule: Rule
+  classes: tuple[str, ...]
   code: str
   own: dict[str, dict[str, list[str]]]
+  scopes: dict[str, dict[str, tuple[Scope, ...]]]
   versions: dict[str, str]
   revision: dict[str, Any] | None
   machine: dict[str, Any]
@@ -43,7 +51,8 @@ class Basis(NamedTuple):
 
 
 def here(config: schema.Config, data: str, description: str,
-         objective: Objective) -> Basis:
+         objective: Objective, deviation: float | None, scopes: dict[
+             str, dict[str, tuple[Scope, ...]]]) -> Basis:
   """What trials rest on that are run now, on this machine.
 
   Args:
@@ -51,11 +60,19 @@ def here(config: schema.Config, data: str, description: str,
     data: The digest of the examples.
     description: The data in words.
     objective: How they are judged.
+    deviation: Of the judged labels in their own unit, where they are numbers.
+    scopes: What every method acts on.
   """
+  measure = objective.measure
+  if measure == VARIANCE:
+    measure = measure._replace(deviation=deviation)
   return Basis(
-      data, description, objective.measure, objective.chance, objective.margin,
-      objective.worst, provenance.source_digest(),
+      data, description, measure, objective.chance, objective.margin,
+      objective.worst, objective.rule,
+      objective.classes.names if objective.classes else (),
+      provenance.source_digest(),
       {model: {method: user_code.digests(config.user_functions(model, method))
                for method in config.methods_on(model)}
        for model in config.models},
-      provenance.versions(), provenance.revision(), provenance.machine())
+      scopes, provenance.versions(), provenance.revision(),
+      provenance.machine())

@@ -69,6 +69,15 @@ def read(folder: pathlib.Path) -> Finished:
         'comparison again') from error
 
 
+def configuration(folder: pathlib.Path) -> Any:
+  """The configuration in results.json as it stands there; None if unread."""
+  try:
+    return json.loads(
+        (folder / FILE).read_text(encoding='utf-8')).get('config')
+  except (OSError, ValueError, AttributeError):
+    return None
+
+
 def trials(folder: pathlib.Path, found: Finished) -> Trials:
   """The trials of the folder, all of which must be there.
 

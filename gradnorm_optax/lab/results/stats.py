@@ -8,9 +8,6 @@ import numpy as np
 
 from gradnorm_optax.lab.support.json_safe import OrNan
 
-# Of intervals that span all values: how often these have one sign by chance.
-FALSE_ALARMS = {2: '50%', 3: '25%', 4: '12.5%'}
-
 
 class Interval(NamedTuple):
   """A mean and its 95% interval."""

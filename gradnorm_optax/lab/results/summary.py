@@ -7,8 +7,18 @@ import statistics
 import numpy as np
 
 from gradnorm_optax.lab.methods import bare_optimizer
-from gradnorm_optax.lab.results import stats, step_cost, verdict
-from gradnorm_optax.lab.results.findings import Clock, Point, Row, Run, Summary
+from gradnorm_optax.lab.objective import evidence
+from gradnorm_optax.lab.objective.rule import Rule
+from gradnorm_optax.lab.results import judging, stats, step_cost, verdict
+from gradnorm_optax.lab.results.findings import (
+  Clock,
+  Confusion,
+  Point,
+  Row,
+  Run,
+  Summary,
+)
+from gradnorm_optax.lab.results.made_with import Basis
 from gradnorm_optax.lab.results.trials import Pair, Trials
 
 
@@ -19,49 +29,91 @@ def summarize(trials: Trials) -> Summary:
   verdicts = []
   for model in config.models:
     times = step_cost.clocks(trials, model)
-    own = [_row(trials, Pair(model, method), times[method])
-           for method in config.methods_on(model)]
+    answers = {method: trials.answers(Pair(model, method))
+               for method in config.methods_on(model)}
+    own = [_row(trials, Pair(model, method), times[method], found)
+           for method, found in answers.items()]
+    gain = _gain(answers)
     base = verdict.baseline(own, config.compare.baseline)
     rows += [row if base is None or row is base else dataclasses.replace(
-        row, difference=verdict.paired(row, base)) for row in own]
+        row, difference=gain(row, base)) for row in own]
     verdicts.append(verdict.judge(
-        own, config.compare.baseline, basis.measure))
+        own, config.compare.baseline, gain, basis.measure))
   return Summary(
       config.name, config.title or config.name, basis.description,
-      basis.chance, config.compare.target, config.train.steps,
+      basis.chance, trials.target, config.train.steps,
       config.train.eval_every, config.compare.seeds,
       config.compare.tune_seeds, tuple(rows), tuple(verdicts),
-      basis.measure, basis.worst)
+      basis.measure, basis.worst, *_scopes(basis), classes=basis.classes,
+      positive=None if (index := basis.rule.positive) is None
+      else basis.classes[index])
 
 
-def _row(trials: Trials, pair: Pair, clock: Clock) -> Row:
+def _possible(found: stats.Interval, basis: Basis) -> stats.Interval:
+  """Cuts an interval to what a score can be; of a share at most 1."""
+  if math.isnan(found.low):  # of one seed
+    return found
+  best = 1.0 if basis.measure.unit else math.inf
+  return found._replace(
+      low=max(basis.worst, found.low), high=min(best, found.high))
+
+
+def _scopes(basis: Basis) -> tuple[tuple[tuple[str, str, str], ...],
+                                   tuple[str, ...]]:
+  """What every method acts on, and which leave out most of a model."""
+  found = [(model, method, scope) for model, methods in basis.scopes.items()
+           for method, scopes in methods.items() for scope in scopes]
+  return (
+      tuple((model, method, scope.text()) for model, method, scope in found),
+      tuple(f'{method} on {model}: {scope.text()}. `where` and `blocks` say '
+            'what it takes.' for model, method, scope in found
+            if scope.partial))
+
+
+def _gain(answers: dict[str, judging.Answers]) -> verdict.Gain:
+  """The paired difference of two methods of one model."""
+  return lambda row, other: judging.difference(
+      answers[row.method], answers[other.method])
+
+
+def _row(trials: Trials, pair: Pair, clock: Clock,
+         answers: judging.Answers) -> Row:
   """Judges one method on one model."""
   basis, rates = trials.basis, sorted(trials.rates(pair.method))
   tuned = {rate: trials.runs('tune', pair, rate) for rate in rates}
   rate = trials.chosen(pair)
   runs = trials.runs('final', pair, rate)
-  scores = [run.score for run in runs]
+  scores = answers.scores()
   steps = statistics.median([run.steps_to_target for run in runs])
   return Row(
       model=pair.model, method=pair.method, rate=rate,
       edge=len(rates) > 1 and rate in (rates[0], rates[-1]),
       trains=stats.trains(
-          [run.score for group in tuned.values() for run in group] + scores,
+          [run.score for group in (*tuned.values(), runs) for run in group],
           basis.chance, basis.margin),
-      score=stats.mean_interval(scores),
+      score=_possible(judging.interval(answers), basis),
       spread=float(np.std(scores, ddof=1)) if len(scores) > 1 else math.nan,
       steps=steps, reached=sum(map(math.isfinite, (
           run.steps_to_target for run in runs))),
       seconds=steps * clock.step_seconds,
       diverged=sum(run.diverged for run in runs), seeds=len(runs),
-      test=stats.mean_interval([run.test_score for run in runs]),
+      validation=float(np.mean([run.score for run in runs])),
+      train_loss=float(np.mean([run.train_loss for run in runs])),
       step_seconds=clock.step_seconds, bare=clock.bare,
       overhead=clock.overhead,
       sensitivity=tuple(_point(rate, group) for rate, group in tuned.items()),
       runs=runs,
       plain=bare_optimizer.is_baseline(trials.config.methods[pair.method]),
       tuned=float(np.mean([run.score for run in tuned[rate]])),
-      acted=trials.acted(pair), rounds=clock.rounds)
+      acted=trials.acted(pair), rounds=clock.rounds,
+      confusion=_confusion(basis.rule, answers))
+
+
+def _confusion(rule: Rule, answers: judging.Answers) -> Confusion | None:
+  """What the fresh runs answered to each class."""
+  kept = [found for found in answers.evidence if found is not None]
+  counts = evidence.confusion(rule, kept) if kept else None
+  return None if counts is None else Confusion.of(counts)
 
 
 def _point(rate: float, runs: tuple[Run, ...]) -> Point:

@@ -2,20 +2,25 @@
 
 First every method's learning rate is chosen on the tuning seeds, by validation
 score; then fresh seeds, the same for all methods, are run at the chosen
-rate, and only these read the test part.
+rate. Only these read the test part, and by it they are judged: its examples
+chose nothing.
 """
 
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.objective import evidence
 from gradnorm_optax.lab.results.findings import Profiles, Run
 from gradnorm_optax.lab.results.first_batch_norms import Look
+from gradnorm_optax.lab.results.judging import Answers
 from gradnorm_optax.lab.results.made_with import Basis
 from gradnorm_optax.lab.results.store import fingerprint
+from gradnorm_optax.lab.support import packed
 
 # Fresh seeds never coincide with tuning seeds, whatever the configuration.
 FRESH = 1000
@@ -41,6 +46,14 @@ class Trials:
                config: schema.Config, basis: Basis):
     """Takes the records as they are; writes nothing."""
     self.records, self.config, self.basis = records, config, basis
+
+  @property
+  def target(self) -> float:
+    """The validation score to reach; infinite where there is none."""
+    given = self.config.compare.target
+    if given is not None:
+      return given
+    return 0.9 if self.basis.measure.unit else math.inf
 
   def pairs(self) -> list[Pair]:
     """All models with their methods."""
@@ -92,7 +105,7 @@ class Trials:
   def runs(self, phase: str, pair: Pair, rate: float) -> tuple[Run, ...]:
     """The finished seeds of a phase, judged."""
     return tuple(
-        Run.of(record, self.config.compare.target,
+        Run.of(record, self.target,
                self.config.train.eval_every, self.basis.worst)
         for record in self.finished(phase, pair, rate))
 
@@ -103,6 +116,13 @@ class Trials:
       return (sum(run.score for run in runs),
               -sum(run.final_loss for run in runs))
     return max(self.rates(pair.method), key=merit)
+
+  def answers(self, pair: Pair) -> Answers:
+    """What the fresh runs answered on the test part."""
+    return Answers(
+        tuple(None if record['diverged'] else packed.unpack(record['evidence'])
+              for record in self.finished('final', pair, self.chosen(pair))),
+        evidence.score_of(self.basis.rule), self.basis.worst)
 
   def acted(self, pair: Pair) -> float | None:
     """The share of the fresh runs' steps in which sampling acted."""

@@ -2,20 +2,15 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from gradnorm_optax.lab.objective.quality import ACCURACY, Measure
 from gradnorm_optax.lab.results import stats
 from gradnorm_optax.lab.results.findings import Row, Verdict
-from gradnorm_optax.lab.results.stats import FALSE_ALARMS
 
-
-def paired(row: Row, other: Row) -> stats.Interval:
-  """The difference of two methods' scores, seed by seed."""
-  theirs = {run.seed: run.score for run in other.runs}
-  return stats.mean_interval(
-      [run.score - theirs[run.seed] for run in row.runs])
+# The difference of two rows' scores, paired by seed and example.
+Gain = Callable[[Row, Row], stats.Interval]
 
 
 def baseline(rows: Sequence[Row], named: str | None) -> Row | None:
@@ -26,14 +21,15 @@ def baseline(rows: Sequence[Row], named: str | None) -> Row | None:
              key=lambda row: row.tuned, default=None)
 
 
-def judge(rows: Sequence[Row], named: str | None,
+def judge(rows: Sequence[Row], named: str | None, difference: Gain,
           measure: Measure = ACCURACY) -> Verdict:
   """Compares the most promising method with the best baseline.
 
-  Both are nominated by the tuning seeds and compared on the fresh ones, so
-  that choosing the best of many does not flatter it. Where none is named, a
-  gain must also hold against every other baseline: tuning may have chosen the
-  wrong one.
+  Both are nominated by the tuning seeds on the validation part and compared by
+  the fresh ones on the test part, so that choosing the best of many does not
+  flatter it. Where none is named, a gain must also hold against every other
+  baseline: tuning may have chosen the wrong one. It may also have given the
+  loser a bad rate: a difference must exceed `regret`.
   """
   model = rows[0].model
   base = baseline(rows, named)
@@ -42,11 +38,15 @@ def judge(rows: Sequence[Row], named: str | None,
     missing = 'baseline' if base is None else 'method besides the baselines'
     return Verdict(model, 'void', f'No recommendation: there is no {missing}.')
   best = max(others, key=lambda row: row.tuned)
-  gain = paired(best, base)
+  gain = difference(best, base)
 
-  def said(kind: Literal['gain', 'loss', 'none', 'void'],
-           text: str) -> Verdict:
-    return Verdict(model, kind, text, best.method, base.method, gain)
+  def said(kind: Literal['gain', 'loss', 'none', 'void'], text: str,
+           choice: Row | None = None, but: str = '') -> Verdict:
+    advice = '' if choice is None else (
+        f' {"Use" if kind == "gain" else "Keep"} {choice.method}.')
+    return Verdict(
+        model, kind, text + but + advice, best.method, base.method, gain,
+        None if choice is None else choice.method, not but)
 
   if not best.trains and not base.trains:
     return said('void', 'No recommendation: nothing was better than guessing.')
@@ -56,56 +56,84 @@ def judge(rows: Sequence[Row], named: str | None,
                           'lies on the edge of its grid; widen the grid.')
   if math.isnan(gain.low):
     return said('void', 'No recommendation: one seed has no interval.')
-  cost = _cost(best, base)
   told = (f'{base.method}, the baseline' if named
           else f'{base.method}, the best baseline of tuning')
+  figures = (f'{_figures(gain, measure)}{_errors(best, base, measure)}'
+             f'{_cost(best, base)}.')
+  loser = base if gain.low > 0 else best
+  if 0 < max(gain.low, -gain.high) <= regret(loser):
+    return said('none', f'No difference between {best.method} and {told}: '
+                        f'{figures}', base, _unlucky(loser, measure))
   if gain.low > 0:
-    rival = None if named else _rival(rows, best)
+    rival = None if named else _rival(rows, best, difference)
     if rival is not None:
-      other = paired(best, rival)
-      return said('none', f'No difference between {best.method} and '
-                          f'{rival.method}: {_figures(other, measure)}'
-                          f'{_cost(best, rival)}. Against {told}, it is '
-                          f'{_figures(gain, measure)}.')
-    return said('gain', f'{best.method} beats {told}: '
-                        f'{_figures(gain, measure)}{cost}.{_caution(best)}'
-                        f'{"" if named else _unsearched(rows)}')
+      return said(
+          'none', f'No difference between {best.method} and {rival.method}: '
+                  f'{_figures(difference(best, rival), measure)}'
+                  f'{_cost(best, rival)}. Against {told}, it is '
+                  f'{_figures(gain, measure)}.', rival,
+          _unlucky(rival, measure) if difference(best, rival).low > 0 else '')
+    return said('gain', f'{best.method} beats {told}: {figures}', best,
+                _caution(best) + ('' if named else _unsearched(rows)))
   if gain.high < 0:
-    return said('loss', f'{best.method} is worse than {told}: '
-                        f'{_figures(gain, measure)}{cost}.{_caution(best)}')
+    return said('loss', f'{best.method} is worse than {told}: {figures}', base,
+                _caution(best))
   return said('none', f'No difference between {best.method} and {told}: '
-                      f'{_figures(gain, measure)}{cost}.')
+                      f'{figures}', base)
+
+
+def regret(row: Row) -> float:
+  """How much better another rate looked than the chosen one proved to be.
+
+  Tuning may choose a rate for its luck on few seeds: then the fresh seeds score
+  less on the same validation part, and another rate, passed over, may be better
+  than that. Of equals that tuning gave different rates, many would differ.
+  """
+  others = [point.score for point in row.sensitivity if point.rate != row.rate]
+  return max(0.0, max(others, default=-math.inf) - row.validation)
+
+
+def _unlucky(row: Row, measure: Measure) -> str:
+  """Says that tuning may have chosen the wrong rate."""
+  return (f' Not sure: on tuning, {row.method} at another rate was '
+          f'{measure.signed(regret(row))} {measure.points} better on '
+          'validation than its fresh seeds at the chosen one; raise '
+          'compare.tune_seeds.')
 
 
 def _caution(row: Row) -> str:
-  """What weakens a difference, as sentences."""
-  seeds, found = len(row.runs), ''
-  if seeds in FALSE_ALARMS:
-    found += (f' Not sure: of equals, {FALSE_ALARMS[seeds]} would differ so '
-              f'with {seeds} seeds.')
+  """What weakens a difference, as a sentence."""
   if len(row.sensitivity) == 1:
-    found += ' Only one learning rate was tried.'
-  return found
+    return ' Not sure: only one learning rate was tried.'
+  return ''
 
 
 def _unsearched(rows: Sequence[Row]) -> str:
   """Names the baselines that a wider grid might have favoured."""
-  return ''.join(f' The best rate of {row.method} lies on the edge of its grid;'
-                 ' it may do better beyond.'
+  return ''.join(f' Not sure: the best rate of {row.method} lies on the edge '
+                 'of its grid; it may do better beyond.'
                  for row in rows if row.plain and row.edge and row.trains)
 
 
-def _rival(rows: Sequence[Row], best: Row) -> Row | None:
+def _rival(rows: Sequence[Row], best: Row, difference: Gain) -> Row | None:
   """The baseline nearest to a method, if the method does not beat it."""
-  gains = {row.method: paired(best, row) for row in rows if row.plain}
+  gains = {row.method: difference(best, row) for row in rows if row.plain}
   unbeaten = [row for row in rows
-              if row.plain and not gains[row.method].low > 0]
+              if row.plain and not gains[row.method].low > regret(row)]
   return min(unbeaten, key=lambda row: gains[row.method].mean, default=None)
 
 
 def _figures(gain: stats.Interval, measure: Measure) -> str:
   return (f'{measure.signed(gain.mean)} {measure.points} '
           f'[{measure.signed(gain.low)}, {measure.signed(gain.high)}]')
+
+
+def _errors(row: Row, other: Row, measure: Measure) -> str:
+  """What scores of numbers mean in the label's own unit."""
+  if measure.deviation is None:
+    return ''
+  return (f', a root mean square error of {measure.error(row.score.mean)} '
+          f'instead of {measure.error(other.score.mean)} in the label\'s unit')
 
 
 def _cost(row: Row, other: Row) -> str:

@@ -16,7 +16,12 @@ from gradnorm_optax.lab.methods.schedules import schedule
 from gradnorm_optax.lab.support import json_safe
 from gradnorm_optax.lab.support.errors import LabError, nearest
 from gradnorm_optax.lab.support.json_safe import finite
-from gradnorm_optax.lab.training import make_problem, steps, through_time
+from gradnorm_optax.lab.training import (
+  make_problem,
+  output_check,
+  steps,
+  through_time,
+)
 
 
 class Trainer:
@@ -85,8 +90,11 @@ class Trainer:
   def start(self) -> steps.State:
     """The state before the first step."""
     with self.refusing():
-      return jax.jit(lambda seed: steps.start(
+      state = jax.jit(lambda seed: steps.start(
           self.problem, self.built, *self.problem.init(seed)))(self.seed)
+    output_check.check(
+        self.problem, self.train, self.built.unwrap(state.params), state.extra)
+    return state
 
   def row(self, state: steps.State, figures: steps.Figures,
           seconds: float) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import pathlib
 import shutil
 
 from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.data import stored
 from gradnorm_optax.lab.results.store import TRIALS
 from gradnorm_optax.lab.schema import toml
 from gradnorm_optax.lab.schema.toml import CONFIG
@@ -60,7 +61,7 @@ def prepare(folder: pathlib.Path, config: schema.Config, data: str,
   """
   if fresh:
     for name in (METRICS, SELECTION, THROUGH_TIME, CONFIG, DATA, CODE,
-                 toml.MODULES, 'results.json'):
+                 toml.MODULES, stored.FILE, 'results.json'):
       (folder / name).unlink(missing_ok=True)
     for name in ('checkpoints', 'tensorboard'):
       if (folder / name).is_dir():  # renamed first: half of one is no run

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.data import stored
 from gradnorm_optax.lab.run import folder_guard as run_folder
 from gradnorm_optax.lab.run.checkpoints import Checkpoints
 from gradnorm_optax.lab.run.compiled_run import Trainer, named
@@ -54,6 +55,7 @@ def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,
   run_folder.prepare(
       folder, config, provenance.data_digest(trainer.dataset[:3]),
       user_code.digests(config.user_functions(*trainer.names)), fresh)
+  stored.write(folder, stored.Stored.of(trainer.dataset))
   checkpoints = Checkpoints(folder / 'checkpoints', config.run.keep)
   latest = checkpoints.latest()
   if latest is not None:

@@ -6,11 +6,12 @@ import pydantic
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from gradnorm_optax.lab.support.errors import nearest
-
 
 def complaint(message: str) -> PydanticCustomError:
-  """Makes a validation error whose text reaches the user unchanged."""
+  """Makes a validation error whose text reaches the user unchanged.
+
+  Several mistakes are lines of it.
+  """
   return PydanticCustomError('lab', '{message}', {'message': message})
 
 
@@ -30,19 +31,35 @@ PositiveFloat = Annotated[Number, Field(gt=0.0)]
 PositiveInt = Annotated[Whole, Field(gt=0)]
 NonNegativeInt = Annotated[Whole, Field(ge=0)]
 Share = Annotated[Number, Field(gt=0.0, lt=1.0)]
-Rates = Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+
+
+def _each_once(rates: tuple[float, ...]) -> tuple[float, ...]:
+  twice = [rate for i, rate in enumerate(rates) if rate in rates[:i]]
+  if twice:
+    raise complaint(f'{twice[0]:g} is listed twice')
+  return rates
+
+
+Rates = Annotated[tuple[PositiveFloat, ...], Field(min_length=1),
+                  pydantic.AfterValidator(_each_once)]
 
 
 class Table(pydantic.BaseModel):
   """A table of the configuration; unknown keys are errors."""
 
   model_config = pydantic.ConfigDict(
-      extra='forbid', frozen=True, allow_inf_nan=False)
+      extra='forbid', frozen=True, allow_inf_nan=False,
+      use_attribute_docstrings=True)  # what `gradnorm keys` says
 
-  @pydantic.model_validator(mode='before')
-  @classmethod
-  def _known_keys(cls, values: Any) -> Any:
-    for key in values if isinstance(values, dict) else ():
-      if key not in cls.model_fields:
-        raise complaint(f'unknown key {key!r}{nearest(key, cls.model_fields)}')
-    return values
+  def idle(self, key: str, where: str) -> None:
+    """Refuses a key that is set and has no effect.
+
+    Set is what differs from the default: a resolved configuration holds all
+    defaults, and is read again.
+
+    Args:
+      key: The key's name.
+      where: What would give it one.
+    """
+    if getattr(self, key) != type(self).model_fields[key].default:
+      raise complaint(f'{key} has no effect here; it belongs to {where}')

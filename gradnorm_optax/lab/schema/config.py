@@ -1,6 +1,7 @@
 """`[compare]` and the whole configuration."""
 
 import fnmatch
+from collections.abc import Iterator
 from typing import Annotated
 
 import pydantic
@@ -26,63 +27,97 @@ class Compare(Table):
   """Which trials a comparison makes and how they are spread."""
 
   learning_rates: Rates = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
-  tune_seeds: Annotated[Whole, Field(ge=1, le=1000)] = 2  # fresh ones follow
-  seeds: PositiveInt = 5  # fresh ones, at the chosen rate
-  target: Number = 0.9  # validation score
+  """The grid that every method searches."""
+  tune_seeds: Annotated[Whole, Field(ge=1, le=1000)] = 2
+  """Seeds that choose a rate; others are judged."""
+  seeds: PositiveInt = 5
+  """Fresh seeds, run at the chosen rate and judged."""
+  target: Number | None = None
+  """The validation score whose first step is reported; none: 0.9 where scores
+  are shares, else no target."""
   baseline: str | None = None
-  workers: NonNegativeInt = 0  # 0: one per core
-  trials_per_call: NonNegativeInt = 0  # 0: 1 on CPU, all of them elsewhere
+  """The method to beat; none: the best plain optimizer of tuning."""
+  workers: NonNegativeInt = 0
+  """Threads that compile and run trials; 0: one for each core."""
+  trials_per_call: NonNegativeInt = 0
+  """Trials that share a call; 0: one on a CPU, all of a method elsewhere."""
   timing_rounds: Annotated[Whole, Field(ge=2)] = 15
-  look: NonNegativeInt = 10  # first batches whose norms are shown; 0: none
+  """Rounds in which the cost of a step is measured."""
+  look: NonNegativeInt = 10
+  """First batches whose norms are shown; 0: none."""
 
 
 class Config(Table):
   """A whole configuration."""
 
-  name: Annotated[str, Field(pattern=r'^[\w.-]+$')]
+  name: Annotated[str, Field(
+      pattern=r'^[\w.-]+$', json_schema_extra={'unset': 'of the file'})]
+  """Names the run folder; the file's name if not given, or its folder's where
+  the file is config.toml."""
   title: str = ''
+  """The heading of the report."""
   data: Data = Data()
+  """Where the examples come from."""
   models: Annotated[dict[str, Model], Field(min_length=1)]
+  """What is trained, one table for each."""
   methods: Annotated[dict[str, Method], Field(min_length=1)]
+  """How it is trained, one table for each."""
   train: Train = Train()
+  """How every run trains."""
   run: Run = Run()
+  """The one run of `gradnorm train`."""
   compare: Compare = Compare()
+  """The trials of `gradnorm compare`."""
 
   @pydantic.model_validator(mode='after')
-  def _equal_grids(self) -> 'Config':
+  def _consistent(self) -> 'Config':
+    """Tells all that does not go together at once."""
+    found = [*self._grids(), *self._choices(), *self._names()]
+    if found:
+      raise complaint('\n'.join(found))
+    return self
+
+  def _grids(self) -> Iterator[str]:
     size = len(self.compare.learning_rates)
+    if size == 2:
+      yield (
+          'compare.learning_rates has 2 values: both are edges of the grid, '
+          'and a best rate on an edge allows no recommendation; give three or '
+          'more (or one, which searches nothing)')
     for name, method in self.methods.items():
       if method.learning_rates and len(method.learning_rates) != size:
-        raise complaint(
+        yield (
             f'methods.{name}.learning_rates has {len(method.learning_rates)} '
             f'values, compare.learning_rates has {size}: every method must '
             'search a grid of the same size')
+
+  def _choices(self) -> Iterator[str]:
     for name, method in self.methods.items():
       if method.sampling and method.sampling.size > self.train.batch_size:
-        raise complaint(
+        yield (
             f'methods.{name}.sampling.size ({method.sampling.size}) exceeds '
             f'train.batch_size ({self.train.batch_size}), the pool')
       if method.sampling and method.pascanu and (
           method.sampling.rule != 'random'):
-        raise complaint(f'methods.{name}: with pascanu, sampling.rule must be '
-                        '"random"')
+        yield f'methods.{name}: with pascanu, sampling.rule must be "random"'
       if (method.sampling or method.pascanu) and self.train.accumulate > 1:
-        raise complaint(f'methods.{name}: sampling and pascanu look at a whole '
-                        'batch; set train.accumulate = 1')
-    return self
+        yield (f'methods.{name}: sampling and pascanu look at a whole batch; '
+               'set train.accumulate = 1')
 
-  @pydantic.model_validator(mode='after')
-  def _known_models(self) -> 'Config':
+  def _names(self) -> Iterator[str]:
     for name, method in self.methods.items():
       for glob in method.models or ():
         if not fnmatch.filter(self.models, glob):
-          raise complaint(f'methods.{name}.models: unknown model {glob!r}'
-                          f'{nearest(glob, self.models)}')
+          yield (f'methods.{name}.models: unknown model {glob!r}'
+                 f'{nearest(glob, self.models)}')
     for model in self.models:
       if not self.methods_on(model):
-        raise complaint(f'models.{model}: no method runs on it (see `models` '
-                        'of the methods)')
-    return self
+        yield (f'models.{model}: no method runs on it (see `models` of the '
+               'methods)')
+    base = self.compare.baseline
+    if base is not None and base not in self.methods:
+      yield (f'compare.baseline: unknown method {base!r}'
+             f'{nearest(base, self.methods)}')
 
   def methods_on(self, model: str) -> dict[str, Method]:
     """The methods that run on a model."""
@@ -103,13 +138,5 @@ class Config(Table):
              *(getattr(one, 'target', '') for one in models), self.train.loss,
              self.train.score or '']
     if model is None and method is None:
-      names.append(self.data.target or '')
+      names += self.data.functions()
     return [name for name in names if ':' in name]
-
-  @pydantic.model_validator(mode='after')
-  def _known_baseline(self) -> 'Config':
-    base = self.compare.baseline
-    if base is not None and base not in self.methods:
-      raise complaint(f'compare.baseline: unknown method {base!r}'
-                      f'{nearest(base, self.methods)}')
-    return self

@@ -1,18 +1,34 @@
 """`[data]`: where the examples come from."""
 
+import codecs
 import pathlib
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
 
 from gradnorm_optax.lab.schema.base import (
   PositiveInt,
-  Share,
   Table,
   Whole,
   complaint,
 )
+
+OWN = ('file', 'function')  # the sources that may have a file for each part
+
+
+def _part(value: Any) -> Any:
+  """A share of the examples, or where a part of its own is read."""
+  if isinstance(value, str) and value:
+    return value
+  if isinstance(value, bool) or not isinstance(value, int | float) or not (
+      0 < value < 1):
+    raise complaint(f'takes a share between 0 and 1, or a file or function of '
+                    f'its own, not {value!r}')
+  return float(value)
+
+
+Part = Annotated[float | str, pydantic.BeforeValidator(_part)]
 
 
 class Data(Table):
@@ -21,30 +37,68 @@ class Data(Table):
   source: Literal[
       'digits', 'iris', 'wine', 'breast_cancer', 'diabetes', 'characters',
       'long_dependency', 'file', 'function', 'hub', 'cifar10'] = 'digits'
-  validation: Share = 0.15
-  test: Share = 0.15
+  """What is read."""
+  validation: Part = 0.15
+  """The share that chooses rates, or what holds a part of its own: a file, or
+  "module:function"."""
+  test: Part = 0.15
+  """The same of the part that judges; a set's own test part stays."""
   seed: Annotated[Whole, Field(ge=0, lt=2**32)] = 0
-  length: PositiveInt = 64  # of an example of characters or long_dependency
-  size: PositiveInt = 1200  # examples of characters
-  task: str = 'temporal_order'  # of long_dependency
-  # Of long_dependency: examples for training, validation and test.
+  """Of the division into parts, and of what is generated."""
+  length: PositiveInt = 64
+  """Of an example of characters or long_dependency."""
+  size: PositiveInt = 1200
+  """How many examples of characters."""
+  task: str = 'temporal_order'
+  """Of long_dependency; see docs/sgr.md."""
   sizes: tuple[PositiveInt, PositiveInt, PositiveInt] = (20000, 1000, 10000)
+  """Of long_dependency: examples for training, validation and test."""
 
-  # .csv, .parquet, .npz, .npy or a folder of pictures for source = "file";
-  # "owner/name" for "hub".
   path: str | None = None
-  labels: str | None = None  # a second .npy, of the labels
-  subset: str | None = None  # of a set of the hub
-  resize: tuple[PositiveInt, PositiveInt] | None = None  # height, width
-  target: str | None = None  # "module:function", for source = "function"
-  label: str = 'y'  # the column or array of what is to be predicted
+  """A .csv, .parquet, .npz, .npy or a folder of pictures for source = "file";
+  "owner/name" for "hub"."""
+  labels: str | None = None
+  """A second .npy, of the labels."""
+  subset: str | None = None
+  """Of a set of the hub."""
+  resize: tuple[PositiveInt, PositiveInt] | None = None
+  """Height and width that pictures are brought to."""
+  target: str | None = None
+  """A "module:function" that returns (inputs, labels), for source =
+  "function"."""
+  label: str = 'y'
+  """The column or array of what is to be predicted."""
   predict: Literal['class', 'number'] = 'class'
-  inputs: str = 'x'  # the array of the inputs, in an .npz
-  ignore: tuple[str, ...] = ()  # columns to leave out
-  categorical: tuple[str, ...] = ()  # columns of names, not numbers
-  symbols: bool = False  # integer inputs are symbols, not numbers
+  """A class, or a number: a regression."""
+  labels_per: Literal['example', 'position'] | None = None
+  """Where shapes leave it open: labels of an example, or of its positions."""
+  inputs: str = 'x'
+  """The array of the inputs, in an .npz."""
+  ignore: tuple[str, ...] = ()
+  """Columns to leave out."""
+  categorical: tuple[str, ...] = ()
+  """Columns of names, not numbers."""
+  group: str | None = None
+  """A column; examples of one value of it stay in one part."""
+  time: str | None = None
+  """A column; the last examples by it are the test part."""
+  separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+  """Of a .csv; none: what the lines show."""
+  decimal: Literal['.', ','] | None = None
+  """The sign of decimals; none: what the cells show."""
+  encoding: str | None = None
+  """Of a .csv; none: UTF-8, else Windows' cp1252."""
+  na_values: tuple[str, ...] | dict[str, tuple[str, ...]] = ()
+  """More spellings of an empty cell: of all columns, or of each that is
+  named."""
+  keep_default_na: bool = True
+  """false: NA, None, null, ... are texts."""
+  symbols: bool = False
+  """Whether integer inputs are symbols, not numbers."""
   missing: Literal['error', 'drop', 'mean', 'median'] = 'error'
+  """What is done where an input is missing."""
   unlabeled: Literal['error', 'drop'] = 'error'
+  """What is done where a label is missing."""
 
   @pydantic.model_validator(mode='after')
   def _where_from(self) -> 'Data':
@@ -58,10 +112,16 @@ class Data(Table):
     npy = kind == '.npy'
     if npy != (self.labels is not None):
       raise complaint('labels and a path that ends in .npy belong together')
+    csv = kind == '.csv'
     named = self.source in ('function', 'hub') or kind in ('.csv', '.parquet')
     given = self.source in ('file', 'function', 'hub')
     for key, of_use in (
         ('ignore', named), ('categorical', named), ('symbols', given),
+        ('labels_per', self.source in ('file', 'function') and (
+            kind != '.csv')),
+        ('group', named or kind == '.npz'), ('time', named or kind == '.npz'),
+        ('na_values', named), ('decimal', named),
+        ('separator', csv), ('encoding', csv),
         ('resize', self.source in ('file', 'hub', 'cifar10') and kind not in (
             '.csv', '.parquet', '.npz', '.npy')),
         ('subset', self.source in ('hub', 'cifar10'))):
@@ -69,10 +129,49 @@ class Data(Table):
         what = f'a path that ends in {kind}' if kind else (
             f'source = "{self.source}"')
         raise complaint(f'{key} has no meaning with {what}; leave it out')
+    if not self.keep_default_na and not csv:
+      raise complaint('keep_default_na is for a path that ends in .csv')
+    for part in ('validation', 'test'):
+      held = getattr(self, part)
+      if isinstance(held, str) and (self.source not in OWN or npy):
+        raise complaint(
+            f'{part} = "{held}" is for source = "file" (not .npy) and source '
+            '= "function"; give a share')
+    return self
+
+  @pydantic.model_validator(mode='after')
+  def _one_meaning(self) -> 'Data':
+    try:
+      codecs.lookup(self.encoding or 'utf-8')
+    except LookupError:
+      raise complaint(f'encoding: no encoding is called {self.encoding!r}; '
+                      'such as "utf-8", "cp1252", "utf-16"') from None
+    if self.separator is not None and self.separator == self.decimal:
+      raise complaint('separator and decimal are the same sign')
+    for role in ('label', 'group', 'time'):
+      column = getattr(self, role)
+      for other, columns in (('categorical', self.categorical),
+                             ('label', (self.label,))):
+        if role != other and column in columns:
+          raise complaint(f'the column {column!r} is named in {role} and in '
+                          f'{other}; only one can hold')
     return self
 
   @pydantic.model_validator(mode='after')
   def _room_for_training(self) -> 'Data':
-    if self.validation + self.test >= 1:
+    if sum(share for share in (self.validation, self.test)
+           if isinstance(share, float)) >= 1:
       raise complaint('validation + test must leave a share for training')
     return self
+
+  def shares(self) -> tuple[float, float]:
+    """The shares of validation and test; 0 of one that is read by itself."""
+    return tuple(  # type: ignore[return-value]
+        share if isinstance(share, float) else 0.0
+        for share in (self.validation, self.test))
+
+  def functions(self) -> list[str]:
+    """The user's functions that give examples."""
+    return [] if self.target is None else [self.target, *(
+        part for part in (self.validation, self.test)
+        if isinstance(part, str))]

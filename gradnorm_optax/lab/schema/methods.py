@@ -19,11 +19,17 @@ from gradnorm_optax.lab.schema.base import (
 class BlocksTable(Table):
   """The arguments of `gn.Blocks`, written as a table."""
 
-  by: Literal['leaf', 'layer', 'unit', 'global'] = 'layer'
+  by: Literal['leaf', 'layer', 'unit', 'global'] | None = None
+  """What is taken together; none: the method's own, layer for bng, leaf for
+  sing, unit for weight_normalized."""
   stacked: dict[str, Whole | tuple[Whole, ...]] = {}
+  """{glob: axis} of arrays that carry a layer axis."""
   fan_in: dict[str, Whole | tuple[Whole, ...]] = {}
+  """{glob: axes} of the inputs of a unit."""
   units: dict[str, Whole | tuple[Whole, ...]] = {}
+  """{glob: axis} of the outputs."""
   skip: tuple[str, ...] = ()
+  """Globs of arrays that are left as they are."""
 
 
 class Sampling(Table):
@@ -33,20 +39,28 @@ class Sampling(Table):
   `horizon` of the sequence back (of it, where `relative`, that at the end).
   """
 
-  # sgr selects from the pool where Q leaves its range, and takes the first
-  # `size` of it otherwise; random always does.
   rule: Literal['sgr', 'random'] = 'sgr'
+  """sgr selects from the pool where Q leaves its range, and takes the first
+  `size` of it otherwise; random always does that."""
   size: PositiveInt = 20
+  """Examples that are trained on, of the batch."""
   horizon: Share = 0.9
-  low: Number = -2.5  # a narrow range acts at every step and does not learn
+  """How far back Q looks, a share of the sequence."""
+  low: Number = -2.5
+  """Of the range of Q. A narrow range acts at every step and does not learn."""
   high: Number = 1.0
+  """Of the range of Q."""
   relative: bool = True
+  """Whether Q is relative to the gradient's norm at the end."""
 
   @pydantic.model_validator(mode='after')
   def _a_range(self) -> 'Sampling':
     if self.low > self.high:
       raise complaint(f'low ({self.low:g}) must not exceed high '
                       f'({self.high:g})')
+    if self.rule == 'random':
+      for key in ('horizon', 'low', 'high', 'relative'):
+        self.idle(key, 'rule = "sgr"')
     return self
 
 
@@ -57,20 +71,36 @@ class Method(Table):
   """
 
   optimizer: str
+  """A name of `gradnorm methods`, or your own, "package.module:function"."""
   options: dict[str, Any] = {}
+  """Arguments of the optimizer besides its learning rate."""
   clip: PositiveFloat | None = None
-  normalize: tuple[str, ...] = ()  # a single name stands for a list of it
-  blocks: BlocksTable | None = None  # a name stands for its `by`
+  """The global norm to which the gradient is clipped, first."""
+  normalize: tuple[str, ...] = ()
+  """What stands before the optimizer; a single name stands for a list of it."""
+  blocks: BlocksTable | None = None
+  """What `normalize`, `wrap` or "sing" takes together; a name stands for its
+  `by`."""
   ratio: PositiveFloat | None = None
+  """Of "bng": a block's gradient gets this share of its parameters' norm."""
   wrap: str | None = None
+  """What stands around all of it."""
+  where: tuple[str, ...] | None = None
+  """Globs of the arrays that `wrap` acts on; none: "*kernel"."""
   sampling: Sampling | None = None
-  pascanu: PositiveFloat | None = None  # weight of Pascanu's regularizer
+  """Recurrent nets: which examples of a batch are trained on."""
+  pascanu: PositiveFloat | None = None
+  """Recurrent nets: the weight of Pascanu's regularizer."""
   lookahead: PositiveInt | None = None
+  """Slow weights every so many steps; the fast are evaluated."""
   lookahead_alpha: Share = 0.5
+  """How far the slow weights follow."""
   learning_rates: Rates | None = None
-  models: tuple[str, ...] | None = None  # names or globs; None: all
+  """A grid of its own, of the common size."""
+  models: tuple[str, ...] | None = None
+  """Names or globs of the models it is run on; none: all."""
 
-  @pydantic.field_validator('normalize', mode='before')
+  @pydantic.field_validator('normalize', 'where', mode='before')
   @classmethod
   def _listed(cls, given: Any) -> Any:
     return (given,) if isinstance(given, str) else given
@@ -79,6 +109,14 @@ class Method(Table):
   @classmethod
   def _tabled(cls, given: Any) -> Any:
     return {'by': given} if isinstance(given, str) else given
+
+  @pydantic.model_validator(mode='after')
+  def _nothing_idle(self) -> 'Method':
+    if self.lookahead is None:
+      self.idle('lookahead_alpha', 'lookahead')
+    if self.wrap is None:
+      self.idle('where', 'wrap')
+    return self
 
   @property
   def alone(self) -> 'Method':

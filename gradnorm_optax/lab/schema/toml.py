@@ -12,10 +12,12 @@ import pydantic
 import tomli_w
 
 from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.schema import keys
 from gradnorm_optax.lab.support import user_code
-from gradnorm_optax.lab.support.errors import LabError, nearest
+from gradnorm_optax.lab.support.errors import LabError, Mistakes, nearest
 
 CONFIG = 'config.toml'  # of a run folder: the resolved configuration
+UNKNOWN = 'extra_forbidden'  # pydantic's name of an unknown key
 MODULES = 'modules.txt'  # of a run folder: where its own modules were found
 
 
@@ -73,20 +75,23 @@ def parse(raw: dict[str, Any], origin: str = 'configuration',
   try:
     return schema.Config.model_validate(raw)
   except pydantic.ValidationError as error:
-    raise LabError(f'{origin}: {_first(error, overrides)}') from None
+    # A misspelt key is why another is missing: it comes first.
+    found = sorted(error.errors(), key=lambda one: one['type'] != UNKNOWN)
+    raise Mistakes([f'{origin}: {line}' for details in found
+                    for line in _lines(details, overrides)]) from None
 
 
 def resolved(config: schema.Config) -> str:
   """The whole configuration as TOML, defaults included."""
-  return tomli_w.dumps(_filled(config.model_dump(mode='json')))
+  return tomli_w.dumps(plain(config.model_dump(mode='json')))
 
 
-def _filled(value: Any) -> Any:
+def plain(value: Any) -> Any:
   """Drops what TOML cannot say: None."""
   if isinstance(value, dict):
-    return {k: _filled(v) for k, v in value.items() if v is not None}
+    return {k: plain(v) for k, v in value.items() if v is not None}
   if isinstance(value, list):
-    return [_filled(v) for v in value]
+    return [plain(v) for v in value]
   return value
 
 
@@ -140,14 +145,13 @@ def _value(item: str, text: str) -> Any:
     return text
 
 
-def _first(error: pydantic.ValidationError, overrides: Sequence[str]) -> str:
-  """Renders the first of pydantic's complaints in one line."""
-  details = error.errors()
-  first = details[0]
-  # A model's path carries the tag of its union after its name: drop it.
+def _lines(first: Any, overrides: Sequence[str]) -> list[str]:
+  """Renders one of pydantic's complaints; ours may be several lines."""
   path = [str(part) for part in first['loc']]
+  known = path[:-1]
+  # A model's path carries the tag of its union after its name: drop it.
   if path[:1] == ['models'] and len(path) > 2:
-    del path[2]
+    known = ['models', path.pop(2)]
   if first['type'] == 'union_tag_invalid':
     known = first['ctx']['expected_tags'].replace("'", '').split(', ')
     kind = first['ctx']['tag']
@@ -157,17 +161,19 @@ def _first(error: pydantic.ValidationError, overrides: Sequence[str]) -> str:
     section, text = '.'.join(path), 'kind: field required'
   elif first['type'] == 'lab':
     section, text = '.'.join(path), first['msg']
+  elif first['type'] == UNKNOWN:
+    section = '.'.join(path[:-1])
+    text = f'unknown key {path[-1]!r}{nearest(path[-1], keys.names(known))}'
   else:
     section, key = '.'.join(path[:-1]), path[-1] if path else ''
     given = first.get('input')
     shown = '' if isinstance(given, dict) else f', not {given!r}'
     text = f'{key}: {_in_toml(first["msg"])}{shown}'
   where = f'[{section}] ' if section else ''
-  more = f' (and {len(details) - 1} more)' if len(details) > 1 else ''
-  keys = {item: _parts(item.partition('=')[0]) for item in overrides}
-  blame = [item for item, key in keys.items() if key == path[:len(key)]]
+  given = {item: _parts(item.partition('=')[0]) for item in overrides}
+  blame = [item for item, key in given.items() if key == path[:len(key)]]
   note = f' (from --set {blame[0]})' if blame else ''
-  return where + text + note + more
+  return [where + line + note for line in text.splitlines()]
 
 
 def _in_toml(text: str) -> str:

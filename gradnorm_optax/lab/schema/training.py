@@ -1,6 +1,6 @@
 """`[train]` and `[run]`: how long a run is, and the one of `gradnorm train`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
@@ -16,23 +16,51 @@ from gradnorm_optax.lab.schema.base import (
 )
 from gradnorm_optax.lab.support.errors import nearest
 
+SCORES = ('accuracy', 'balanced_accuracy', 'f1', 'auc', 'average_precision')
+
+
+def _text(value: Any) -> Any:
+  """A class as its name: 1 and True as they would be written."""
+  return str(value) if isinstance(value, int | float) else value
+
+
+ClassName = Annotated[str, pydantic.BeforeValidator(_text)]
+
 
 class Train(Table):
   """How one run trains."""
 
   steps: PositiveInt = 1000
+  """Steps of a run, a multiple of eval_every."""
   batch_size: PositiveInt = 100
-  accumulate: PositiveInt = 1  # parts of a batch, averaged before the method
-  dtype: Literal['float32', 'bfloat16'] = 'float32'  # of the computation
+  """Examples of a step."""
+  accumulate: PositiveInt = 1
+  """Parts of a batch, averaged before the method."""
+  dtype: Literal['float32', 'bfloat16'] = 'float32'
+  """Of the computation; parameters stay float32."""
   eval_every: PositiveInt = 50
+  """Steps between evaluations."""
   schedule: Literal['constant', 'step', 'cosine', 'linear'] = 'constant'
-  warmup: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.0  # share of the steps
-  # Shares of the steps.
+  """How the learning rate falls."""
+  warmup: Annotated[Number, Field(ge=0.0, lt=1.0)] = 0.0
+  """Share of the steps in which it rises from 0."""
   decay_at: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.5, 0.75)
+  """Shares of the steps at which "step" falls; "linear" falls to 0 from the
+  first on."""
   decay_factor: PositiveFloat = 0.1
-  # auto: cross_entropy for classes, squared_error for numbers.
+  """What "step" multiplies the rate by."""
   loss: str = 'auto'
-  score: str | None = None  # "module:function", higher is better
+  """auto: cross_entropy for classes, squared_error for numbers; also
+  absolute_error, huber, or your own, "module:function"."""
+  score: str | None = None
+  """accuracy, balanced_accuracy, f1, auc, average_precision, or your own,
+  "module:function"; higher is better. None: that of the labels."""
+  positive: ClassName | None = None
+  """Of two classes the one that f1, auc and average_precision look for; none:
+  the rarer."""
+  class_weight: Literal['balanced'] | dict[
+      ClassName, PositiveFloat] | None = None
+  """What the loss of each class counts; one that is not named counts 1."""
 
   @pydantic.model_validator(mode='after')
   def _known_loss(self) -> 'Train':
@@ -41,9 +69,24 @@ class Train(Table):
     if self.loss not in known and ':' not in self.loss:
       raise complaint(f'unknown loss {self.loss!r}{nearest(self.loss, known)} '
                       '(your own is written "package.module:function")')
-    if self.score is not None and ':' not in self.score:
-      raise complaint(f'score: {self.score!r} is no function; write it as '
-                      '"package.module:function"')
+    if self.score is not None and self.score not in SCORES and (
+        ':' not in self.score):
+      raise complaint(f'unknown score {self.score!r}'
+                      f'{nearest(self.score, SCORES)} (your own is written '
+                      '"package.module:function")')
+    return self
+
+  @property
+  def weights(self) -> dict[str, float]:
+    """The weights of the classes that are named."""
+    return self.class_weight if isinstance(self.class_weight, dict) else {}
+
+  @pydantic.model_validator(mode='after')
+  def _nothing_idle(self) -> 'Train':
+    if self.schedule not in ('step', 'linear'):
+      self.idle('decay_at', 'schedule = "step" and "linear"')
+    if self.schedule != 'step':
+      self.idle('decay_factor', 'schedule = "step"')
     return self
 
   @pydantic.model_validator(mode='after')
@@ -60,11 +103,25 @@ class Train(Table):
 class Run(Table):
   """The one run that `gradnorm train` makes."""
 
-  model: str | None = None  # None: the first
+  model: str | None = None
+  """Which model; none: the first."""
   method: str | None = None
+  """Which method; none: the first."""
   learning_rate: PositiveFloat = 0.01
+  """The peak of the schedule."""
   seed: Annotated[Whole, Field(ge=0, lt=2**31)] = 0
-  checkpoint_every: PositiveInt = 1  # evaluations
-  keep: PositiveInt = 3  # checkpoints, besides the best
+  """Of the start and of the order of the examples."""
+  checkpoint_every: PositiveInt = 1
+  """Evaluations between checkpoints."""
+  keep: PositiveInt = 3
+  """Checkpoints kept, besides the best."""
   non_finite: Literal['stop', 'skip'] = 'stop'
-  max_skips: PositiveInt = 10  # in a row
+  """What is done where a gradient is not finite."""
+  max_skips: PositiveInt = 10
+  """So many are skipped in a row."""
+
+  @pydantic.model_validator(mode='after')
+  def _nothing_idle(self) -> 'Run':
+    if self.non_finite != 'skip':
+      self.idle('max_skips', 'non_finite = "skip"')
+    return self

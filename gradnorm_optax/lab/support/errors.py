@@ -1,15 +1,39 @@
-"""The one exception that a user of the lab is meant to see."""
+"""The exceptions that a user of the lab is meant to see."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 MOST = 20  # names in a line
 
 
 class LabError(Exception):
-  """A mistake in what the lab was given: one line, no traceback, exit 2."""
+  """A mistake in what the lab was given: a line for each, no traceback."""
 
   code = 2
+
+
+class Mistakes(LabError):
+  """Several mistakes at once, each a line of its own.
+
+  Attributes:
+    lines: All of them.
+
+  >>> str(Mistakes(['a', 'b', 'c']))
+  'a (and 2 more, which gradnorm check lists)'
+  """
+
+  def __init__(self, lines: Sequence[str]):
+    """Shows the first, and how many follow."""
+    self.lines = tuple(lines)
+    more = len(self.lines) - 1
+    super().__init__(self.lines[0] + (
+        f' (and {more} more, which gradnorm check lists)' if more else ''))
+
+
+def lines(error: LabError) -> tuple[str, ...]:
+  """All mistakes that an error tells."""
+  return error.lines if isinstance(error, Mistakes) else tuple(
+      str(error).splitlines())
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -31,6 +31,22 @@ def search(folders: Iterable[str]) -> None:
   _places = tuple(dict.fromkeys(folders))
 
 
+def beside(name: str) -> pathlib.Path:
+  """A file of the user's: from here, else where modules are looked for."""
+  path = pathlib.Path(name).expanduser()
+  if path.is_absolute() or _exists(path):
+    return path
+  found = (pathlib.Path(place) / path for place in _places)
+  return next((one for one in found if _exists(one)), path)
+
+
+def _exists(path: pathlib.Path) -> bool:
+  try:
+    return path.exists()
+  except OSError:  # a name that no disk takes
+    return False
+
+
 def resolve(name: str) -> Callable[..., Any]:
   """Imports the function.
 

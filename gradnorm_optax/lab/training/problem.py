@@ -131,7 +131,7 @@ class Problem(NamedTuple):
            lengths: jax.Array | None = None) -> tuple[jax.Array, Any]:
     """Mean loss of a training batch and the new variables.
 
-    The mean is over all labels that are no padding.
+    The mean is over all labels that there are, weighted by class if asked for.
     """
     outputs, new = self.outputs(
         params, extra, x, lengths, train=True, mutable=list(extra))
@@ -144,33 +144,42 @@ class Problem(NamedTuple):
     objective = self.dataset.objective
     with self._naming():
       losses = objective.losses(self._float(outputs), y, lengths)
-    return losses.sum() / objective.count(y, lengths), new
+    return losses.sum() / objective.weight(y, lengths), new
 
   def evaluate(self, params: Any, extra: Any,
                split: Split) -> dict[str, jax.Array]:
-    """Mean loss and score over a part of the data."""
+    """Mean loss, and the score, of a part of the data."""
     objective = self.dataset.objective
+    whole = objective.rule.name != 'mean'
     spread = objective.spread(split.y, objective.mask(split.y, split.lengths))
 
-    def batch(part: Split) -> list[jax.Array]:
-      outputs = self.outputs(
-          params, extra, part.x, part.lengths, train=False)
-      given = self._float(outputs), part.y, part.lengths
+    def batch(part: Split) -> tuple[jax.Array, jax.Array]:
+      outputs = self._float(self.outputs(
+          params, extra, part.x, part.lengths, train=False))
+      given = outputs, part.y, part.lengths
       with self._naming():
-        return [objective.losses(*given).sum(),
-                objective.scores(*given, spread).sum()]
+        losses = objective.losses(*given)
+        # A score that is no mean over the labels needs all outputs together.
+        return losses.sum(), outputs if whole else (
+            objective.scores(*given, spread).sum())
 
     size, rows = EVALUATION_BATCH, len(split.y)
     parts = []
     if rows % size:
       parts.append(batch(jax.tree.map(lambda a: a[:rows % size], split)))
     if rows >= size:
-      whole = jax.tree.map(
-          lambda a: a[rows % size:].reshape(-1, size, *a.shape[1:]), split)
-      parts.append([sums.sum() for sums in jax.lax.map(batch, whole)])
-    count = objective.count(split.y, split.lengths)
-    loss, score = (sum(part[i] for part in parts) / count for i in (0, 1))
-    return {'loss': loss, 'score': score}
+      losses, found = jax.lax.map(batch, jax.tree.map(
+          lambda a: a[rows % size:].reshape(-1, size, *a.shape[1:]), split))
+      parts.append((losses.sum(), found.reshape(-1, *found.shape[2:])
+                    if whole else found.sum()))
+    loss = sum(part[0] for part in parts) / objective.weight(
+        split.y, split.lengths)
+    if whole:
+      return {'loss': loss, 'score': objective.whole_score(
+          jnp.concatenate([part[1] for part in parts]), split.y,
+          split.lengths)}
+    return {'loss': loss, 'score': sum(
+        part[1] for part in parts) / objective.count(split.y, split.lengths)}
 
 
 def _kind(leaf: Any) -> tuple[Any, ...]:

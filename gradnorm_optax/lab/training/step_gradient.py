@@ -55,8 +55,8 @@ def _plain(problem: Problem, params: Any, extra: Any, batch: Split,
 
   pieces = jax.tree.map(
       lambda a: a.reshape(parts, -1, *a.shape[1:]), batch)
-  # A part weighs as many labels as it holds: padding may be shared unevenly.
-  held = jax.vmap(lambda piece: problem.dataset.objective.count(
+  # A part weighs as its labels do: padding may be shared unevenly.
+  held = jax.vmap(lambda piece: problem.dataset.objective.weight(
       piece.y, piece.lengths))(pieces)
 
   def part(carry: Any, given: Any) -> tuple[Any, None]:

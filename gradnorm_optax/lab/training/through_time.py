@@ -61,9 +61,8 @@ def per_example_loss(problem: Problem) -> sgr.norms.PerExampleLoss:
 def by_example(problem: Problem, outputs: jax.Array,
                part: Split) -> jax.Array:
   """The loss of each example, the mean over its labels: (B,)."""
-  losses = problem.dataset.objective.losses(
+  return problem.dataset.objective.by_example(
       outputs.astype(jnp.float32), part.y)
-  return losses if losses.ndim == 1 else losses.mean(1)
 
 
 def profile(problem: Problem, params: Any, part: Split) -> jax.Array:

@@ -16,7 +16,7 @@ from twins import batch
 
 from benchmarks.weight_norm import norms_in_loops
 from gradnorm_optax import _tree, lab
-from gradnorm_optax.lab.data import pictures, raw, sources
+from gradnorm_optax.lab.data import hub, raw, sources
 from gradnorm_optax.lab.methods import chain, schedules
 from gradnorm_optax.lab.models.recurrent import Recurrent
 from gradnorm_optax.lab.models.weight_norm_nets import NORMS, PaperNet, SmallNet
@@ -69,7 +69,7 @@ def test_two_steps_with_the_papers_settings(monkeypatch):
   assert made.train.batch_size == 100 and made.data.source == 'cifar10'
   assert {model.norm for model in made.models.values()} == set(NORMS)
   rng = np.random.default_rng(0)
-  monkeypatch.setattr(pictures, 'hub', lambda _: raw.Raw(
+  monkeypatch.setattr(hub, 'read', lambda _: raw.Raw(
       'generated', rng.integers(0, 256, (240, 32, 32, 3), np.uint8),
       np.arange(240) % 10, [], lambda i, _: f'example {i}',
       image=(32, 32, 3)))

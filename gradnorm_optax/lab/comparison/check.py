@@ -1,0 +1,135 @@
+"""`gradnorm check`: finds all mistakes, and tells what a comparison needs."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax import lax
+
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.comparison import preflight
+from gradnorm_optax.lab.comparison.parallelism import placement
+from gradnorm_optax.lab.data import sources
+from gradnorm_optax.lab.methods import chain
+from gradnorm_optax.lab.methods.schedules import schedule
+from gradnorm_optax.lab.reporting import plan as page
+from gradnorm_optax.lab.results.plan import Plan, Planned, Speed
+from gradnorm_optax.lab.results.trials import Pair
+from gradnorm_optax.lab.training import steps
+from gradnorm_optax.lab.training.problem import Problem
+
+LONG = 0.05  # seconds that are long enough to be measured
+
+
+class Checked(NamedTuple):
+  """A configuration without mistakes.
+
+  Attributes:
+    plan: What its comparison will do and need.
+  """
+
+  plan: Plan
+
+  def table(self) -> Any:
+    """The plan, as rich shows it on a terminal."""
+    return page.render(self.plan)
+
+
+def run(config: schema.Config, measure: bool = True) -> Checked:
+  """Reads the data, builds every model and method; writes nothing.
+
+  Args:
+    config: What is to be compared.
+    measure: Also compile one method of every model and time its steps.
+
+  Raises:
+    LabError: All mistakes that were found, a line for each.
+  """
+  dataset = sources.load(config.data, config.train)
+  found = preflight.look(config, dataset, whole=True)
+  compare, train = config.compare, config.train
+  workers, together = placement(
+      compare, len(compare.learning_rates) * compare.tune_seeds)
+  speeds = tuple(
+      _measured(name, problem, config) for name, problem in (
+          found.problems.items() if measure else ()))
+  return Checked(Plan(
+      config.title or config.name, dataset.description,
+      tuple(_planned(config, pair, found) for pair in found.states),
+      _bytes(dataset[:3]), train.steps, train.steps // train.eval_every,
+      workers, together, speeds))
+
+
+def _planned(config: schema.Config, pair: Pair,
+             found: preflight.Sound) -> Planned:
+  """One row of the plan."""
+  compare, state = config.compare, found.states[pair]
+  rates = config.methods[pair.method].learning_rates or compare.learning_rates
+  params, extra = jax.eval_shape(found.problems[pair.model].init, 0)
+  scopes = found.scopes[pair.model][pair.method]
+  return Planned(
+      *pair, tuple(scope.text() for scope in scopes),
+      any(scope.partial for scope in scopes),
+      len(rates) * compare.tune_seeds + compare.seeds,
+      sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)),
+      _bytes((params, extra)), _bytes(state.opt_state))
+
+
+def _bytes(tree: Any) -> int:
+  """The size of a tree of arrays or shapes."""
+  return sum(math.prod(leaf.shape) * leaf.dtype.itemsize
+             for leaf in jax.tree.leaves(tree))
+
+
+def _measured(name: str, problem: Problem, config: schema.Config) -> Speed:
+  """Compiles one method of a model, and times its steps."""
+  method = next(iter(config.methods_on(name)))
+  train, parts = config.train, jax.device_put(problem.dataset[:2])
+  built = chain.build(
+      config.methods[method], schedule(
+          train, min(config.compare.learning_rates)), problem.context)
+  params, extra = jax.jit(problem.init)(0)
+  state = jax.jit(lambda params, extra: steps.start(
+      problem, built, params, extra))(params, extra)
+
+  def walk(state: steps.State, examples: Any, count: jax.Array) -> steps.State:
+    return lax.fori_loop(0, count, lambda _, state: steps.step(
+        problem, built, train, examples, 0, state)[0], state)
+
+  began = time.perf_counter()
+  walked = jax.jit(walk).lower(state, parts[0], 0).compile()
+  judged = jax.jit(problem.evaluate).lower(params, extra, parts[1]).compile()
+  compiling = time.perf_counter() - began
+  evaluation = min(_seconds(lambda: judged(params, extra, parts[1]))
+                   for _ in range(3))
+  return Speed(name, method, marginal(
+      lambda count: _seconds(lambda: walked(state, parts[0], count)),
+      train.steps), evaluation, compiling)
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+  """The time of a call, until its result is there."""
+  began = time.perf_counter()
+  jax.block_until_ready(call())
+  return time.perf_counter() - began
+
+
+def marginal(call: Callable[[int], float], most: int) -> float:
+  """The seconds of a step, from calls of two lengths.
+
+  Args:
+    call: Gives the seconds of a call of so many steps.
+    most: How many steps a call has at most.
+
+  >>> round(marginal(lambda count: 0.2 + 0.001 * count, 1000), 6)
+  0.001
+  """
+  call(1)
+  short, count = call(1), 1
+  while True:
+    count = min(2 * count, most)
+    spent = call(count) - short
+    if count == most or spent > LONG:
+      return max(spent, 0.0) / (count - 1) if count > 1 else short

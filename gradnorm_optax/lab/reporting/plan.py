@@ -1,0 +1,83 @@
+"""What a comparison will do and need, on a terminal."""
+
+from rich import console, table, text
+
+from gradnorm_optax.lab.reporting.terminal import Page
+from gradnorm_optax.lab.results.plan import Plan, Planned
+
+COLUMNS = ('model', 'method', 'trials', 'parameters', 'their size',
+           'optimizer\'s state')
+
+
+def render(plan: Plan) -> Page:
+  """The rows, what each method acts on, memory, time."""
+  shown = table.Table(box=None, pad_edge=False)
+  for i, name in enumerate(COLUMNS):
+    shown.add_column(name, justify='left' if i < 2 else 'right')
+  for one in plan.planned:
+    shown.add_row(*map(text.Text, (
+        one.model, one.method, str(one.trials), f'{one.parameters:,}',
+        size(one.model_bytes), size(one.state_bytes))))
+  parts: list[console.RenderableType] = [
+      text.Text(plan.name, style='bold'), text.Text(plan.data, style='dim'),
+      text.Text(), shown]
+  acting = [line for one in plan.planned for line in _acting(one)]
+  if acting:
+    parts += [text.Text(), *acting]
+  parts += [text.Text(), text.Text(_needs(plan))]
+  return Page(*parts)
+
+
+def _acting(one: Planned) -> list[text.Text]:
+  """What a method acts on; yellow where that is the smaller part."""
+  return [text.Text(f'{one.method} on {one.model}: {line}',
+                    style='yellow' if one.partial else 'dim')
+          for line in one.acts_on]
+
+
+def _needs(plan: Plan) -> str:
+  """Trials, memory and time, in sentences."""
+  at_once = plan.workers * plan.together
+  told = [
+      f'{plan.trials} trials of {plan.steps} steps, {at_once} at once.',
+      f'Memory: about {size(plan.bytes)}, of which {size(plan.example_bytes)} '
+      'are examples; activations are not counted.']
+  for one in plan.speeds:
+    told.append(
+        f'{one.model}: {duration(one.step)} a step, {duration(one.evaluation)} '
+        f'an evaluation, {duration(one.compiling)} to compile, measured with '
+        f'{one.method}.')
+  if plan.speeds:
+    most = 'At most about' if plan.together > 1 else 'About'
+    told.append(f'{most} {duration(plan.seconds)} in all, if the methods step '
+                'as the measured ones; the cost of steps is measured after '
+                'that.')
+  return '\n'.join(told)
+
+
+def size(count: int) -> str:
+  """A number of bytes.
+
+  >>> size(512), size(20480), size(3 << 30)
+  ('512 B', '20 KiB', '3 GiB')
+  """
+  value = float(count)
+  for unit in ('B', 'KiB', 'MiB', 'GiB'):
+    if value < 1024:
+      break
+    value /= 1024
+  else:
+    unit = 'TiB'
+  return f'{value:.3g} {unit}' if value < 1000 else f'{value:.0f} {unit}'
+
+
+def duration(seconds: float) -> str:
+  """A time, as short as it is read.
+
+  >>> duration(2.6e-5), duration(0.45), duration(90), duration(9000)
+  ('26 us', '450 ms', '1.5 min', '2.5 h')
+  """
+  for least, unit in ((3600, 'h'), (60, 'min'), (1, 's'), (1e-3, 'ms')):
+    if seconds >= least:
+      return f'{seconds / least:.3g} {unit}'
+  return f'{seconds / 1e-6:.3g} us'

@@ -1,0 +1,95 @@
+"""What a comparison will do and need, told before it runs."""
+
+from typing import NamedTuple
+
+
+class Planned(NamedTuple):
+  """One method on one model.
+
+  Attributes:
+    model, method: Their names.
+    acts_on: What each of its parts acts on, a line for each that is no plain
+      optimizer.
+    partial: Whether one of them leaves out most of the parameters.
+    trials: How many runs, on tuning seeds and on fresh ones.
+    parameters: How many numbers are trained.
+    model_bytes: Parameters and the model's other variables.
+    state_bytes: The optimizer's state.
+  """
+
+  model: str
+  method: str
+  acts_on: tuple[str, ...]
+  partial: bool
+  trials: int
+  parameters: int
+  model_bytes: int
+  state_bytes: int
+
+  @property
+  def bytes(self) -> int:
+    """What one run holds, a gradient included, activations left aside."""
+    return 2 * self.model_bytes + self.state_bytes
+
+
+class Speed(NamedTuple):
+  """What one method of a model was measured to take, in seconds.
+
+  Attributes:
+    model, method: Which.
+    step: One step.
+    evaluation: One look at the validation part.
+    compiling: The program of both.
+  """
+
+  model: str
+  method: str
+  step: float
+  evaluation: float
+  compiling: float
+
+
+class Plan(NamedTuple):
+  """All of a comparison.
+
+  Attributes:
+    name: The comparison's.
+    data: The examples, in words.
+    planned: Every method on every model.
+    example_bytes: All three parts.
+    steps, evaluations: Of one run.
+    workers: How many runs, or calls, go on side by side.
+    together: How many runs share a call.
+    speeds: One for each model.
+  """
+
+  name: str
+  data: str
+  planned: tuple[Planned, ...]
+  example_bytes: int
+  steps: int
+  evaluations: int
+  workers: int
+  together: int
+  speeds: tuple[Speed, ...] = ()
+
+  @property
+  def trials(self) -> int:
+    """How many runs in all."""
+    return sum(one.trials for one in self.planned)
+
+  @property
+  def bytes(self) -> int:
+    """The examples and as many of the largest runs as go on at once."""
+    return self.example_bytes + self.workers * self.together * max(
+        one.bytes for one in self.planned)
+
+  @property
+  def seconds(self) -> float:
+    """About how long it takes if every method steps as the measured one."""
+    speeds = {one.model: one for one in self.speeds}
+    return sum(
+        speeds[one.model].compiling + one.trials * (
+            self.steps * speeds[one.model].step
+            + self.evaluations * speeds[one.model].evaluation)
+        for one in self.planned) / self.workers

@@ -1,0 +1,1 @@
+"""A trained model in use: loaded, asked about new examples, exported."""

@@ -1,0 +1,66 @@
+"""What a model is, for whoever has to answer for it."""
+
+import datetime
+from typing import Any
+
+import tomli_w
+
+from gradnorm_optax.lab.run.compiled_run import named
+from gradnorm_optax.lab.schema import toml
+from gradnorm_optax.lab.serving.loaded_run import LoadedRun
+from gradnorm_optax.lab.support import provenance
+
+
+def text(run: LoadedRun, results: dict[str, Any] | None, digest: str) -> str:
+  """The card of an exported model, in Markdown.
+
+  Args:
+    run: The model.
+    results: results.json of its run; None where that is not finished.
+    digest: Of its data.
+  """
+  config, fitted = run.config, run.data.preprocessing
+  method = named(config.methods, config.run.method, 'run.method')
+  model = named(config.models, config.run.model, 'run.model')
+  tables = tomli_w.dumps(toml.plain({
+      'models': {model: config.models[model].model_dump(mode='json')},
+      'methods': {method: config.methods[method].model_dump(mode='json')},
+      'train': config.train.model_dump(mode='json'),
+      'data': config.data.model_dump(mode='json')}))
+  lines = [
+      f'# {config.title or config.name}: {model} trained with {method}', '',
+      f'Exported {datetime.date.today().isoformat()} from `{run.folder}`, '
+      f'checkpoint of step {run.step} of {config.train.steps}.', '',
+      '## Data', '', f'- {results["data"] if results else "unfinished run"}',
+      f'- digest of the prepared examples: `{digest}`',
+      f'- an example: shape {run.data.shape}, {run.data.dtype}']
+  if fitted is not None and fitted.columns:
+    lines.append('- columns: ' + ', '.join(fitted.columns))
+  if fitted is not None and fitted.classes:
+    lines.append('- classes, in the order of the outputs: '
+                 + ', '.join(fitted.classes))
+  if results is not None:
+    lines += ['', '## Scores', '', *(
+        f'- test {name}: {value:.6g}'
+        for name, value in results['test'].items())]
+  versions = provenance.versions()
+  lines += [
+      '', '## Use', '', '```python',
+      'import jax',
+      'from safetensors.numpy import load_file',
+      '',
+      "weights = load_file('weights.safetensors')",
+      "with open('forward.jax', 'rb') as file:",
+      '  forward = jax.export.deserialize(bytearray(file.read()))',
+      'outputs = forward.call(weights, x)  # x prepared as model.json says',
+      '```', '',
+      'Without Python code of its own: `gradnorm predict` on the run does the '
+      'preparation, too.', '',
+      '## Roll back', '',
+      'This folder is never written again. Keep the one before it, point the '
+      'program at that one, and nothing else changes: weights, preprocessing '
+      'and program lie together.', '',
+      '## Made with', '', *(f'- {name} {version}'
+                            for name, version in versions.items()), '',
+      '## Configuration', '', '```toml', tables.rstrip(), '```', '']
+  return '\n'.join(lines)

@@ -1,0 +1,107 @@
+"""Intervals over seeds and examples, against a simulation and by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from gradnorm_optax.lab.objective import evidence
+from gradnorm_optax.lab.results import judging
+
+
+def answers(scores, **options):
+  """Runs whose examples scored so; shape (seeds, examples)."""
+  return judging.Answers(tuple(
+      np.stack([row, np.ones_like(row)], 1) for row in scores), evidence.mean,
+                         **options)
+
+
+@pytest.mark.parametrize('table, widest', [
+    ([[1.0, 2.0, 6.0], [3.0, 4.0, 9.0]], 'seed'),
+    ([[1.0, 2.0, 6.0], [3.0, 4.0, 2.0]], 'example'),
+    ([[i + j + (i * j) % 3 / 4 for j in range(5)] for i in range(5)], 'total'),
+])
+def test_a_table_by_hand(table, widest):
+  """Mean squares of a two-way table without replication, term by term."""
+  rows, columns = len(table), len(table[0])
+  mean = sum(map(sum, table)) / (rows * columns)
+  row = [sum(line) / columns for line in table]
+  column = [sum(line[j] for line in table) / rows for j in range(columns)]
+  seed = columns * sum((m - mean) ** 2 for m in row) / (rows - 1)
+  example = rows * sum((m - mean) ** 2 for m in column) / (columns - 1)
+  both = (rows - 1) * (columns - 1)
+  rest = sum((table[i][j] - row[i] - column[j] + mean) ** 2
+             for i in range(rows) for j in range(columns)) / both
+  total = seed + example - rest
+  freedom = total ** 2 / (seed ** 2 / (rows - 1) + example ** 2 / (columns - 1)
+                          + rest ** 2 / both)
+  halves = {name: stats.t.ppf(0.975, free) * math.sqrt(square / rows / columns)
+            for name, square, free in (
+                ('seed', seed, rows - 1), ('example', example, columns - 1),
+                ('total', total, freedom))
+            if name != 'total' or square > max(seed, example)}
+  assert max(halves, key=halves.get) == widest
+  assert judging.half_width(np.array(table)) == pytest.approx(halves[widest])
+
+
+def test_the_interval_is_students():
+  """One example: seeds differ alone, and the interval is the usual one."""
+  scores = np.array([[0.5], [0.7], [0.4], [0.6]])
+  found = judging.interval(answers(scores))
+  want = stats.t.interval(0.95, 3, scores.mean(), stats.sem(scores[:, 0]))
+  assert found == pytest.approx((scores.mean(), *want))
+  one = judging.interval(answers(scores[:1]))
+  assert one.mean == 0.5 and math.isnan(one.low) and math.isnan(one.high)
+  assert math.isnan(judging.interval(answers([])).mean)
+
+
+def test_pseudo_values_of_a_mean_are_the_examples():
+  scores = np.random.default_rng(0).normal(size=(3, 30))
+  table = answers(scores).pseudo_values()
+  assert table.shape == (3, 30)
+  np.testing.assert_allclose(
+      np.sort(table, 1), np.sort(scores, 1), atol=1e-9)
+  many = answers(np.tile(scores, 7)).pseudo_values()
+  assert many.shape == (3, judging.GROUPS)
+  # The weighted mean of unequal groups is that of the examples.
+  np.testing.assert_allclose(many.mean(1), scores.mean(1), atol=0.05)
+
+
+def test_differences_are_paired_by_seed_and_example():
+  rng = np.random.default_rng(1)
+  hard, start = rng.normal(size=200), rng.normal(size=(8, 1))
+  old = hard + start + 0.01 * rng.normal(size=(8, 200))
+  found = judging.difference(answers(old + 0.1), answers(old))
+  assert found == pytest.approx((0.1, 0.1, 0.1))
+  # Other seeds under the same numbers see nothing of it.
+  lost = judging.difference(answers((old + 0.1)[::-1]), answers(old))
+  assert lost.high - lost.low > 0.5
+
+
+def test_a_diverged_run_scores_the_worst_on_every_example():
+  found = judging.Answers(
+      (None, np.array([[0.5, 1.0], [1.0, 1.0]])), evidence.mean, worst=-1.0)
+  np.testing.assert_allclose(found.scores(), [-1.0, 0.75])
+  np.testing.assert_allclose(np.sort(found.pseudo_values(), 1),
+                             [[-1.0, -1.0], [0.5, 1.0]])
+  nothing = judging.Answers((None, None), evidence.mean, worst=0.0)
+  assert judging.interval(nothing) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize('shared', [0.0, 0.5])
+def test_equals_rarely_differ_and_gains_are_as_rare_as_losses(shared):
+  """Also where a method's luck with the examples is the same on all seeds."""
+  rng = np.random.default_rng(2)
+  count, seeds, examples = 400, 6, 30
+  gains = losses = 0
+  for _ in range(count):
+    one, other = (
+        shared * rng.normal(size=examples) + 0.1 * rng.normal(size=(seeds, 1))
+        + 0.5 * rng.normal(size=(seeds, examples)) for _ in range(2))
+    found = judging.difference(answers(one), answers(other))
+    gains += found.low > 0
+    losses += found.high < 0
+  # 2.5% each; of 400 three standard deviations are 2.3%.
+  assert gains / count < 0.05 and losses / count < 0.05
+  assert gains + losses > 0
