@@ -7,6 +7,7 @@ known is written after each part, so that a run that is cut off leaves it.
 """
 
 import argparse
+import functools
 import json
 import os
 import pathlib
@@ -59,7 +60,8 @@ def steps(shapes: overhead.Shapes, copied: float) -> dict[str, Any]:
 
     seconds = _seconds(run, 20)
     rows[name] = {
-        'milliseconds': seconds * 1e3, 'kernels': kernels(compiled.as_text()),
+        'milliseconds': seconds * 1e3,
+        'kernels': kernels(compiled.as_text() or ''),
         # An unavoidable word each: p, m, v both ways, and g.
         'share of the copy': 7 * 4 * size / seconds / copied,
         'over adamw': seconds / (
@@ -129,8 +131,8 @@ def main(arguments: list[str] | None = None) -> None:
   parts: dict[str, Callable[[], Any]] = {
       'copy, bytes a second': lambda: copied}
   for name, (width, depth) in (TINY if options.tiny else SIZES).items():
-    parts[name] = lambda width=width, depth=depth: steps(
-        overhead.mlp(width, depth), copied)
+    parts[name] = functools.partial(
+        steps, overhead.mlp(width, depth), copied)
   parts['trials'] = lambda: trials(2 if options.tiny else 32, small)
   if not options.tiny:  # the tests run the tiny form
     parts = {'tests': lambda: tests(min(200, end - time.monotonic()))} | parts

@@ -124,7 +124,7 @@ def _apart(numbers: list[Any], members: list[list[int]]) -> list[Any]:
             same, _dealt([arrays[n] for n in same]), strict=True):
           rows[n] = found
     for nth, n in enumerate(at):
-      result[n] = treedef.unflatten([row[nth] for row in rows])
+      result[n] = jax.tree.unflatten(treedef, [row[nth] for row in rows])
   return result
 
 
