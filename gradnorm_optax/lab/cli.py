@@ -90,22 +90,19 @@ def _app() -> Any:
   def inspect(config: Config, set_: Set = [],  # noqa: B006
               out: Out = None, batches: Annotated[int, typer.Option(
                   min=1, help='Training steps to look at.')] = 10,
-              whole: Annotated[bool, typer.Option(
-                  '--whole', help='Spread them over the whole run.')] = False
-              ) -> None:
+              whole: Annotated[bool, typer.Option('--whole', help=(
+                  'Spread them over the whole run.'))] = False) -> None:
     """Show what each method does to every block's gradient.
 
-    CONFIG may also be the folder of a `gradnorm train` run, or one checkpoint
-    in it, such as runs/demo-train/checkpoints/200: then the steps are those
-    that the run would take next.
+    CONFIG may also be the folder of a `gradnorm train` run, or a checkpoint in
+    it (runs/demo-train/checkpoints/200): the steps it would take next.
 
     Example: gradnorm inspect demo/config.toml --batches 5
     """
     from gradnorm_optax.lab.inspection import inspection
     done = inspection.at(config, set_, out, batches, whole)
-    console = _console()
-    console.print(done.table())
-    console.print(f'\nFigures and inspect.json: {done.folder}')
+    _console().print(done.table())
+    _console().print(f'\nFigures and inspect.json: {done.folder}')
 
   @app.command()
   def train(config: Config, set_: Set = [],  # noqa: B006

@@ -92,7 +92,7 @@ def test_a_checkpoint_goes_on(tmp_path, skip):
   one = jax.jit(trainer.one)
   for n in range(4):
     before = state
-    state, figures = one(state)
+    state, figures = one(state, trainer.parts[0])
     moved = np.concatenate([np.ravel(a - b) for a, b in zip(
         *map(jax.tree.leaves, (state.params, before.params)), strict=True)])
     assert seen.loss[n] == pytest.approx(float(figures.loss), rel=1e-5)

@@ -10,7 +10,7 @@ from gradnorm_optax.lab.support.errors import LabError
 
 EXAMPLES = {
     'init': 'demo/config.toml', 'compare': 'missing cells filled',
-    'inspect': 'step / params', 'train': 'Run: runs/demo-train',
+    'inspect': 'update / params', 'train': 'Run: runs/demo-train',
     'report': 'Report: runs/demo/report.html',
     'methods': 'centralize'}
 

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from gradnorm_optax.lab.run import (
   tensorboard,
 )
 from gradnorm_optax.lab.run.checkpoints import Checkpoints
-from gradnorm_optax.lab.support import jsonl
+from gradnorm_optax.lab.support import jsonl, provenance
 from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.training import step_gradient
 
@@ -322,6 +323,28 @@ def test_other_data_in_the_same_folder_is_refused(file, tmp_path):
   np.savez(path, x=x + 1, y=y[::-1])
   with pytest.raises(LabError, match=r'other data \(data.digest differs\)'):
     loop.run(config_own, tmp_path / 'run', quiet=True)
+
+
+def test_a_run_goes_on_with_what_it_was_begun_with(
+    file, whole, tmp_path):
+  folder = shutil.copytree(whole.folder, tmp_path / 'run')
+  made = json.loads((folder / 'made_with.json').read_text())
+  assert made == provenance.made_with() and {
+      'jax', 'device', 'threads', 'XLA_FLAGS', 'jax_enable_x64',
+      'source of gradnorm_optax'} <= set(made)
+  for name, other in (('jax', '0.1'), ('source of gradnorm_optax', 'old'),
+                      ('device', 'other'), ('threads', '64')):
+    (folder / 'made_with.json').write_text(json.dumps(made | {name: other}))
+    with pytest.raises(LabError) as caught:
+      loop.run(lab.load(file), folder, quiet=True)
+    told = str(caught.value)
+    assert told.count(' (now ') == 1 and '\n' not in told
+    assert f'begun with {name} {other} (now {made[name]})' in told
+    assert '--fresh' in told and 'delete made_with.json' in told
+  (folder / 'made_with.json').unlink()
+  again = loop.run(lab.load(file), folder, quiet=True)
+  assert same(again.rows) == same(whole.rows)
+  assert json.loads((folder / 'made_with.json').read_text()) == made
 
 
 def test_reading_a_run_touches_nothing(file, whole, tmp_path):

@@ -61,7 +61,8 @@ def norms(looks: Sequence[Look]) -> Canvas:
         aspect=30 * len(where), shrink=0.8,
         extend='neither' if norm is scale else 'min')
     bar.set_label(label, fontsize=8)
-    ticks = _ticks(norm.vmin or 0.0, norm.vmax or 1.0)
+    assert norm.vmin is not None and norm.vmax is not None
+    ticks = _ticks(norm.vmin, norm.vmax)
     bar.set_ticks(ticks, labels=[f'{tick:g}' for tick in ticks])
     bar.minorticks_off()
     bar.ax.tick_params(labelsize=7)

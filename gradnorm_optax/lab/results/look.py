@@ -56,11 +56,34 @@ class Look:
   def joined(cls, records: Sequence[dict[str, Any]]) -> 'Look':
     """Reads several records of one run, in the order of its steps."""
     first, found = records[0], [cls.of(record) for record in records]
-    arrays: Any = {
+    arrays: dict[str, Any] = {
+        field.name: np.concatenate(
+            [getattr(look, field.name) for look in found])
+        for field in dataclasses.fields(cls) if field.type is np.ndarray}
+    return cls(
+        first['model'], first['method'], blocks=first['blocks'],
+        steps=[step for look in found for step in look.steps],
+        parts={name: np.concatenate([look.parts[name] for look in found])
+               for name in first['parts']},
+        flags={block: flag for look in found
+               for block, flag in look.flags.items()}, **arrays)
+
+  @classmethod
+  def of(cls, record: dict[str, Any]) -> 'Look':
+    """Reads a record.
+
+    >>> ones = np.ones((2, 1))
+    >>> look = Look('mlp', 'adam', [1, 2], ['a'], ones[0], ones, ones, ones,
+    ...             np.nan * ones, {}, ones, ones, {})
+    >>> Look.of(look.record()).ratio.tolist()
+    [[nan], [nan]]
+    """
+    arrays: dict[str, Any] = {
         field.name: np.array(record[field.name], np.float64)
         for field in dataclasses.fields(cls) if field.type is np.ndarray}
-    others = {name: record[name]
-              for name in ('model', 'method', 'steps', 'blocks', 'flags')}
+    others: dict[str, Any] = {
+        name: record[name]
+        for name in ('model', 'method', 'steps', 'blocks', 'flags')}
     return cls(**arrays, **others, parts={
         name: np.array(part, np.float64)
         for name, part in record['parts'].items()})

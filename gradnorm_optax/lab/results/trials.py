@@ -46,6 +46,7 @@ class Trials:
                config: schema.Config, basis: Basis):
     """Takes the records as they are; writes nothing."""
     self.records, self.config, self.basis = records, config, basis
+    self._bases: dict[Pair, str] = {}
 
   @property
   def target(self) -> float:
@@ -81,11 +82,22 @@ class Trials:
   def key(self, phase: str, pair: Pair, rate: float, seed: int) -> str:
     """The fingerprint of a trial."""
     return fingerprint(
-        phase=phase, data=self.basis.data, own=self.basis.user_code(*pair),
+        phase=phase, rate=rate, seed=seed, pair=self._basis_of(pair))
+
+  def _basis_of(self, pair: Pair) -> str:
+    """The fingerprint of what all trials of a pair share."""
+    if pair not in self._bases:
+      self._bases[pair] = self._fingerprint(pair)
+    return self._bases[pair]
+
+  def _fingerprint(self, pair: Pair) -> str:
+    return fingerprint(
+        data=self.basis.data, own=self.basis.user_code(*pair),
         model=self.config.models[pair.model].model_dump(),
         method=self.config.methods[pair.method].alone.model_dump(),
-        train=self.config.train.model_dump(), rate=rate, seed=seed,
-        versions=self.basis.versions, code=self.basis.code)
+        train=self.config.train.model_dump(), code=self.basis.code,
+        versions=self.basis.versions, arithmetic=self.basis.arithmetic,
+        together=self.basis.together)
 
   def missing(self, phase: str, pair: Pair) -> list[tuple[float, int]]:
     """Rates and seeds that are not finished."""
@@ -148,7 +160,7 @@ class Trials:
   def fault(self, pair: Pair) -> str | None:
     """Where that run went bad: step and block; None if some stayed finite."""
     found = self.records.get(self.fault_key(pair))
-    return None if found is None else found['text']
+    return found['text'] if found else None
 
   def look_key(self, pair: Pair) -> str:
     """The fingerprint of a look at a run."""

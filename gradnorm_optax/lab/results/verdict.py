@@ -1,12 +1,11 @@
 """What a comparison lets one say, and when it lets one say nothing."""
 
 import math
-import statistics
 from collections.abc import Callable, Sequence
 from typing import Literal
 
 from gradnorm_optax.lab.objective.quality import ACCURACY, Measure
-from gradnorm_optax.lab.results import stats
+from gradnorm_optax.lab.results import stats, time_ratio
 from gradnorm_optax.lab.results.findings import Row, Verdict
 
 # The difference of two rows' scores, paired by seed and example.
@@ -141,7 +140,8 @@ def _errors(row: Row, other: Row, measure: Measure) -> str:
 
 def _cost(row: Row, other: Row) -> str:
   """How much longer a step takes, if both were timed."""
-  ratios = [a / b for a, b in zip(row.rounds, other.rounds, strict=True)]
-  if not ratios:
+  if not row.rounds:
     return ''
-  return f', at {statistics.median(ratios):.2f} times the time of a step'
+  found = time_ratio.ratio(row.rounds, other.rounds)
+  return (f', at {found.mean:.2f} [{found.low:.2f}, {found.high:.2f}] times '
+          'the time of a step')

@@ -11,6 +11,7 @@ from jax import lax
 
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import sources
+from gradnorm_optax.lab.data.dataset import Split
 from gradnorm_optax.lab.methods import chain, example_choice
 from gradnorm_optax.lab.methods.schedules import schedule
 from gradnorm_optax.lab.results.look import Look, instants
@@ -72,11 +73,10 @@ class Trainer:
     return self._stretch(state, self.parts[0])
 
   def one(self, state: steps.State,
-          examples: Any = None) -> tuple[steps.State, steps.Figures]:
-    """Takes one step; on the training part unless told otherwise."""
+          examples: Split) -> tuple[steps.State, steps.Figures]:
+    """Takes one step on the training part."""
     new, figures = steps.step(
-        self.problem, self.built, self.train,
-        self.parts[0] if examples is None else examples,
+        self.problem, self.built, self.train, examples,
         jnp.int32(self.seed), state)
     if self.skips:
       figures = figures._replace(skipped=optax.tree.get(
@@ -107,12 +107,8 @@ class Trainer:
                       jax.tree.map(lambda a: a[None], found))
 
   def stretch(self, state: steps.State,
-              examples: Any = None) -> tuple[steps.State, steps.Figures]:
-    """Takes `eval_every` steps.
-
-    To be compiled with `examples` as an argument: as a constant, a large
-    training part would be copied into the program.
-    """
+              examples: Split) -> tuple[steps.State, steps.Figures]:
+    """Takes `eval_every` steps."""
     return lax.scan(lambda state, _: self.one(state, examples), state,
                     length=self.train.eval_every)
 

@@ -55,7 +55,8 @@ def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,
   state = trainer.start()
   run_folder.prepare(
       folder, config, provenance.data_digest(trainer.dataset[:3]),
-      user_code.digests(config.user_functions(*trainer.names)), fresh)
+      user_code.digests(config.user_functions(*trainer.names)),
+      provenance.made_with(), fresh)
   stored.write(folder, stored.Stored.of(trainer.dataset))
   checkpoints = Checkpoints(folder / 'checkpoints', config.run.keep)
   latest = checkpoints.latest()
@@ -123,7 +124,8 @@ def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
       diagnosis.check_skips(before, figures, config.run.max_skips)
     elif not np.isfinite(figures.loss).all():
       raise diagnosis.diagnose(
-          trainer.problem, trainer.built, trainer.one, before, every)
+          trainer.problem, trainer.built, trainer.one, trainer.parts[0],
+          before, every)
     elif row['validation_loss'] is None:
       raise diagnosis.Diverged(
           f'step {row["step"]}: the loss of the validation part is not finite, '

@@ -60,11 +60,10 @@ def sizes(problem: Problem, params: Any, trees: Sequence[Any]) -> jax.Array:
   """
   held: dict[str, list[jax.Array]] = {}
   places = gn.explain(params, blocks(problem)).rows
-  leaves = jax.tree.leaves(params)
-  structure: Any = jax.tree.structure(params)
   for tree in trees:
     for leaf, like, place in zip(
-        structure.flatten_up_to(tree), leaves, places, strict=True):
+        jax.tree.leaves(tree, is_leaf=lambda node: node is None),
+        jax.tree.leaves(params), places, strict=True):
       stack = [] if place.stacked == '-' else [
           int(axis) for axis in place.stacked.split(',')]
       count = math.prod(like.shape[axis] for axis in stack)
@@ -91,9 +90,9 @@ def _drawn(parts: Sequence[jax.Array]) -> jax.Array:
   for part in parts:
     size = part.shape[1]
     if whole > MOST:
-      some = np.random.default_rng(size).integers(
-          max(size, 1), size=-(-size * MOST // whole))
-      part = part[:, some.astype(np.int32)]
+      some: Any = np.random.default_rng(size).integers(
+          size, size=-(-size * MOST // whole)) if size else []
+      part = part[:, np.array(some, np.int32)]
     found.append(jnp.abs(part.astype(jnp.float32)))
   return jnp.concatenate(found, axis=1)
 

@@ -10,6 +10,7 @@ import optax
 from jax import lax
 
 from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.data.dataset import Split
 from gradnorm_optax.lab.methods import chain
 from gradnorm_optax.lab.methods.schedules import schedule
 from gradnorm_optax.lab.support.errors import LabError
@@ -25,13 +26,15 @@ class Diverged(LabError):
 
 
 def diagnose(problem: Problem, built: chain.Built, runner: Any,
-             state: steps_lib.State, steps: int) -> Diverged:
+             examples: Split, state: steps_lib.State,
+             steps: int) -> Diverged:
   """Walks again from the last good state, one step at a time.
 
   Args:
     problem: What is trained.
     built: How.
-    runner: `runner(state) -> (state, figures)`, one training step.
+    runner: `runner(state, examples) -> (state, figures)`, one training step.
+    examples: The training part, an argument lest it be copied into a program.
     state: The state before the bad stretch.
     steps: How long the stretch is.
 
@@ -48,7 +51,7 @@ def diagnose(problem: Problem, built: chain.Built, runner: Any,
   one = jax.jit(runner)
   last = ''
   for _ in range(steps):
-    after, figures = one(state)
+    after, figures = one(state, examples)
     sizes, moves = look(state, after)
     bad = _bad(sizes)
     if bad or not jnp.isfinite(figures.loss):
@@ -87,18 +90,18 @@ def of_trial(problem: Problem, method: schema.Method, train: schema.Train,
   built = chain.build(method, schedule(train, rate), problem.context)
   examples = jax.device_put(problem.dataset.train)
 
-  def one(state: steps_lib.State, examples: Any) -> Any:
+  def one(state: steps_lib.State, examples: Split) -> Any:
     return steps_lib.step(problem, built, train, examples, seed, state)
 
   @jax.jit
-  def reached(count: jax.Array, examples: Any) -> steps_lib.State:
+  def reached(count: jax.Array, examples: Split) -> steps_lib.State:
     state = steps_lib.start(problem, built, *problem.init(seed))
     return lax.fori_loop(
         0, count, lambda _, state: one(state, examples)[0], state)
 
   state = reached(jnp.int32(steps), examples)
-  return str(diagnose(problem, built, lambda state: one(state, examples),
-                      state, train.eval_every))
+  return str(diagnose(
+      problem, built, one, examples, state, train.eval_every))
 
 
 def check_skips(before: steps_lib.State, figures: steps_lib.Figures,

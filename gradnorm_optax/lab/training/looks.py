@@ -23,14 +23,14 @@ from gradnorm_optax.lab.training.problem import Problem
 class Reading(NamedTuple):
   """What one step shows, as the fields of `Look`; `size` of the parameters."""
 
-  loss: jax.Array
-  gradient: jax.Array
-  after: jax.Array
-  update: jax.Array
-  size: jax.Array
-  parts: dict[str, jax.Array]
-  before: jax.Array
-  reached: jax.Array
+  loss: Any
+  gradient: Any
+  after: Any
+  update: Any
+  size: Any
+  parts: dict[str, Any]
+  before: Any
+  reached: Any
 
 
 class Observer:
