@@ -8,6 +8,7 @@ import optax
 import pytest
 import references
 from jax import numpy as jnp
+from jax.sharding import Mesh, PartitionSpec as P
 
 import gradnorm_optax as gn
 
@@ -170,6 +171,27 @@ def test_fixed_lengths_do_not_drift(dtype):
       norms(params['kernel']), norms(start['kernel']),
       rtol=2 * float(jnp.finfo(dtype).eps))
   assert not np.allclose(end, np.asarray(start['kernel'], np.float32), atol=.1)
+
+
+def test_fixed_lengths_of_sharded_leaves():
+  params = {'kernel': jnp.cos(jnp.arange(24.)).reshape(8, 3)}
+  grads = {'kernel': jnp.sin(jnp.arange(24.)).reshape(8, 3)}
+
+  def steps(axis_name, params, grads):
+    tx = gn.weight_normalized(
+        optax.sgd(0.5), lengths='fixed', axis_name=axis_name)
+    state = tx.init(params)
+    for _ in range(2):
+      updates, state = tx.update(grads, state, params)
+      params = optax.apply_updates(params, updates)
+    return params
+
+  cut = {'kernel': P('x')}
+  run = jax.shard_map(functools.partial(steps, 'x'), in_specs=(cut, cut),
+                      mesh=Mesh(jax.devices()[:2], 'x'), out_specs=cut)
+  np.testing.assert_allclose(
+      jax.jit(run)(params, grads)['kernel'],
+      steps(None, params, grads)['kernel'], rtol=1e-5, atol=1e-6)
 
 
 def test_edited_units_return_to_their_length():

@@ -145,6 +145,22 @@ def test_muon_knows_the_layer_axis_of_stacked_weights():
           rtol=1e-4, atol=1e-5)
 
 
+def test_muon_in_weight_normalization_gives_lengths_to_adam():
+  """Also those of attention, whose shapes do not tell what they are."""
+  attention = {'query': {'kernel': jnp.ones((4, 2, 3)),
+                         'bias': jnp.ones((2, 3))}}
+  built = chain.build(schema.Method(
+      optimizer='muon', wrap='weight_normalized'), 0.1)
+  inner = jax.eval_shape(built.tx.init, attention).inner.inner_states
+
+  def shapes(label, moment):
+    return [leaf.shape for leaf in jax.tree.leaves(
+        optax.tree.get(inner[label], moment))]
+
+  assert shapes('muon', 'mu') == [(4, 2, 3)]
+  assert sorted(shapes('adam', 'nu')) == [(1,), (1, 2, 3), (2, 3)]
+
+
 def test_lookahead_trains_and_evaluates_the_fast_weights():
   built = chain.build(schema.Method(
       optimizer='sgd', lookahead=5, lookahead_alpha=0.5), 0.1)

@@ -4,7 +4,6 @@ A new optimizer, normalizer or wrapper is added by adding its row.
 """
 
 import functools
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -48,6 +47,7 @@ class Optimizer(NamedTuple):
       context and the options; None where they see what it is given.
     blocks: What it takes together unless the method's `blocks` say it; it is
       given `blocks=`. None where it has none.
+    lengths: Whether its blocks include the lengths that a wrapper trains.
   """
 
   summary: str
@@ -57,6 +57,7 @@ class Optimizer(NamedTuple):
   context: bool = False
   blocks: By | None = None
   head: Callable[..., optax.GradientTransformation] | None = None
+  lengths: bool = True
 
 
 class Part(NamedTuple):
@@ -107,17 +108,10 @@ def _path_sgd_head(*, context: Context, p: float = 2,
 
 def _muon(learning_rate: Rate, *, blocks: gn.Blocks,
           **options: Any) -> optax.GradientTransformation:
-  """Muon by the axes of the tree that it is given; a vector goes to Adam."""
-  def numbers(leaf: Any, entry: Any) -> Any:
-    # A unit with one input, as each length inside weight normalization, would
-    # lose its size and keep its sign.
-    inputs = () if entry is None else entry.reduction_axis
-    return entry if math.prod(leaf.shape[axis] for axis in inputs) > 1 else None
-
-  def of(params: Any) -> optax.GradientTransformationExtraArgs:
+  def of(tree: Any) -> optax.GradientTransformationExtraArgs:
     return optax.contrib.muon(
-        learning_rate, **options, muon_weight_dimension_numbers=jax.tree.map(
-            numbers, params, gn.muon_dimension_numbers(params, blocks)))
+        learning_rate, muon_weight_dimension_numbers=(
+            gn.muon_dimension_numbers(tree, blocks)), **options)
 
   return optax.GradientTransformationExtraArgs(
       lambda params: of(params).init(params),
@@ -152,7 +146,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
         'Adafactor: second moments of rows and columns', optax.adafactor),
     'muon': Optimizer(
         'Muon: momentum of matrices made orthogonal; Adam for the rest',
-        _muon, blocks='leaf'),
+        _muon, blocks='leaf', lengths=False),
     'softplus_adamw': Optimizer(
         'AdamW whose denominator is a softplus, as SING\'s authors release it',
         _softplus_adamw, bare='adamw'),
@@ -182,11 +176,11 @@ def blocks(method: schema.Method, default: By, context: Context,
 
 
 def inner_blocks(method: schema.Method, default: By, context: Context,
-                 shared: bool = False) -> gn.Blocks:
+                 shared: bool = False, lengths: bool = True) -> gn.Blocks:
   """The same of a part that stands inside `wrap`, if there is one.
 
-  It sees the tree {'v': directions, 'g': lengths}; the paths in a configuration
-  are the model's.
+  It sees the tree {'v': directions, 'g': lengths}, and without `lengths` leaves
+  the latter out; the paths in a configuration are the model's.
   """
   given = _table(method, default, context, shared)
   if method.wrap is None:
@@ -198,7 +192,8 @@ def inner_blocks(method: schema.Method, default: By, context: Context,
   axes = {name: {inside(glob): axis for glob, axis in given[name].items()}
           for name in ('stacked', 'fan_in', 'units')}
   return gn.Blocks(
-      **{**given, **axes, 'skip': tuple(map(inside, given['skip']))})
+      **{**given, **axes, 'skip': (
+          *map(inside, given['skip']), *([] if lengths else ['g/*']))})
 
 
 def _table(method: schema.Method, default: By, context: Context,
