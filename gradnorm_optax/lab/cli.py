@@ -120,7 +120,8 @@ def _app() -> Any:
     console.print(done.table())
     if done.test is not None:
       console.print(f'test {done.measure.name} '
-                    f'{done.measure.figure(done.test["score"])}')
+                    f'{done.measure.figure(done.test["score"])} (checkpoint of '
+                    f'step {done.best}, the best on validation)')
       console.print(f'Run: {done.folder}')
       return 0
     console.print(f'stopped and saved in {done.folder}; the same command goes '

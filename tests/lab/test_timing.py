@@ -45,6 +45,16 @@ def test_overhead_of_a_call_does_not_enter(step):
   assert machine.at < 15 * 2 * 12 * max(timing.LONG, 2 * step)
 
 
+def test_no_step_is_free_however_busy_the_machine_is():
+  machine = Machine(seed=2)
+  found = timing.rounds(
+      {name: machine.program(call=1e-4, step=3e-5, spikes=0.6)
+       for name in 'ab'}, 40, 3, 0.0, now=machine.now)
+  assert min(map(min, found.values())) > 0
+  low = time_ratio.ratio(found['a'], found['b']).low
+  assert 0 < low < np.inf
+
+
 def test_an_epochs_order_counts_by_its_share():
   machine = Machine()
   call = machine.program(call=1e-4, step=1e-4, order=4e-4, epoch=8)

@@ -32,7 +32,12 @@ def rounds(calls: Mapping[str, Call], epoch: int, count: int, allowed: float,
     now: The clock that tells what a round took.
   """
   began = now()
-  extra = {name: _stretch(call, epoch) for name, call in calls.items()}
+  # What a call costs is the least that was seen: an interruption of a short
+  # call would make a step free, or less.
+  short = {name: min(call(1) for _ in range(3))
+           for name, call in calls.items()}
+  extra = {name: _stretch(call, epoch, short[name])
+           for name, call in calls.items()}
   found: dict[str, list[float]] = {name: [] for name in calls}
   tick()
   prepared = now()
@@ -44,24 +49,21 @@ def rounds(calls: Mapping[str, Call], epoch: int, count: int, allowed: float,
     # Alternating the order cancels what a neighbour leaves in the caches.
     order = list(calls.items())[::1 if index % 2 else -1]
     for name, call in order:
-      found[name].append(_marginal(call, extra[name]))
+      short[name] = min(short[name], call(1))
+      found[name].append(call(1 + extra[name]))
     tick()
-  return found
+  return {name: [(long - short[name]) / extra[name] for long in times]
+          for name, times in found.items()}
 
 
-def _marginal(call: Call, extra: int) -> float:
-  """Seconds of one step, from calls of one step and one of `extra` more."""
-  before, long, after = call(1), call(1 + extra), call(1)
-  # An interruption of a short call would make the step free, or less.
-  return (long - min(before, after)) / extra
-
-
-def _stretch(call: Call, epoch: int) -> int:
+def _stretch(call: Call, epoch: int, short: float) -> int:
   """How many steps take long enough to be timed; whole epochs if one fits.
 
-  The calls also warm the program up.
+  Args:
+    call: The program.
+    epoch: Steps of an epoch.
+    short: Seconds of a call of one step.
   """
-  short = min(call(1) for _ in range(3))
   extra = 1
   while extra < MOST:
     spent = call(1 + extra) - short

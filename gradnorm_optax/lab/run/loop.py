@@ -70,26 +70,31 @@ def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,
     with progress.training(config.train.steps, latest or 0, quiet) as show, \
         signals.noted() as caught:
       state = _loop(config, trainer, checkpoints, journal, state, show, caught)
+    best = checkpoints.best()
+    judged = state if best in (None, int(state.step)) else (
+        checkpoints.restore(best, state))
   finally:
     journal.close()
     checkpoints.close()
   stopped = caught[0] if caught else None
   test = None
   params = trainer.built.unwrap(state.params)
-  if stopped is None:
+  if stopped is None:  # what is used later is what is judged: the best
     test = {name: float(value) for name, value in trainer.evaluate(
-        params, state.extra, trainer.parts[2]).items()}
+        trainer.built.unwrap(judged.params), judged.extra,
+        trainer.parts[2]).items()}
     files.write(folder / 'results.json', json.dumps({
         'data': trainer.dataset.description,
         'test': test, 'last': journal.rows[-1],
-        'best_checkpoint': checkpoints.best(),
+        'best_checkpoint': int(judged.step),
         'versions': provenance.versions(),
         'revision': provenance.revision(),
         'machine': provenance.machine()}, indent=1) + '\n')
   return Trained(folder, journal.rows, stopped, test, params,
                  trainer.dataset.objective.measure, journal.profiles,
                  trainer.dataset.description,
-                 Look.joined(journal.blocks) if journal.blocks else None)
+                 Look.joined(journal.blocks) if journal.blocks else None,
+                 int(judged.step))
 
 
 def restored(folder: pathlib.Path, config: schema.Config,

@@ -18,7 +18,8 @@ class Trained:
     folder: Where everything was written.
     rows: The figures, as in metrics.jsonl.
     stopped: The signal that stopped it; None if it went to its end.
-    test: Loss and score on the test part, read once at the end.
+    test: Loss and score of the best checkpoint on the test part, read once at
+      the end.
     params: The final parameters.
     measure: What the score is.
     profiles: Of recurrent models: `step` and `log_norms`, log10 of the
@@ -26,6 +27,7 @@ class Trained:
     data: The data in words: parts, classes, what was filled or dropped.
     look: What the method did to the blocks, at the start and after some
       evaluations; None with `run.look = 0`.
+    best: The step of the checkpoint that `test` is of, the best on validation.
   """
 
   folder: pathlib.Path
@@ -37,6 +39,7 @@ class Trained:
   profiles: list[dict[str, Any]] = dataclasses.field(default_factory=list)
   data: str = ''
   look: Look | None = None
+  best: int | None = None
 
   def table(self) -> Any:
     """The last figures, as rich shows them on a terminal."""
