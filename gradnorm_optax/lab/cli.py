@@ -141,7 +141,7 @@ def _app() -> Any:
               checkpoint: Which = 'best') -> None:
     """Answer for new examples with a trained model.
 
-    Example: gradnorm predict runs/demo-train new.csv -o answers.csv
+    Example: gradnorm predict runs/demo-train new.npz -o answers.csv
     """
     from gradnorm_optax.lab.serving import answers_file, new_examples
     loaded = lab.load_run(run, _checkpoint(checkpoint))
@@ -190,8 +190,8 @@ def _app() -> Any:
 
     Example: gradnorm methods
     """
-    from gradnorm_optax.lab.methods import registry
-    _console().print(_methods(registry))
+    from gradnorm_optax.lab.reporting import methods_table
+    _console().print(methods_table.render())
 
   @app.command()
   def keys(section: Annotated[str, typer.Argument(
@@ -224,31 +224,6 @@ def _checkpoint(given: str) -> Any:
   if not given.isdigit():
     raise LabError(f'--checkpoint: best, last or a step, not {given!r}')
   return int(given)
-
-
-def _methods(lib: Any) -> Any:
-  """The table of what `parts` registers."""
-  from rich import table
-  shown = table.Table(box=None, pad_edge=False)
-  for name in ('key', 'value', 'what it is'):
-    shown.add_column(name, style='bold' if name == 'value' else None)
-  for key, rows in (('optimizer', lib.OPTIMIZERS),
-                    ('normalize', lib.NORMALIZERS), ('wrap', lib.WRAPPERS)):
-    for name, row in rows.items():
-      shown.add_row(key, name, row.summary)
-  shown.add_row('optimizer', 'package.module:function',
-                'your own: called with the learning rate and `options`')
-  shown.add_row('clip', '1.0', 'the gradient\'s global norm clipped, first')
-  shown.add_row('blocks', 'layer', 'what `normalize` takes together: leaf, '
-                'layer, unit, global, or a table as `gn.Blocks`')
-  shown.add_row('where', '["*kernel"]', 'the arrays that `wrap` acts on')
-  shown.add_row('sampling', 'a table', 'recurrent nets: the batch is a pool, '
-                'and `gn.sgr` (rule = "sgr") or chance ("random") chooses')
-  shown.add_row('pascanu', '1.0', 'recurrent nets: the weight of Pascanu\'s '
-                'regularizer of the gradient through time')
-  shown.add_row('lookahead', '5', 'slow weights every 5 steps; the fast '
-                'weights are evaluated')
-  return shown
 
 
 def _console() -> Any:

@@ -3,22 +3,25 @@
 import re
 import shlex
 
+import numpy as np
 import pytest
 
 from gradnorm_optax import lab
 from gradnorm_optax.lab.support.errors import LabError
 
 EXAMPLES = {
-    'init': 'demo/config.toml', 'compare': 'missing cells filled',
-    'inspect': 'update / params', 'train': 'Run: runs/demo-train',
-    'report': 'Report: runs/demo/report.html',
-    'methods': 'centralize'}
+    'init': 'demo/config.toml', 'check': 'bng_adam',
+    'compare': 'missing cells filled', 'inspect': 'update / params',
+    'train': 'Run: runs/demo-train', 'predict': '1 missing cell filled',
+    'export': 'MODEL_CARD.md', 'report': 'Report: runs/demo/report.html',
+    'methods': 'centralize', 'keys': 'batch_size'}
 
 
 def test_the_examples_of_the_help_work_in_its_order(
     gradnorm, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   monkeypatch.setenv('COLUMNS', '200')
+  np.savez('new.npz', x=[[1.0, 2.0], [np.nan, 0.5]])  # for `predict`
   _, out, _ = gradnorm('--help')
   names = re.findall(r'^  (\w+)  +[A-Z]', out.partition('Commands:')[2], re.M)
   assert names == list(EXAMPLES)
