@@ -19,7 +19,6 @@ from gradnorm_optax.lab.results.look import Look
 from gradnorm_optax.lab.training import block_norms, step_gradient, steps
 from gradnorm_optax.lab.training.problem import Problem
 
-
 SMALL = 200_000  # parameters
 
 
@@ -160,9 +159,9 @@ def look(observer: Observer, model: str, key: str, state: steps.State,
   given = (examples, jnp.int32(seed), state, jnp.array(marks, jnp.int32))
   count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
   # Of a small model the compiler takes longer than the one run.
+  options: Any = {'xla_backend_optimization_level': 0} if count < SMALL else {}
   compiled = jax.jit(observer.over).lower(*given).compile(
-      compiler_options={'xla_backend_optimization_level': 0}
-      if count < SMALL else None)
+      compiler_options=options)
   _, found = compiled(*given)
   return made(observer, model, key, list(marks), found)
 
