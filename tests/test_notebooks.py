@@ -85,6 +85,29 @@ def test_sing_transformer_standardizes_every_layer(execute):
   _figures_are_labelled()
 
 
+def test_five_methods_do_what_each_start_asks_for(execute):
+  found = execute('03_five_methods.py')
+  norms = {start: np.array(list(blocks.values()))
+           for start, blocks in found['norms'].items()}
+  assert all(norms['vanishing'] < 0.1 * norms['balanced'])
+  right, curves = found['right'], found['curves']
+  for name in found['METHODS']:
+    assert right[name, 'balanced'] > 0.6, name
+  # Momentum alone does not leave a vanishing start as soon as BNG and SING do.
+  assert right['momentum', 'vanishing'] < 0.18
+  assert right['SING', 'vanishing'] > right['momentum', 'vanishing'] + 0.1
+  # One course from the balanced and the rescaled start; momentum's diverges.
+  np.testing.assert_allclose(
+      curves['Path-SGD']['unbalanced', 0.1][0],
+      curves['Path-SGD']['balanced', 0.1][0], rtol=1e-2)
+  assert np.isfinite(curves['momentum']['balanced', 0.1][0][-1])
+  assert not np.isfinite(curves['momentum']['unbalanced', 0.1][0][-1])
+  random, chosen = (found['recurrent'][name][0] for name in ('random', 'SGR'))
+  assert max(random) < found['LOW'] - 0.5  # decades
+  assert np.median(chosen[50:]) > np.median(random[50:]) + 2
+  _figures_are_labelled()
+
+
 @pytest.mark.parametrize('script', SCRIPTS, ids=lambda path: path.stem)
 def test_both_halves_hold_the_same_cells(script):
   notebook = nbformat.read(script.with_suffix('.ipynb'), as_version=4)
