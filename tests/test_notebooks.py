@@ -108,6 +108,32 @@ def test_five_methods_do_what_each_start_asks_for(execute):
   _figures_are_labelled()
 
 
+def test_path_sgd_runs_one_course_from_a_rescaled_net(execute):
+  found = execute('04_path_sgd.py')
+  np.testing.assert_allclose(found['norm'], found['by_hand'], rtol=1e-5)
+  for name, gamma in found['through'].items():
+    np.testing.assert_allclose(found['gamma'][name], gamma, rtol=1e-4)
+  # The same function and path norm; another gradient, the same step.
+  assert found['change'] < 1e-4
+  by_start = found['path_norms']
+  np.testing.assert_allclose(by_start['unbalanced'], by_start['balanced'],
+                             rtol=1e-4)
+  assert found['lengths']['unbalanced'] > 10 * found['lengths']['balanced']
+  gradients, steps = (
+      [np.asarray(found['columns'][start][kind]) for start in found['both']]
+      for kind in ('gradient', 'Path-SGD'))
+  assert np.max(gradients[1]) > 100 * np.max(gradients[0])
+  np.testing.assert_allclose(steps[1], steps[0], rtol=1e-3)
+  for name, apart in found['apart'].items():
+    assert (apart < 1e-2) if name.startswith('Path-SGD') else (
+        apart > 0.1), name
+  for name, moved in found['moved'].items():
+    assert (max(moved) < 1e-3) if name == 'Path-SGD' else (
+        min(moved) > 0.1), name
+  assert 'tanh' in found['refused']
+  _figures_are_labelled()
+
+
 @pytest.mark.parametrize('script', SCRIPTS, ids=lambda path: path.stem)
 def test_both_halves_hold_the_same_cells(script):
   notebook = nbformat.read(script.with_suffix('.ipynb'), as_version=4)
