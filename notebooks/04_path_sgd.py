@@ -111,8 +111,8 @@ for name in tiny:
 # The library never visits a path. It interprets the program of the net with
 # |w|^p in place of the weights, the identity in place of ReLU, and ones as
 # input: the sum of the outputs is phi^p, its derivative by w^2 is gamma. One
-# forward and one backward pass on *one* example, for any net that is made of the parts in
-# `docs/path_sgd.md`.
+# forward and one backward pass on *one* example, for any net that is made of
+# the parts in `docs/path_sgd.md`.
 #
 # ## A net, and the same net rescaled
 #

@@ -134,6 +134,33 @@ def test_path_sgd_runs_one_course_from_a_rescaled_net(execute):
   _figures_are_labelled()
 
 
+def test_watching_finds_faults_that_the_tracker_did_not_see(execute):
+  found = execute('10_watching_norms.py')
+  loud, empty = found['LOUD'], found['EMPTY']
+  for block, row in found['report'].items():
+    expected = {'above': len(loud), 'first_above': loud[0],
+                'last_above': loud[-1], 'below': len(empty),
+                'first_below': empty[0], 'last_below': empty[-1]}
+    assert {key: row[key] for key in expected} == expected, block
+  seen = found['history']
+  assert not set(seen) & {*loud, *empty}
+  for block, row in found['report'].items():
+    assert all(row['low'] < values[f'reading/gradient/{block}'] < row['high']
+               for values in seen.values())
+    assert max(values[f'ratio/step/{block}'] for values in seen.values()) < 0.1
+  # Each fault is announced once for each block, at the next report.
+  for side, steps in (('above', loud), ('below', empty)):
+    at = -(-steps[-1] // found['EVERY']) * found['EVERY']
+    said = [alarm for alarm in found['alarms'] if alarm[1].startswith(side)]
+    assert said == [(at, f'{side}/gradient/{block}', len(steps))
+                    for block in found['report']]
+  # State: a few numbers for each block. In front: the gradient once more.
+  bare, front, both = found['costs'].values()
+  assert both['state'] < 1.01 * bare['state']
+  assert front['moved'] < bare['moved'] + 3 < both['moved']
+  _figures_are_labelled()
+
+
 @pytest.mark.parametrize('script', SCRIPTS, ids=lambda path: path.stem)
 def test_both_halves_hold_the_same_cells(script):
   notebook = nbformat.read(script.with_suffix('.ipynb'), as_version=4)
