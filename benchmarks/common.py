@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import platform
 import time
 from collections.abc import Callable
 from typing import Any
@@ -58,10 +59,21 @@ def save(name: str, results: dict[str, Any]) -> None:
   text = json.dumps({
       **json_safe.plain(results), 'date': time.strftime('%Y-%m-%d'),
       'versions': provenance.versions(), 'revision': provenance.revision(),
-      'machine': provenance.machine()}, indent=1, default=float,
-                    allow_nan=False)
+      'machine': provenance.machine(), 'processor': processor()},
+                    indent=1, default=float, allow_nan=False)
   files.write(path, text + '\n')
   print(f'written: {path}')
+
+
+def processor() -> str:
+  """Returns the name of the processor, where the system tells it."""
+  try:
+    lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
+  except OSError:
+    return platform.processor()
+  names = [line.split(':', 1)[1].strip() for line in lines
+           if line.startswith('model name')]
+  return names[0] if names else platform.processor()
 
 
 def table(head: list[str], rows: list[list[Any]]) -> str:

@@ -83,7 +83,7 @@ def compared(source: str, seed: int, tune: int,
   """Runs one comparison and keeps what it answered."""
   with Store(folder) as store:
     runner = Runner(configuration(source, seed, tune))
-    runner.use(store, lambda what, finished: None)
+    runner.use(store)
     runner.run()
     found = summarize(runner.trials)
     answers = {row.method: runner.trials.answers(Pair(row.model, row.method))

@@ -195,13 +195,19 @@ def compare_trains(file: pathlib.Path, one: pathlib.Path,
   rows = [[{k: v for k, v in row.items() if k != 'seconds_per_step'}
            for row in jsonl.read_steps(folder / 'metrics.jsonl')]
           for folder in (one, other)]
+  looks = [jsonl.read_steps(folder / 'blocks.jsonl')
+           for folder in (one, other)]
   read = toml.read(file)
   every = read.train.eval_every
   steps = list(range(every, read.train.steps + 1, every))
   assert [row['step'] for row in rows[0]] == steps, 'gaps or repeats'
   assert rows[0] == rows[1], 'other figures'
+  assert looks[0] == looks[1], 'other looks at the blocks'
+  looked = [look['step'] for look in looks[0]]
   for tag, found in board(one / 'tensorboard').items():
-    assert found == steps, f'TensorBoard: {tag} has gaps or repeats'
+    # The tags of blocks hold a slash.
+    assert found == (looked if '/' in tag else steps), (
+        f'TensorBoard: {tag} has gaps or repeats')
   trees = [jax.tree.leaves(loop.restored(folder, read)[1])
            for folder in (one, other)]
   for a, b in zip(*trees, strict=True):

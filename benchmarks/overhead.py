@@ -2,10 +2,14 @@
 
 Every chain ends in AdamW; times are ratios to AdamW alone, interleaved and
 donated. Words are XLA's count of float32 numbers moved per parameter, branches
-that are not taken included. Compilation is of 2000 arrays, in processor time.
+that are not taken included. Floors are what plain sums cost. PyTorch's
+optimizers stand beside them where torch is importable (`pip install
+torch==2.13.0`), the authors' SING where `--torch-sing` names its file.
+Compilation is trace + compile, in processor time.
 """
 
 import argparse
+import pathlib
 import time
 from typing import Any
 
@@ -15,7 +19,7 @@ import optax
 from jax import numpy as jnp
 
 import gradnorm_optax as gn
-from benchmarks import common
+from benchmarks import common, overhead_floors, overhead_torch
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -90,9 +94,14 @@ def chains(stacked: dict[str, int]) -> dict[str, optax.GradientTransformation]:
       'bng(ratio) + adamw': gn.bng(adamw(), layer, ratio=0.02),
       'gn.centralize + adamw': optax.chain(gn.centralize(leaf), adamw()),
       'standardize + adamw': optax.chain(gn.standardize(leaf), adamw()),
+      'floor: norms + adamw': optax.chain(overhead_floors.norms(), adamw()),
+      'floor: means, norms + adamw': optax.chain(
+          overhead_floors.standardized(), adamw()),
       'sing': gn.sing(1e-3, weight_decay=1e-4, blocks=leaf),
       'sing(softplus)': gn.sing(
           1e-3, weight_decay=1e-4, softplus_beta=50.0, blocks=leaf),
+      'weight_normalized(adamw)': gn.weight_normalized(
+          adamw(), blocks=gn.Blocks('unit', stacked=stacked)),
       'record_block_norms + adamw': optax.chain(
           gn.record_block_norms('norms', layer), adamw()),
       'optax.centralize + adamw': optax.chain(optax.centralize(), adamw()),
@@ -105,8 +114,12 @@ def chains(stacked: dict[str, int]) -> dict[str, optax.GradientTransformation]:
   }
 
 
-def measure(shapes: Shapes, rounds: int, stacked: dict[str, int]) -> Any:
-  """Returns for each chain ratio of time, words per parameter and compile."""
+def measure(
+    shapes: Shapes, rounds: int, stacked: dict[str, int],
+    torch_sing: pathlib.Path | None = None,
+    names: tuple[str, ...] = (),
+) -> Any:
+  """Returns for each chain the ratio of time and words per parameter."""
   rng = np.random.default_rng(0)
   make = lambda shape: jnp.asarray(  # noqa: E731
       rng.normal(size=shape) * 1e-2, jnp.float32)
@@ -116,8 +129,8 @@ def measure(shapes: Shapes, rounds: int, stacked: dict[str, int]) -> Any:
   found: dict[str, Any] = {}
   states: dict[str, Any] = {}
   for name, tx in chains(stacked).items():
-    if name == 'muon' and size > 1e6:
-      continue  # its products of matrices take seconds a step on a CPU
+    if names and name not in names or name == 'muon' and size > 1e6:
+      continue  # muon's products take seconds a step on a CPU
     state = tx.init(params)
     compiled = jax.jit(common.step_of(tx), donate_argnums=(0, 1)).lower(
         params, state, grads).compile()
@@ -132,23 +145,47 @@ def measure(shapes: Shapes, rounds: int, stacked: dict[str, int]) -> Any:
       return states[name]
 
     steps[name] = run
+  steps |= overhead_torch.steps(params, grads, torch_sing)
   times = common.interleave(steps, rounds)
   for name in steps:
-    found[name]['time'] = common.ratio(times[name], times['adamw'])
+    found.setdefault(name, {})['time'] = common.ratio(
+        times[name], times['adamw'])
+  found['adamw']['milliseconds'] = float(np.median(times['adamw'])) * 1e3
   return found
 
 
+COMPILED = ('adamw', 'bng + adamw', 'standardize + adamw',
+            'gn.centralize + adamw', 'sing', 'weight_normalized(adamw)')
+
+
 def compile_cost(
-    shapes: Shapes, stacked: dict[str, int]
+    shapes: Shapes, stacked: dict[str, int],
+    names: tuple[str, ...] = COMPILED,
 ) -> dict[str, float]:
   """Returns processor seconds of trace + compile."""
   params = tree(shapes, lambda s: jax.ShapeDtypeStruct(s, 'float32'))
   seconds = {}
-  for name in ('adamw', 'adamw', 'bng + adamw', 'standardize + adamw'):
+  for name in ('adamw', *names):  # the first is to warm up
     tx = chains(stacked)[name]
     state = jax.eval_shape(tx.init, params)
     start = time.process_time()
     jax.jit(common.step_of(tx)).lower(params, state, params).compile()
+    seconds[name] = time.process_time() - start
+  return seconds
+
+
+def eager_cost(
+    shapes: Shapes, names: tuple[str, ...] = ('adamw', 'bng + adamw', 'sing')
+) -> dict[str, float]:
+  """Returns processor seconds of the first update outside of `jit`."""
+  params = tree(shapes, lambda s: jnp.ones(s))
+  seconds = {}
+  for name in names:
+    jax.clear_caches()
+    tx = chains({})[name]
+    state = jax.block_until_ready(tx.init(params))
+    start = time.process_time()
+    jax.block_until_ready(tx.update(params, state, params))
     seconds[name] = time.process_time() - start
   return seconds
 
@@ -170,7 +207,9 @@ def training_step(rounds: int) -> Any:
 
   steps: dict[str, Any] = {}
   states: dict[str, Any] = {}
-  for name in ('adamw', 'bng + adamw', 'standardize + adamw'):
+  for name in ('adamw', 'bng + adamw', 'standardize + adamw',
+               'weight_normalized(adamw)', 'floor: norms + adamw',
+               'floor: means, norms + adamw'):
     update = common.step_of(chains({})[name])
     step = jax.jit(
         lambda p, s, update=update: update(p, s, jax.grad(loss)(p)),
@@ -187,52 +226,64 @@ def training_step(rounds: int) -> Any:
   return {name: common.ratio(t, times['adamw']) for name, t in times.items()}
 
 
-def main() -> None:
+TREES: dict[str, tuple[Shapes, dict[str, int]]] = {
+    'small': (mlp(128, 4), {}), 'mlp': (mlp(), {}), 'resnet': (resnet(), {}),
+    'scan2': (transformer(2), {'layers/*': 0}),
+    'scan24': (transformer(24), {'layers/*': 0}), 'many': (many(), {})}
+
+
+def main(arguments: list[str] | None = None) -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--rounds', type=int, default=21)
+  parser.add_argument('--torch-sing', type=pathlib.Path, metavar='FILE')
   parser.add_argument('--only', choices=[
-      'small', 'mlp', 'resnet', 'scan2', 'scan24', 'training', 'compile',
-      'depth'])
-  options = parser.parse_args()
-  trees: dict[str, tuple[Shapes, dict[str, int]]] = {
-      'small': (mlp(128, 4), {}), 'mlp': (mlp(), {}), 'resnet': (resnet(), {}),
-      'scan2': (transformer(2), {'layers/*': 0}),
-      'scan24': (transformer(24), {'layers/*': 0})}
+      *TREES, 'training', 'compile', 'eager', 'depth'])
+  options = parser.parse_args(arguments)
+  wanted = lambda part: options.only in (None, part)  # noqa: E731
   results: dict[str, Any] = {}
-  for name, (shapes, stacked) in trees.items():
-    if options.only in (None, name):
-      results[name] = measure(shapes, options.rounds, stacked)
+  for name, (shapes, stacked) in TREES.items():
+    if wanted(name):
+      results[name] = measure(
+          shapes, options.rounds, stacked, options.torch_sing,
+          COMPILED[:3] if name == 'many' else ())  # the others' compilers wait
       print(f'\n{name}')
       print(common.table(
           ['chain', 'time / adamw', 'quartiles', 'words', 'temporary'],
           [[chain, r['time']['median'],
-            f'{r["time"]["low"]:.3f} {r["time"]["high"]:.3f}', r['words'],
-            r['temporary words']] for chain, r in results[name].items()]))
-  if options.only in (None, 'training'):
+            f'{r["time"]["low"]:.3f} {r["time"]["high"]:.3f}',
+            r.get('words', ''), r.get('temporary words', '')]
+           for chain, r in results[name].items()]))
+  if wanted('training'):
     results['training'] = training_step(options.rounds)
     print('\na training step of the 12 M-parameter MLP, batch 128')
     print(common.table(
         ['chain', 'time / adamw', 'quartiles'],
         [[chain, r['median'], f'{r["low"]:.3f} {r["high"]:.3f}']
          for chain, r in results['training'].items()]))
-  if options.only in (None, 'compile'):
-    results['compile'] = compile_cost(many(), {})
-    base = results['compile']['adamw']
-    print('\ntrace + compile of 2000 arrays')
-    print(common.table(
-        ['chain', 'seconds', '/ adamw'],
-        [[k, v, v / base] for k, v in results['compile'].items()]))
-  if options.only in (None, 'depth'):
+  if wanted('compile'):
+    results['compile seconds'] = {
+        '160': compile_cost(resnet(), {}), '400': compile_cost(many(400), {}),
+        '2000': compile_cost(many(), {}, COMPILED[:3])}
+    _seconds('trace + compile', results['compile seconds'])
+  if wanted('eager'):
+    results['eager seconds'] = {
+        '400': eager_cost(many(400)), '2000': eager_cost(many())}
+    _seconds('first update outside of jit', results['eager seconds'])
+  if wanted('depth'):
     results['depth'] = {
-        depth: compile_cost(transformer(depth), {'layers/*': 0})
+        depth: compile_cost(transformer(depth), {'layers/*': 0}, COMPILED[:3])
         for depth in (2, 24)}
-    print('\ntrace + compile of a scanned transformer, seconds')
-    print(common.table(
-        ['chain', '2 layers', '24 layers'],
-        [[k, results['depth'][2][k], results['depth'][24][k]]
-         for k in results['depth'][2]]))
+    _seconds('trace + compile of a scanned transformer', results['depth'])
   common.save('overhead' + (f'_{options.only}' if options.only else ''),
               results)
+
+
+def _seconds(title: str, results: dict[Any, dict[str, float]]) -> None:
+  for count, seconds in results.items():
+    print(f'\n{title}, {count}')
+    print(common.table(
+        ['chain', 'seconds', '/ adamw'],
+        [[k, v, v / seconds['adamw']] for k, v in seconds.items()]))
 
 
 if __name__ == '__main__':

@@ -116,7 +116,7 @@ def steps(name: str) -> dict[str, Program]:
         'methods': {'m': {'optimizer': 'momentum', 'clip': 1.0,
                           **({'sampling': sampling} if sampling else {})}},
         'train': {'batch_size': 100}, 'run': {'learning_rate': 1e-3}}))
-    made[label] = _program(trainer.one, trainer.start())
+    made[label] = _program(trainer.one, trainer.start(), trainer.parts[0])
   return made
 
 

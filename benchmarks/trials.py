@@ -47,7 +47,8 @@ def by_lab(seeds: int, steps: int, per_call: int) -> list[float]:
   with tempfile.TemporaryDirectory() as folder, \
       store_lib.Store(folder) as store:
     runner = runner_lib.Runner(config)
-    runner.use(store, lambda what, finished: None)
+    runner.use(store)
+    runner.compile()
     runner.finish('tune')
     records = [record for rate in RATES for record in runner.trials.finished(
         'tune', Pair('mlp', 'adamw'), rate)]

@@ -7,6 +7,7 @@ import jax
 from jax import lax, numpy as jnp
 
 from gradnorm_optax import _floats, _shards, _stats
+from gradnorm_optax._bundles import bundle
 from gradnorm_optax._layout import Layout
 from gradnorm_optax._readings import (
     is_centered,
@@ -49,28 +50,53 @@ def normalize(
 def _normalize(
     layout: Layout, leaves: list[Any], eps: Any, axis_name: Any, center: bool
 ) -> list[Any]:
+  given, bundles = layout, bundle(layout, leaves, axis_name)
+  layout = bundles.layout
 
-  def together(layout: Layout, leaves: list[Any]) -> list[Any]:
-    return _normalize_together(layout, leaves, eps, axis_name, center)
+  def together(layout: Layout, leaves: list[Any]) -> Any:
+    return _numbers(layout, leaves, eps, axis_name, center)
 
-  def separately(leaves: list[Any]) -> list[Any]:
-    result = list(leaves)
+  def separately(leaves: list[Any]) -> Any:
+    by_block, by_leaf = [], list(leaves)
     for block, places in layout.blocks:
-      new = together(block, [leaves[n] for n in places])
-      for n, leaf in zip(places, new, strict=True):
-        result[n] = leaf
-    return result
+      own, found = together(block, [leaves[n] for n in places])
+      by_block += own
+      for n, numbers in zip(places, found, strict=True):
+        by_leaf[n] = numbers
+    return by_block, by_leaf
 
   if axis_name is not None or not 1 < len(layout.groups) <= SEPARATE:
-    return together(layout, leaves)
-  # By the platform that is compiled for; XLA gets one of the two.
-  return lax.platform_dependent(
-      leaves, cpu=separately, default=functools.partial(together, layout))
+    by_block, by_leaf = together(layout, bundles.leaves)
+  else:  # By the platform that is compiled for; XLA gets one of the two.
+    by_block, by_leaf = lax.platform_dependent(
+        bundles.leaves, cpu=separately,
+        default=functools.partial(together, layout))
+  scale, factor = map(
+      list, zip(*bundles.by_block(by_block), strict=True))
+  result = []
+  for leaf, spec, s, f, (own, mean) in zip(
+      leaves, map(given.spec, given.active), _stats.spread(given, scale),
+      _stats.spread(given, factor), bundles.by_leaf(by_leaf), strict=True):
+    entries = _floats.times(_floats.widen(leaf, s.dtype), s)
+    if mean is not None:
+      entries = lax.sub(entries, mean)
+    if own is not None:
+      own = _stats.expand(own, spec)
+      zero = lax.full_like(own, 0)
+      f = lax.select(lax.eq(own, zero), zero, f)
+    result.append(_floats.times(entries, f).astype(leaf.dtype))
+  return result
 
 
-def _normalize_together(
+def _numbers(
     layout: Layout, leaves: list[Any], eps: Any, axis_name: Any, center: bool
-) -> list[Any]:
+) -> tuple[list[Any], list[Any]]:
+  """Returns what the result, (s x - m) f, is made of.
+
+  Returns:
+    For each block s and f. For each leaf its squares, where these tell what the
+    block's do not: that it is constant, and to be 0; and m.
+  """
   specs = [layout.spec(index) for index in layout.active]
   # In a block of one leaf the factor says already what is only noise.
   shared = [center and len(layout.groups[spec.label]) > 1
@@ -86,19 +112,8 @@ def _normalize_together(
 
   scale, (factor, squares), means = read(
       layout, leaves, axis_name, center, finish)
-  result = []
-  for leaf, spec, s, f, own, mean in zip(
-      leaves, specs, _stats.spread(layout, scale),
-      _stats.spread(layout, factor), squares, means, strict=True):
-    entries = _floats.times(_floats.widen(leaf, s.dtype), s)
-    if mean is not None:
-      entries = lax.sub(entries, mean)
-    if own is not None:
-      own = _stats.expand(own, spec)
-      zero = lax.full_like(own, 0)
-      f = lax.select(lax.eq(own, zero), zero, f)
-    result.append(_floats.times(entries, f).astype(leaf.dtype))
-  return result
+  return (list(zip(scale, factor, strict=True)),
+          list(zip(squares, means, strict=True)))
 
 
 _normalize_static = jax.jit(
@@ -146,11 +161,28 @@ def centralize(
     layout: Layout, leaves: list[Any], axis_name: Any
 ) -> list[Any]:
   """Subtracts each output unit's fan-in mean; other leaves stay as they are."""
+  bundles = bundle(layout, leaves, axis_name)
+  found = bundles.by_leaf(_shifts(bundles.layout, bundles.leaves, axis_name))
+  return [
+      leaf if shift is None else _shifted(leaf, *shift)
+      for leaf, shift in zip(leaves, found, strict=True)]
+
+
+def _shifted(leaf: Any, scale: jax.Array, mean: jax.Array) -> jax.Array:
+  entries = _floats.times(_floats.widen(leaf, scale.dtype), scale)
+  return _floats.times(entries - mean, 1 / scale).astype(leaf.dtype)
+
+
+def _shifts(
+    layout: Layout, leaves: list[Any], axis_name: Any
+) -> list[tuple[jax.Array, jax.Array] | None]:
+  """Returns a power of two and the mean of scaled entries, by output unit."""
   chosen = [n for n, (index, leaf) in enumerate(
       zip(layout.active, leaves, strict=True))
             if is_centered(layout.spec(index), leaf, axis_name)]
+  result: list[Any] = [None] * len(leaves)
   if not chosen:
-    return leaves
+    return result
   specs = [layout.spec(layout.active[n]) for n in chosen]
   dtype = _floats.accumulator(leaves)
   wide = [_floats.widen(leaves[n], dtype) for n in chosen]
@@ -164,22 +196,22 @@ def centralize(
   def rescaled():
     scales = unit_scales(specs, wide, axis_name)
     entries = [_floats.times(x, s) for x, s in zip(wide, scales, strict=True)]
-    return scales, means_of(specs, entries, axis_name)
+    return list(zip(scales, means_of(specs, entries, axis_name), strict=True))
 
-  scales, means = lax.cond(
+  found = lax.cond(
       _shards.agree([unsafe], specs, wide, over, axis_name), rescaled,
-      lambda: ([lax.full_like(m.real, 1) for m in common], common))
-  result = list(leaves)
-  for n, x, s, mean in zip(chosen, wide, scales, means, strict=True):
-    entries = _floats.times(_floats.times(x, s) - mean, 1 / s)
-    result[n] = entries.astype(leaves[n].dtype)
+      lambda: [(lax.full_like(m.real, 1), m) for m in common])
+  for n, shift in zip(chosen, found, strict=True):
+    result[n] = shift
   return result
 
 
 def _norms(layout: Layout, leaves: list[Any], axis_name: Any) -> Stats:
+  bundles = bundle(layout, leaves, axis_name)
 
   def finish(squares: list[jax.Array], scale: Stats) -> Stats:
     return [lax.div(_floats.root(total), s) for total, s in zip(
-        _stats.gather(layout, squares), scale, strict=True)]
+        _stats.gather(bundles.layout, squares), scale, strict=True)]
 
-  return read(layout, leaves, axis_name, False, finish).found
+  return bundles.by_block(read(
+      bundles.layout, bundles.leaves, axis_name, False, finish).found)

@@ -1,9 +1,7 @@
 """One number for each block: a list in the order of `Layout.groups`.
 
 An entry is a scalar, or an array of shape `LeafSpec.block_shape` where a label
-stands for several blocks. The scalars are not gathered into one vector: XLA
-compiles a tree of thousands of arrays seven times slower through the
-concatenation and the slices than through as many scalars.
+stands for several blocks.
 """
 
 import functools

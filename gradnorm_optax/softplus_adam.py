@@ -94,9 +94,11 @@ def scale_by_softplus_adam(
     resolve('global', updates, name)
     _tree.require_same(name, updates, state.mu, 'state')
     count = optax.safe_increment(state.count)
-    step = functools.partial(
-        _softplus_adam, count=count, b1=b1, b2=b2, eps=eps, beta=beta,
-        eps_root=eps_root, nesterov=nesterov)
+    static = all(isinstance(value, (int, float, type(None)))
+                 for value in (b1, b2, eps, beta, eps_root))
+    step = functools.partial(  # outside of jit, one program for each shape
+        _compiled if static else _softplus_adam, count=count, b1=b1, b2=b2,
+        eps=eps, beta=beta, eps_root=eps_root, nesterov=nesterov)
     leaves, treedef = _tree.flatten(updates)
     mu, mu_def = _tree.flatten(state.mu)
     nu, nu_def = _tree.flatten(state.nu)
@@ -144,3 +146,8 @@ def _softplus_adam(
     x = number(beta) * d  # at least 0: the plain log is exact enough
     step, d = step * number(beta), x + jnp.log(1 + jnp.exp(-x))
   return (step / d).astype(jnp.asarray(g).dtype), mu.astype(mu_dtype), nu
+
+
+_compiled = jax.jit(
+    _softplus_adam, inline=True,
+    static_argnames=('b1', 'b2', 'eps', 'beta', 'eps_root', 'nesterov'))

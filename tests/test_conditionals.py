@@ -16,7 +16,7 @@ TRANSFORMS = {'bng': gn.normalize_by_block_norm, 'standardize': gn.standardize}
 def test_conditionals_are_those_of_the_platform_that_is_compiled_for(
     tx, platform, most):
   """One by one on a CPU; elsewhere one, since each waits for the host."""
-  g = {f'Dense_{n}': {'kernel': jnp.ones((4, 3))} for n in range(4)}
+  g = {f'Dense_{n}': {'kernel': jnp.ones((4, 3 + n))} for n in range(4)}
   lowered = jax.jit(lambda g: tx().update(g, optax.EmptyState())[0]).trace(
       g).lower(lowering_platforms=(platform,))
   # The choice of the platform leaves two of one branch, which XLA folds away.

@@ -23,6 +23,7 @@ def assert_close(got, want, tolerance):
 @rows()
 @pytest.mark.parametrize('dtype', contract.DTYPES)
 @pytest.mark.parametrize('jit', [False, True], ids=['eager', 'jit'])
+@pytest.mark.gpu
 def test_matches_reference_and_keeps_dtype(row: Row, dtype, jit):
   with jax.enable_x64(dtype == 'float64'), row.promotion():
     g, p = problem(dtype)
@@ -162,6 +163,7 @@ def test_changed_tree_is_found(row: Row):
 
 
 @rows()
+@pytest.mark.gpu
 def test_zero_gradient_gives_finite_updates(row: Row):
   _, p = problem()
   zero = jax.tree.map(jnp.zeros_like, p)
@@ -177,6 +179,7 @@ def test_zero_gradient_gives_finite_updates(row: Row):
 
 @rows()
 @pytest.mark.parametrize('poison', [np.nan, np.inf])
+@pytest.mark.gpu
 def test_nonfinite_block_stays_alone(row: Row, poison):
   g, p = problem()
   g['Dense_0']['kernel'] = g['Dense_0']['kernel'].at[1, 2].set(poison)
@@ -229,6 +232,7 @@ def test_tree_without_leaves(row: Row):
     ('float16', 300.0, 1e-3), ('float32', 1e-37, 1e-5),
     ('float32', 1e-23, 1e-5), ('float32', 1e30, 1e-5),
     ('bfloat16', 1e-37, 1e-2), ('bfloat16', 1e30, 1e-2)])
+@pytest.mark.gpu
 def test_whole_range_of_the_dtype(row: Row, dtype, value, tolerance):
   """Results follow the reference where squares leave the dtype's range."""
   values = {path: v * 0 + np.sign(v) * (1 + np.arange(v.size).reshape(v.shape)

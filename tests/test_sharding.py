@@ -65,6 +65,16 @@ def test_plain_jit_needs_nothing(kind, name, spec):
   assert_same(got, function(g))
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize('name', ['bng', 'standardize'])
+def test_a_mesh_of_one_device(name):
+  g, one = tree(), jax.make_mesh((1,), ('x',), axis_types=(AxisType.Auto,))
+  got = jax.jit(jax.shard_map(
+      apply(TRANSFORMS[name](axis_name='x')), mesh=one, in_specs=P('x'),
+      out_specs=P('x')))(g)
+  assert_same(got, apply(TRANSFORMS[name]())(g))
+
+
 @pytest.mark.parametrize('check_vma', [True, False])
 @pytest.mark.parametrize('name', TRANSFORMS)
 @pytest.mark.parametrize('cut', ['in', 'out', 'in, bias whole'])

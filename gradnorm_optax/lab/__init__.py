@@ -146,12 +146,14 @@ def load_run(folder: str | pathlib.Path,
 
 def inspect(config: Any, overrides: Sequence[str] = (), *,
             out: str | pathlib.Path | None = None,
-            batches: int = 10) -> 'Inspection':
-  """Looks at every block's gradient norm: `gradnorm inspect`.
+            batches: int = 10, whole: bool = False) -> 'Inspection':
+  """Looks at what methods do to every block's gradient: `gradnorm inspect`.
 
   Takes what `compare` takes, or the folder of a `train` run, or one of the
-  `checkpoints/STEP` in it; returns the norms before and after each method over
-  the first `batches`, with `.table()` and `.plot()`.
+  `checkpoints/STEP` in it, whose run goes on from there; returns the raw
+  gradient, what reaches the moments and the update, in the first `batches`
+  steps or, `whole`, in so many spread over the run; with `.table()` and
+  `.plot()`.
 
   Raises:
     LabError: A mistake in what was given, named in one line.
@@ -159,5 +161,7 @@ def inspect(config: Any, overrides: Sequence[str] = (), *,
   from gradnorm_optax.lab.inspection import inspection
   if isinstance(config, str | pathlib.Path):
     return inspection.at(pathlib.Path(config), overrides,
-                         None if out is None else pathlib.Path(out), batches)
-  return inspection.run(load(config, overrides), out, batches=batches)
+                         None if out is None else pathlib.Path(out), batches,
+                         whole)
+  return inspection.run(
+      load(config, overrides), out, batches=batches, whole=whole)

@@ -27,7 +27,8 @@ def _app() -> Any:
       pretty_exceptions_enable=False, rich_markup_mode=None,
       help='Compare ways to keep gradients well scaled, on your data.',
       epilog='Begin with: gradnorm init demo. Exit codes: 0 done; 2 a mistake '
-             'in what was given; 3 a run diverged; 128 + signal: stopped.')
+             'in what was given; 3 a run diverged, or every run of a '
+             'comparison; 128 + signal: stopped.')
   Config = Annotated[pathlib.Path, typer.Argument(
       metavar='CONFIG', help='A TOML file; `gradnorm init` writes one.')]
   Set = Annotated[list[str], typer.Option(
@@ -63,7 +64,7 @@ def _app() -> Any:
 
   @app.command()
   def compare(config: Config, set_: Set = [],  # noqa: B006
-              out: Out = None, fresh: Fresh = False) -> None:
+              out: Out = None, fresh: Fresh = False) -> int:
     """Compare methods over learning rates and seeds; print the table.
 
     Interrupted? The same command goes on where it stopped.
@@ -83,23 +84,25 @@ def _app() -> Any:
     if done.earlier:
       console.print('The report of another configuration that stood here is '
                     f'kept: {done.earlier}')
+    return 3 if done.summary.lost else 0
 
   @app.command()
   def inspect(config: Config, set_: Set = [],  # noqa: B006
               out: Out = None, batches: Annotated[int, typer.Option(
-                  min=1, help='Training steps to look at.')] = 10) -> None:
-    """Show every block's gradient norm before and after each method.
+                  min=1, help='Training steps to look at.')] = 10,
+              whole: Annotated[bool, typer.Option('--whole', help=(
+                  'Spread them over the whole run.'))] = False) -> None:
+    """Show what each method does to every block's gradient.
 
-    CONFIG may also be the folder of a `gradnorm train` run, or one checkpoint
-    in it, such as runs/demo-train/checkpoints/200.
+    CONFIG may also be the folder of a `gradnorm train` run, or a checkpoint in
+    it (runs/demo-train/checkpoints/200): the steps it would take next.
 
     Example: gradnorm inspect demo/config.toml --batches 5
     """
     from gradnorm_optax.lab.inspection import inspection
-    done = inspection.at(config, set_, out, batches)
-    console = _console()
-    console.print(done.table())
-    console.print(f'\nHeat maps and inspect.json: {done.folder}')
+    done = inspection.at(config, set_, out, batches, whole)
+    _console().print(done.table())
+    _console().print(f'\nFigures and inspect.json: {done.folder}')
 
   @app.command()
   def train(config: Config, set_: Set = [],  # noqa: B006
@@ -117,7 +120,8 @@ def _app() -> Any:
     console.print(done.table())
     if done.test is not None:
       console.print(f'test {done.measure.name} '
-                    f'{done.measure.figure(done.test["score"])}')
+                    f'{done.measure.figure(done.test["score"])} (checkpoint of '
+                    f'step {done.best}, the best on validation)')
       console.print(f'Run: {done.folder}')
       return 0
     console.print(f'stopped and saved in {done.folder}; the same command goes '
@@ -137,7 +141,7 @@ def _app() -> Any:
               checkpoint: Which = 'best') -> None:
     """Answer for new examples with a trained model.
 
-    Example: gradnorm predict runs/demo-train new.csv -o answers.csv
+    Example: gradnorm predict runs/demo-train new.npz -o answers.csv
     """
     from gradnorm_optax.lab.serving import answers_file, new_examples
     loaded = lab.load_run(run, _checkpoint(checkpoint))
@@ -186,8 +190,8 @@ def _app() -> Any:
 
     Example: gradnorm methods
     """
-    from gradnorm_optax.lab.methods import registry
-    _console().print(_methods(registry))
+    from gradnorm_optax.lab.reporting import methods_table
+    _console().print(methods_table.render())
 
   @app.command()
   def keys(section: Annotated[str, typer.Argument(
@@ -220,31 +224,6 @@ def _checkpoint(given: str) -> Any:
   if not given.isdigit():
     raise LabError(f'--checkpoint: best, last or a step, not {given!r}')
   return int(given)
-
-
-def _methods(lib: Any) -> Any:
-  """The table of what `parts` registers."""
-  from rich import table
-  shown = table.Table(box=None, pad_edge=False)
-  for name in ('key', 'value', 'what it is'):
-    shown.add_column(name, style='bold' if name == 'value' else None)
-  for key, rows in (('optimizer', lib.OPTIMIZERS),
-                    ('normalize', lib.NORMALIZERS), ('wrap', lib.WRAPPERS)):
-    for name, row in rows.items():
-      shown.add_row(key, name, row.summary)
-  shown.add_row('optimizer', 'package.module:function',
-                'your own: called with the learning rate and `options`')
-  shown.add_row('clip', '1.0', 'the gradient\'s global norm clipped, first')
-  shown.add_row('blocks', 'layer', 'what `normalize` takes together: leaf, '
-                'layer, unit, global, or a table as `gn.Blocks`')
-  shown.add_row('where', '["*kernel"]', 'the arrays that `wrap` acts on')
-  shown.add_row('sampling', 'a table', 'recurrent nets: the batch is a pool, '
-                'and `gn.sgr` (rule = "sgr") or chance ("random") chooses')
-  shown.add_row('pascanu', '1.0', 'recurrent nets: the weight of Pascanu\'s '
-                'regularizer of the gradient through time')
-  shown.add_row('lookahead', '5', 'slow weights every 5 steps; the fast '
-                'weights are evaluated')
-  return shown
 
 
 def _console() -> Any:

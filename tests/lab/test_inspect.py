@@ -72,27 +72,40 @@ def test_norms_of_scanned_layers(file, gradnorm):
   assert (file.parent / 'look' / 'net.svg').stat().st_size > 1000
 
 
-def test_the_folder_of_a_run(file, gradnorm):
-  file.write_text(
-      '[models.net]\nkind = "mlp"\ndepth = 1\nwidth = 8\n'
-      '[train]\nsteps = 10\neval_every = 10\n'
-      '[methods.adam]\noptimizer = "adam"\n')
-  read = lab.load(file)
-  done = loop.run(read, file.parent / 'run', quiet=True)
-  found = inspection.at(done.folder, batches=2)
-  assert found.folder == done.folder / 'inspect'
-  # The first look is at the trained parameters: its gradient, recomputed.
-  made = make_problem.join(read.models['net'], sources.load(read.data))
-  key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 1), 0)
-  rows = jax.random.permutation(key, 1257)[:100]
-  x, y = (part[rows] for part in made.dataset.train[:2])
-  kernel = jax.grad(lambda p: made.loss(p, {}, x, y)[0])(done.params)['output']
-  want = np.sqrt(sum((np.asarray(a, np.float64) ** 2).sum()
-                     for a in jax.tree.leaves(kernel)))
-  at = found.looks[0].blocks.index('output')
-  assert found.looks[0].gradient[0, at] == pytest.approx(want, rel=1e-4)
-  (file.parent / 'empty').mkdir()
-  code, _, err = gradnorm('inspect', file.parent / 'empty')
+@pytest.mark.parametrize('skip', [False, True])
+def test_a_checkpoint_goes_on(tmp_path, skip):
+  """As `train` would: rate, moments, batch statistics and batches."""
+  config = lab.load({
+      'models': {'net': {'kind': 'target', 'target': 'own_models:Net'},
+                 'other': {'kind': 'mlp', 'depth': 1}},
+      'methods': {'adam': {'optimizer': 'adam'}, 'sgd': {'optimizer': 'sgd'}},
+      'train': {'steps': 20, 'eval_every': 10, 'batch_size': 500,
+                'schedule': 'cosine'},
+      'run': {'non_finite': 'skip' if skip else 'stop', 'look': 0}})
+  folder = loop.run(config, tmp_path, quiet=True).folder
+  found = inspection.at(folder / 'checkpoints' / '10', batches=4)
+  assert found.folder == folder / 'inspect'
+  seen, = found.looks  # of the run's own method on its own model
+  assert (seen.model, seen.method, seen.steps) == (
+      'net', 'adam', [11, 12, 13, 14])
+  trainer, state = loop.restored(folder, config, 10)
+  one = jax.jit(trainer.one)
+  for n in range(4):
+    before = state
+    state, figures = one(state, trainer.parts[0])
+    moved = np.concatenate([np.ravel(a - b) for a, b in zip(
+        *map(jax.tree.leaves, (state.params, before.params)), strict=True)])
+    assert seen.loss[n] == pytest.approx(float(figures.loss), rel=1e-5)
+    for whole, parts in ((float(figures.gradient), seen.gradient),
+                         (np.linalg.norm(moved), seen.update)):
+      assert np.linalg.norm(parts[n]) == pytest.approx(whole, rel=1e-3)
+  # At the end of a cosine the steps are over.
+  last, = inspection.at(folder, batches=1).looks
+  assert last.steps == [21] and last.ratio.max() < 1e-6 < seen.ratio.min()
+
+
+def test_a_folder_without_checkpoints(tmp_path, gradnorm):
+  code, _, err = gradnorm('inspect', tmp_path)
   assert code == 2 and 'config.toml' in err
 
 
@@ -101,12 +114,33 @@ def test_flags():
   norms = np.array([[np.nan, 0, 1e-9, 1e4, 1, 1, 1, 1.0]] * 2)
   ratio = np.full((2, 8), 0.01)
   ratio[1, 4] = 2.0
-  found = block_flags.flags(names, norms, norms, ratio)
-  for name, words in {'gone': 'not finite from batch 1', 'dead': 'zero',
+  rest = [7, 9], np.ones(2)
+  found = block_flags.flags(names, *rest, norms, norms, ratio, norms)
+  for name, words in {'gone': 'not finite from step 7', 'dead': 'zero',
                       'tiny': 'vanishing', 'huge': 'exploding',
                       'wild': 'more than its own size'}.items():
     assert words in found.pop(name)
   assert not found
   # Once normalized, a small gradient is no cause for worry.
   after = np.ones((2, 8))
-  assert 'tiny' not in block_flags.flags(names, norms, after, ratio * 0)
+  assert 'tiny' not in block_flags.flags(
+      names, *rest, norms, after, ratio * 0, norms)
+
+
+def test_no_rate_is_blamed_for_the_first_step():
+  names, ones = ['a', 'b'], np.ones((1, 2))
+
+  def of_b(loss, gradient, size):
+    found = block_flags.flags(
+        names, [1], np.array([loss]), np.array([gradient]), ones, ones,
+        np.array([size]))['b']
+    assert 'rate' not in found and 'step 1, before any update' in found
+    return found
+
+  lost = [np.nan, np.nan]
+  assert "a's parameters are not; look at the initialization" in of_b(
+      np.nan, lost, [np.nan, 1.0])
+  assert 'the loss is nan though all parameters are finite' in of_b(
+      np.nan, lost, [1.0, 1.0])
+  assert 'the loss is 2, but its slope has no number here;' in of_b(
+      2.0, [1.0, np.nan], [1.0, 1.0])

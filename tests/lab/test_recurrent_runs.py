@@ -10,6 +10,7 @@ import pytest
 from gradnorm_optax import lab
 from gradnorm_optax.lab.comparison import model_programs
 from gradnorm_optax.lab.data import sources
+from gradnorm_optax.lab.results import time_ratio
 from gradnorm_optax.lab.run import compiled_run as trainer_lib
 from gradnorm_optax.lab.support import errors
 from gradnorm_optax.lab.training import pascanu
@@ -56,9 +57,11 @@ def test_compare_shows_the_gradient_through_time(tmp_path):
   # Steps that act and steps that do not count by their share.
   times, = (row['rounds'] for row in rows if row['phase'] == 'timing')
   assert set(times) >= {'sgr, acting', 'sgr, in range'}
-  mixed = (sgr.acted * np.array(times['sgr, acting'])
-           + (1 - sgr.acted) * np.array(times['sgr, in range']))
-  assert sgr.step_seconds == pytest.approx(np.median(mixed))
+  times['sgr'] = (
+      sgr.acted * np.array(times.pop('sgr, acting'))
+      + (1 - sgr.acted) * np.array(times.pop('sgr, in range'))).tolist()
+  assert sgr.step_seconds == pytest.approx(
+      np.median(time_ratio.level(times)['sgr']))
 
 
 def test_train_logs_its_choices_and_goes_on_after_a_crash(tmp_path):
@@ -117,7 +120,7 @@ def test_an_own_net_that_takes_perturb(name):
   """Its examples are chosen, and its gradient followed through time."""
   trainer = trainer_lib.Trainer(lab.load({**CONFIG, 'models': {'mine': {
       'kind': 'target', 'target': f'own_models:{name}'}}}))
-  state, figures = trainer.one(trainer.start())
+  state, figures = trainer.one(trainer.start(), trainer.parts[0])
   assert np.isfinite(figures.choice.q) and figures.choice.kept.shape == (4,)
   norms = trainer.profile(state)
   assert len(norms) == 20 and norms[0] < norms[-1]

@@ -16,6 +16,7 @@ from rich import console
 from gradnorm_optax.lab.objective.quality import ACCURACY
 from gradnorm_optax.lab.reporting import (
   alt_texts,
+  block_figures,
   canvas,
   figures,
   page as report,
@@ -78,17 +79,17 @@ def test_loads_nothing(page):
 
 def test_holds_tables_figures_and_their_words(page, finished):
   read = Page(page)
-  # Curves, sensitivity and the norms of the one model.
-  assert read.tags['svg'] == 3 and read.tags['table'] in (5, 6)
+  # Curves, sensitivity, norms and entries of the one model.
+  assert read.tags['svg'] == 4 and read.tags['table'] in (5, 6)
   assert read.open == []
   assert len(read.ids) == len(set(read.ids))
   labels = re.findall(r'<svg role="img" aria-label="([^"]+)"', page)
-  assert len(labels) == 3
+  assert len(labels) == 4
   for row in finished[1].summary.rows:
     assert all(row.method in label for label in labels)
     assert ACCURACY.show(row.score.mean) in ''.join(read.text)
   # A picture's own figures: at every rate, not only at the one that was chosen.
-  _, sensitivity, _ = labels
+  _, sensitivity, *_ = labels
   for row in finished[1].summary.rows:
     for point in row.sensitivity:
       assert f'{ACCURACY.figure(point.score)} at {point.rate:g}' in sensitivity
@@ -136,7 +137,12 @@ def test_norms_are_kept_and_shown(finished):
   whole = np.sqrt((second.after ** 2).sum(axis=1))
   want = np.minimum(1, np.sqrt((second.gradient ** 2).sum(axis=1)))
   np.testing.assert_allclose(whole, want, rtol=1e-4)
-  assert first.gradient.shape == (10, 2)
+  assert first.gradient.shape == (20, 2) and first.steps[-1] == 20
+  picture = block_figures.norms(finished[1].looks)
+  # Two methods in three panels each, and two scales.
+  assert len(picture.axes) == 2 * 3 + 2
+  titles = [axis.get_title() for axis in picture.axes]
+  assert 'clip_momentum: update / parameters' in titles
   assert alt_texts.spread(first.gradient) in alt_texts.describe(
       'norms-small', finished[1].summary, finished[1].looks, {})
 

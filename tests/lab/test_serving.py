@@ -137,15 +137,22 @@ def test_a_loaded_model_and_its_program_agree(run, name, tmp_path):
     export.write(loaded, there)
 
 
-def test_the_loaded_model_is_the_trained_one(run):
-  folder, dataset = run('linen')
-  found = lab.load_run(folder, 'last').predict(dataset.test.x)
-  score = json.loads((folder / 'results.json').read_text())['test']['score']
-  if score != pytest.approx(np.mean(
-      found.argmax(1) == dataset.test.y), abs=1e-6):
-    best = lab.load_run(folder).predict(dataset.test.x)
-    assert np.mean(best.argmax(1) == dataset.test.y) == pytest.approx(score)
-  np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
+@pytest.mark.parametrize('name', ['linen', 'number'])
+def test_the_best_checkpoint_is_judged_and_loaded(run, name):
+  folder, dataset = run(name)
+  results = json.loads((folder / 'results.json').read_text())
+  loaded = lab.load_run(folder)
+  assert loaded.step == results['best_checkpoint']
+  found = loaded.predict(dataset.test.x)
+  if name == 'linen':
+    np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
+    assert results['test']['score'] == pytest.approx(
+        np.mean(found.argmax(1) == dataset.test.y))
+  else:
+    fitted = dataset.preprocessing
+    true = dataset.test.y * fitted.label_scale + fitted.label_mean
+    assert results['test']['score'] == pytest.approx(
+        1 - ((found - true) ** 2).mean() / true.var(), abs=1e-4)
 
 
 def test_numbers_come_in_their_own_unit(run):

@@ -3,22 +3,25 @@
 import re
 import shlex
 
+import numpy as np
 import pytest
 
 from gradnorm_optax import lab
 from gradnorm_optax.lab.support.errors import LabError
 
 EXAMPLES = {
-    'init': 'demo/config.toml', 'compare': 'missing cells filled',
-    'inspect': 'step / params', 'train': 'Run: runs/demo-train',
-    'report': 'Report: runs/demo/report.html',
-    'methods': 'centralize'}
+    'init': 'demo/config.toml', 'check': 'bng_adam',
+    'compare': 'missing cells filled', 'inspect': 'update / params',
+    'train': 'Run: runs/demo-train', 'predict': '1 missing cell filled',
+    'export': 'MODEL_CARD.md', 'report': 'Report: runs/demo/report.html',
+    'methods': 'centralize', 'keys': 'batch_size'}
 
 
 def test_the_examples_of_the_help_work_in_its_order(
     gradnorm, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   monkeypatch.setenv('COLUMNS', '200')
+  np.savez('new.npz', x=[[1.0, 2.0], [np.nan, 0.5]])  # for `predict`
   _, out, _ = gradnorm('--help')
   names = re.findall(r'^  (\w+)  +[A-Z]', out.partition('Commands:')[2], re.M)
   assert names == list(EXAMPLES)
@@ -44,19 +47,20 @@ def test_from_python(tiny, tmp_path):
       out=tmp_path / 'compare', quiet=True)
   assert [row.method for row in done.summary.rows] == [
       'momentum', 'clip_momentum']
-  assert set(done.plot()) == {'curves', 'sensitivity', 'norms-small'}
+  assert set(done.plot()) == {
+      'curves', 'sensitivity', 'norms-small', 'entries-small'}
   raw = {'models': {'m': {'kind': 'mlp', 'depth': 1, 'width': 8}},
          'methods': {'bng': {'optimizer': 'momentum', 'normalize': 'bng'}},
          'train': {'steps': 10, 'eval_every': 10}}
   run = lab.train(raw, out=tmp_path / 'train', quiet=True)
   assert [row['step'] for row in run.rows] == [10]
-  assert set(run.plot()) == {'training'}
+  assert set(run.plot()) == {'training', 'norms', 'entries'}
   look = lab.inspect(run.folder, out=tmp_path / 'look', batches=2)
-  assert set(look.plot()) == {'m'}
+  assert set(look.plot()) == {'m', 'entries-m'}
   # A notebook shows all of it, without any magic line.
   for result, words in ((done, ('clip_momentum', 'x bare')),
                         (run, ('validation', 'gradient', '0.01')),
-                        (look, ('layer01', 'step / params', 'bng'))):
+                        (look, ('layer01', 'update / params', 'bng'))):
     shown = result.table()._repr_mimebundle_([], [])['text/html']
     assert all(word in shown for word in words), shown
     for picture in result.plot().values():

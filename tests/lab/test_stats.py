@@ -94,5 +94,6 @@ def test_table_flags():
   line = next(line for line in text.splitlines() if line.startswith('b '))
   assert 'does not train' in line and '1/2' in line
   line = next(line for line in text.splitlines() if line.startswith('c '))
-  assert '100 (1/2)' in line and line.endswith('1.25')
+  assert '100 (1/2)' in line and line.endswith(
+      '1.25 [1.00, 1.50]')
   assert 'edge' not in shown(row()) and 'guessing.' not in shown(row())

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from gradnorm_optax.lab.run import (
   tensorboard,
 )
 from gradnorm_optax.lab.run.checkpoints import Checkpoints
+from gradnorm_optax.lab.support import jsonl, provenance
 from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.training import step_gradient
 
@@ -76,8 +78,30 @@ def test_figures_and_files(whole):
   accuracies = {row['step']: row['validation_score'] for row in whole.rows}
   best = max(accuracies, key=lambda step: (accuracies[step], step))
   assert kept == {50, 60, best} and content['best_checkpoint'] == best
-  assert any((whole.folder / 'tensorboard').iterdir())
   assert whole.plot()['training'].axes
+
+
+def test_a_run_shows_its_blocks(whole):
+  marks = [0, 10, 20, 30, 40, 50, 60]
+  rows = jsonl.read_steps(whole.folder / 'blocks.jsonl')
+  assert [row['step'] for row in rows] == marks
+  look = whole.look
+  assert look.steps == [mark + 1 for mark in marks]
+  np.testing.assert_allclose(look.after, np.sqrt(2), rtol=1e-4)  # SING's
+  assert look.ratio[-1].max() < 1e-6 < look.ratio[0].min()  # a cosine's end
+  tags = kills.board(whole.folder / 'tensorboard')
+  for kind in ('gradient', 'at_moments', 'update_over_parameters',
+               'entries_of_gradient_log10', 'entries_at_moments_log10'):
+    for block in look.blocks:
+      assert tags[f'{kind}/{block}'] == marks
+  assert {'norms', 'entries'} <= set(whole.plot())
+
+
+def test_a_histogram_holds_the_quantiles():
+  found = tensorboard._histogram(np.array([1, 1, 10, 1e2, 1e3, 1e4, 1e4]))
+  assert list(found.bucket_limit) == [0, 1, 2, 3, 4]
+  np.testing.assert_allclose(found.bucket, [1, 24, 25, 25, 25])
+  assert tensorboard._histogram(np.zeros(7)) is None
 
 
 def test_killed_and_started_again_it_ends_bit_equal(file, whole, tmp_path):
@@ -299,6 +323,28 @@ def test_other_data_in_the_same_folder_is_refused(file, tmp_path):
   np.savez(path, x=x + 1, y=y[::-1])
   with pytest.raises(LabError, match=r'other data \(data.digest differs\)'):
     loop.run(config_own, tmp_path / 'run', quiet=True)
+
+
+def test_a_run_goes_on_with_what_it_was_begun_with(
+    file, whole, tmp_path):
+  folder = shutil.copytree(whole.folder, tmp_path / 'run')
+  made = json.loads((folder / 'made_with.json').read_text())
+  assert made == provenance.made_with() and {
+      'jax', 'device', 'threads', 'XLA_FLAGS', 'jax_enable_x64',
+      'source of gradnorm_optax'} <= set(made)
+  for name, other in (('jax', '0.1'), ('source of gradnorm_optax', 'old'),
+                      ('device', 'other'), ('threads', '64')):
+    (folder / 'made_with.json').write_text(json.dumps(made | {name: other}))
+    with pytest.raises(LabError) as caught:
+      loop.run(lab.load(file), folder, quiet=True)
+    told = str(caught.value)
+    assert told.count(' (now ') == 1 and '\n' not in told
+    assert f'begun with {name} {other} (now {made[name]})' in told
+    assert '--fresh' in told and 'delete made_with.json' in told
+  (folder / 'made_with.json').unlink()
+  again = loop.run(lab.load(file), folder, quiet=True)
+  assert same(again.rows) == same(whole.rows)
+  assert json.loads((folder / 'made_with.json').read_text()) == made
 
 
 def test_reading_a_run_touches_nothing(file, whole, tmp_path):

@@ -46,12 +46,12 @@ def test_what_is_left_out_leaves_no_trace():
       'train': {'steps': 2, 'eval_every': 1, 'batch_size': 8},
       'run': {'non_finite': 'skip'}}))
   state = trainer.start()
-  step = jax.jit(trainer.one)
+  step, examples = jax.jit(trainer.one), trainer.parts[0]
   bad, _ = step(state._replace(
-      params=jax.tree.map(lambda a: a * np.nan, state.params)))
+      params=jax.tree.map(lambda a: a * np.nan, state.params)), examples)
   assert trainer_lib._skipped(bad) == 1 and trainer_lib._skipped(state) == 0
   jax.tree.map(np.testing.assert_array_equal, bad.extra, state.extra)
-  good, _ = step(state)
+  good, _ = step(state, examples)
   assert trainer_lib._skipped(good) == 0
   assert any(not np.array_equal(a, b) for a, b in zip(
       jax.tree.leaves(good.extra), jax.tree.leaves(state.extra), strict=True))
@@ -103,7 +103,7 @@ def test_a_run_knows_where_its_own_modules_are(
   assert code == 0, err
   code, out, err = gradnorm('inspect', 'runs/mine-train/checkpoints/20',
                             '--batches', '1')
-  assert code == 0 and 'step / params' in out, err
+  assert code == 0 and 'update / params' in out, err
   # And of what code it is: a changed model does not go on by mistake.
   again = 'train', 'mine/config.toml', '--set', 'train.steps=40'
   with pathlib.Path('mine/my_model_there.py').open('a') as file:

@@ -14,6 +14,7 @@ from gradnorm_optax.lab.results import results_file as finished_lib
 from gradnorm_optax.lab.results.findings import Clock, Point, Row, Run, Summary
 from gradnorm_optax.lab.results.stats import Interval
 from gradnorm_optax.lab.results.summary import summarize
+from gradnorm_optax.lab.results.trials import Trials
 from gradnorm_optax.lab.results.verdict import judge
 from gradnorm_optax.lab.support import packed, user_code
 from gradnorm_optax.lab.support.errors import LabError
@@ -89,6 +90,21 @@ def test_a_copied_folder_is_judged_without_its_data(
   assert plain(again.profiles) == plain(finished[1].profiles)
   for one, other in zip(again.looks, finished[1].looks, strict=True):
     np.testing.assert_array_equal(one.gradient, other.gradient)
+
+
+@pytest.mark.parametrize('changes', [
+    {'together': True}, {'code': 'other'}, {'versions': {'jax': '0.1'}},
+    {'arithmetic': {'device': 'NVIDIA H100 80GB HBM3'}},
+    {'arithmetic': {'device': 'cpu', 'threads': '8'}}])
+def test_trials_made_otherwise_are_not_mixed(finished, changes):
+  folder = finished[1].folder
+  found = finished_lib.read(folder)
+  trials = finished_lib.trials(folder, found)
+  pair = trials.pairs()[0]
+  assert not trials.missing('tune', pair)
+  assert found.basis.arithmetic['device'] == 'cpu'
+  other = Trials(trials.records, trials.config, found.basis._replace(**changes))
+  assert len(other.missing('tune', pair)) == 3
 
 
 def test_a_folder_that_is_not_finished_is_refused(finished, tmp_path):

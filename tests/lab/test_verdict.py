@@ -80,8 +80,8 @@ def test_a_gain_must_hold_against_every_baseline():
   assert (found.method, found.baseline, found.kind) == ('new', 'old', 'none')
   assert found.text == (
       'No difference between new and older: +0.0 points [-24.8, +24.8], at '
-      '1.50 times the time of a step. Against old, the best baseline of '
-      'tuning, it is +20.0 points [+20.0, +20.0]. Keep older.')
+      '1.50 [1.00, 1.50] times the time of a step. Against old, the best '
+      'baseline of tuning, it is +20.0 points [+20.0, +20.0]. Keep older.')
   # Who names a baseline asks about that one.
   assert judge(rows, 'old').kind == 'gain'
 

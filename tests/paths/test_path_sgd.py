@@ -42,6 +42,7 @@ TOLERANCE = {'float32': 1e-6, 'bfloat16': 1e-2, 'float16': 2e-3}
 
 @pytest.mark.parametrize('dtype', TOLERANCE)
 @pytest.mark.parametrize('p', [1, 2, 3])
+@pytest.mark.gpu
 def test_update(dtype, p):
   w = params(dtype)
   u = jax.tree.map(lambda a: a[::-1] + 1, w)
@@ -227,6 +228,7 @@ def deep(w, x):
   return x
 
 
+@pytest.mark.gpu
 def test_range_of_the_path_norm():
   x = jnp.zeros((1, 4))
   wide = [jnp.full((4, 4), 1e3)] * 20 + [jnp.full((4, 4), 1e-3)] * 20

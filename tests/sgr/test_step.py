@@ -38,7 +38,7 @@ def trained():
     for name in ('sgr', 'inside', 'random'):
       trainer = trainer_lib.Trainer(lab.load(CONFIG, [f'run.method={name}']))
       first = trainer.start()
-      last, figures = jax.jit(trainer.stretch)(first)
+      last, figures = jax.jit(trainer.stretch)(first, trainer.parts[0])
       found[name] = trainer, first, last, jax.tree.map(np.asarray, figures)
   return found
 
@@ -187,7 +187,7 @@ def test_only_recurrent_nets_can_be_looked_through(trained):
   for name in ('sgr', 'pascanu'):
     trainer = trainer_lib.Trainer(lab.load(config, [f'run.method={name}']))
     with pytest.raises(LabError, match='need.* recurrent|is for a'):
-      trainer.one(trainer.start())
+      trainer.one(trainer.start(), trainer.parts[0])
 
 
 @pytest.mark.parametrize('name', ['sgr', 'random'])
@@ -195,7 +195,7 @@ def test_a_pool_smaller_than_the_choice_is_named(name):
   trainer = trainer_lib.Trainer(lab.load(
       CONFIG, [f'run.method={name}', 'data.sizes=[3, 3, 3]']))
   with pytest.raises(LabError, match='size = 4 of batches of 3.*Take fewer'):
-    trainer.one(trainer.start())
+    trainer.one(trainer.start(), trainer.parts[0])
 
 
 @pytest.mark.parametrize('change, message', [

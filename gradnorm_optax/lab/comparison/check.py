@@ -21,6 +21,7 @@ from gradnorm_optax.lab.training import steps
 from gradnorm_optax.lab.training.problem import Problem
 
 LONG = 0.05  # seconds that are long enough to be measured
+MOST = 100_000  # steps that no call needs to have more of
 
 
 class Checked(NamedTuple):
@@ -105,8 +106,8 @@ def _measured(name: str, problem: Problem, config: schema.Config) -> Speed:
   evaluation = min(_seconds(lambda: judged(params, extra, parts[1]))
                    for _ in range(3))
   return Speed(name, method, marginal(
-      lambda count: _seconds(lambda: walked(state, parts[0], count)),
-      train.steps), evaluation, compiling)
+      lambda count: _seconds(lambda: walked(state, parts[0], count))),
+               evaluation, compiling)
 
 
 def _seconds(call: Callable[[], Any]) -> float:
@@ -116,20 +117,21 @@ def _seconds(call: Callable[[], Any]) -> float:
   return time.perf_counter() - began
 
 
-def marginal(call: Callable[[int], float], most: int) -> float:
+def marginal(call: Callable[[int], float]) -> float:
   """The seconds of a step, from calls of two lengths.
 
   Args:
     call: Gives the seconds of a call of so many steps.
-    most: How many steps a call has at most.
 
-  >>> round(marginal(lambda count: 0.2 + 0.001 * count, 1000), 6)
+  >>> round(marginal(lambda count: 0.2 + 0.001 * count), 6)
   0.001
   """
   call(1)
-  short, count = call(1), 1
+  short, more = min(call(1), call(1)), 1
   while True:
-    count = min(2 * count, most)
-    spent = call(count) - short
-    if count == most or spent > LONG:
-      return max(spent, 0.0) / (count - 1) if count > 1 else short
+    spent = call(1 + more) - short
+    if LONG < spent < 100 * LONG:  # not by a single interruption
+      spent = min(spent, call(1 + more) - short)
+    if spent > LONG or more > MOST:
+      return max(spent, 0.0) / more
+    more *= 4

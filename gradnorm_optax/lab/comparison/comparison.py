@@ -8,12 +8,13 @@ from gradnorm_optax.lab.comparison.runner import Runner
 from gradnorm_optax.lab.reporting import comparison_files, figures, terminal
 from gradnorm_optax.lab.results import results_file, summary as summary_lib
 from gradnorm_optax.lab.results.findings import Profiles, Summary
-from gradnorm_optax.lab.results.first_batch_norms import Look
+from gradnorm_optax.lab.results.look import Look
 from gradnorm_optax.lab.results.results_file import Finished
 from gradnorm_optax.lab.results.store import Store
 from gradnorm_optax.lab.results.trials import Trials
 from gradnorm_optax.lab.run import folder_guard as run_folder
 from gradnorm_optax.lab.support import progress
+from gradnorm_optax.lab.support.remaining import Remaining
 
 
 class Comparison(NamedTuple):
@@ -23,7 +24,7 @@ class Comparison(NamedTuple):
     folder: Where everything was written.
     summary: The rows of the table and what they rest on.
     config: The resolved configuration.
-    looks: The block norms of every method's first batches.
+    looks: What every method does to the blocks, over a run.
     profiles: {model: {method: {training step: log10 norms}}}, the gradient
       through time where the model is recurrent.
     earlier: Where the report of another configuration was put that stood in
@@ -69,9 +70,9 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
   folder = pathlib.Path(out or pathlib.Path('runs') / config.name)
   run_folder.check(folder, 'gradnorm compare')
   runner = Runner(config)  # before --fresh forgets anything
-  with Store(folder, fresh=fresh) as store, \
-      progress.bar(_planned(config), quiet) as tick:
-    runner.use(store, tick)
+  plan = Remaining()
+  with Store(folder, fresh=fresh) as store, progress.bar(plan, quiet):
+    runner.use(store, plan)
     runner.run()
   run_folder.keep_modules(folder, config)
   return _judged(folder, runner.trials,
@@ -99,12 +100,3 @@ def _judged(folder: pathlib.Path, trials: Trials, command: str) -> Comparison:
                     trials.profiles())
   earlier = comparison_files.save(folder, found, done.looks, done.profiles)
   return done._replace(earlier=earlier)
-
-
-def _planned(config: schema.Config) -> int:
-  """How many trials both phases have."""
-  return sum(
-      len(method.learning_rates or config.compare.learning_rates)
-      * config.compare.tune_seeds + config.compare.seeds
-      for model in config.models
-      for method in config.methods_on(model).values())

@@ -15,6 +15,7 @@ from gradnorm_optax.lab.support import packed
 from gradnorm_optax.lab.training import (
   make_problem,
   output_check,
+  steps,
   through_time,
 )
 from gradnorm_optax.lab.training.answers import answers
@@ -125,14 +126,35 @@ class Bench:
                      self.train.eval_every)
             for i in range(len(rates))]
 
-  def time(self, method: schema.Method, rate: float) -> float:
-    """Seconds of one step of one trial: `eval_every` steps, no evaluation."""
-    assert self.batch == 1, 'time `alone`'
+  def start(self, seed: int) -> tuple[Any, Any]:
+    """The parameters and other variables of one seed, of one trial."""
+    assert self.batch == 1, 'start `alone`'
+    params, extra, _ = self._start([seed])
+    return params, extra
+
+  def call_seconds(self, method: schema.Method) -> float:
+    """About how long a call takes, from the first steps of a compiled one."""
     params, extra, seed = self._start([0])
-    *_, seconds = self.program(method).run(
-        self._data, params, extra, jnp.float32(rate), seed, chunks=1,
-        measured=False)
-    return seconds / self.train.eval_every
+    rate: Any = jnp.zeros(seed.shape, jnp.float32)
+    if self.batch > 1:
+      rate = jax.device_put(rate, self._split)
+    return self.program(method).call_seconds(
+        self._data, params, extra, rate, seed)
+
+  @functools.cached_property
+  def _first(self) -> tuple[Any, Any, Any]:
+    return self._start([0])
+
+  def time(self, method: schema.Method, rate: float, count: int) -> float:
+    """Seconds of a call of so many steps of one trial, no evaluation."""
+    params, extra, seed = self._first
+    return self.program(method).time(
+        self._data, params, extra, rate, seed, count)
+
+  @property
+  def per_epoch(self) -> int:
+    """How many steps an epoch has."""
+    return steps.per_epoch(self.train, len(self.problem.dataset.train.y))
 
 
 def _outcome(history: Any, scores: Any, index: int, seconds: float,

@@ -1,29 +1,31 @@
 """Runs the trials of a comparison that are missing, each once."""
 
 import concurrent.futures
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.comparison import preflight, timing
+from gradnorm_optax.lab.comparison import missing, preflight, timing
+from gradnorm_optax.lab.comparison.missing import Call, Job
 from gradnorm_optax.lab.comparison.model_programs import Bench
 from gradnorm_optax.lab.comparison.parallelism import placement
+from gradnorm_optax.lab.comparison.schedule import (
+  COMPILE,
+  FAULT,
+  LOOK,
+  TIME,
+  Schedule,
+)
 from gradnorm_optax.lab.data import sources
 from gradnorm_optax.lab.methods import chain
 from gradnorm_optax.lab.results import made_with as basis_lib, step_cost
+from gradnorm_optax.lab.results.look import instants
 from gradnorm_optax.lab.results.store import Store
 from gradnorm_optax.lab.results.trials import FRESH, Pair, Trials
 from gradnorm_optax.lab.support import provenance
-from gradnorm_optax.lab.training import norms_of_first_batches
-
-
-class Call(NamedTuple):
-  """The trials of one call of a compiled program."""
-
-  phase: str
-  pair: Pair
-  rates: tuple[float, ...]
-  seeds: tuple[int, ...]
+from gradnorm_optax.lab.support.remaining import Remaining
+from gradnorm_optax.lab.training import diagnosis, looks
 
 
 class Runner:
@@ -49,66 +51,59 @@ class Runner:
     # The user's code behind every row, whatever is edited or imported later.
     self.basis = basis_lib.here(
         config, provenance.data_digest(dataset[:3]), dataset.description,
-        dataset.objective, dataset.deviation, found.scopes)
+        dataset.objective, dataset.deviation, found.scopes,
+        together=self.batch > 1)
 
-  def use(self, store: Store, tick: Callable[[str, int], None]) -> None:
-    """Takes a folder; `tick(what, finished trials)` reports progress."""
-    self.store, self.tick = store, tick
+  def use(self, store: Store, plan: Remaining | None = None) -> None:
+    """Takes a folder, and a plan that is told what is done."""
+    self.store = store
     self.trials = Trials(store.records, self.config, self.basis)
+    self.schedule = Schedule(
+        plan or Remaining(), self.trials, self.workers, self.batch)
 
   def run(self) -> None:
-    """Runs both phases, looks at the first batches and times the steps."""
+    """Runs both phases, looks at the blocks and times the steps."""
+    self.compile()
     for phase in ('tune', 'final'):
       self.finish(phase)
-    if self.config.compare.look:
-      self.tick('looking at the norms of the blocks', 0)
-      self._each(self._look, [
-          pair for pair in self.trials.pairs()
-          if self.trials.look_key(pair) not in self.store.records])
-    self.tick('measuring the cost of a step', 0)
-    for model in self.config.models:
-      self._time(model)
+    lost = missing.faults(self.trials)
+    if lost:
+      self.schedule.begin(FAULT)
+      self._each(self._diagnose, lost)
+    self.schedule.begin(LOOK)
+    self._each(self._look, missing.looks(self.trials))
+    self._time()
 
-  def calls(self, phase: str) -> Iterator[Call]:
-    """The calls that a phase still needs, the slowest models first."""
-    asked: set[str] = set()
-    for model in reversed(list(self.config.models)):
-      for method in self.config.methods_on(model):
-        pair, todo = Pair(model, method), []
-        for rate, seed in self.trials.missing(phase, pair):
-          key = self.trials.key(phase, pair, rate, seed)
-          if key not in asked:  # of equal methods one is run
-            asked.add(key)
-            todo.append((rate, seed))
-        for at in range(0, len(todo), self.batch):
-          rates, seeds = zip(*todo[at:at + self.batch], strict=True)
-          yield Call(phase, pair, rates, seeds)
+  def compile(self) -> None:
+    """Compiles what trials and timing need, all cores at once."""
+    jobs: dict[Any, Job] = {}  # of equal methods one is compiled
+    for job in missing.jobs(self.trials):
+      jobs.setdefault(self._bench(job).program(job.method), job)
+    self.schedule.plan_all(len(jobs))
+    self.schedule.begin(COMPILE, f'compiling {len(jobs)} programs')
+    benches = {id(bench): bench for bench in map(self._bench, jobs.values())}
+    self._each(lambda bench: bench.warm(), benches.values())
+    self._each(self._compile, jobs.values())
 
   def finish(self, phase: str) -> None:
     """Runs what a phase still needs."""
-    calls = list(self.calls(phase))
-    self.tick(phase, self.trials.planned(phase) - sum(
-        len(call.seeds) for call in calls))
-    self._compile(calls)
-    self._each(self._call, calls)
+    self.schedule.begin(phase)
+    self._each(self._call, missing.calls(self.trials, phase, self.batch))
 
-  def _compile(self, calls: list[Call]) -> None:
-    """Compiles what the calls need, all cores at once."""
-    models = dict.fromkeys(call.pair.model for call in calls)
-    pairs = dict.fromkeys(call.pair for call in calls)
-    self.tick(f'compiling {len(pairs)} programs', 0)
-    self._each(lambda name: self.benches[name].warm(), models)
-    self._each(self._compile_one, pairs)
+  def _bench(self, job: Job) -> Bench:
+    bench = self.benches[job.model]
+    return bench.alone if job.timed else bench
 
-  def _compile_one(self, pair: Pair) -> None:
+  def _compile(self, job: Job) -> None:
     """Compiles one program; a method that refuses the model says so."""
-    method, bench = self.config.methods[pair.method], self.benches[pair.model]
-    with chain.refusing(
-        method, bench.problem.context, bench.problem.init,
-        f'[methods.{pair.method}] on [models.{pair.model}]'):
-      bench.compile(method)
+    bench = self._bench(job)
+    with chain.refusing(job.method, bench.problem.context, bench.problem.init,
+                        job.where):
+      bench.compile(job.method)
+    self.schedule.compiled(
+        job, None if job.timed else bench.call_seconds(job.method))
 
-  def _each(self, work: Callable[[Any], None], items: Any) -> None:
+  def _each(self, work: Callable[[Any], None], items: Iterable[Any]) -> None:
     """Does the work on every item in the worker threads."""
     pool = concurrent.futures.ThreadPoolExecutor(self.workers)
     try:
@@ -129,23 +124,46 @@ class Runner:
           'fingerprint': self.trials.key(call.phase, call.pair, rate, seed),
           'phase': call.phase, **call.pair._asdict(), 'rate': rate,
           'seed': seed, **outcome._asdict()})
-      self.tick(' '.join(call.pair), 1)
+    self.schedule.called(call)
+
+  def _diagnose(self, pair: Pair) -> None:
+    """Keeps where the first fresh run of a method went bad."""
+    run = self.trials.lost(pair)
+    assert run is not None, 'some run stayed finite'
+    train = self.config.train
+    text = diagnosis.of_trial(
+        self.benches[pair.model].problem, self.config.methods[pair.method],
+        train, run['rate'], run['seed'],
+        len(run['history']['loss']) * train.eval_every)
+    self.store.add({'fingerprint': self.trials.fault_key(pair),
+                    'phase': 'fault', **pair._asdict(), 'text': text})
 
   def _look(self, pair: Pair) -> None:
-    """Keeps the norms of one method's first batches."""
-    found = norms_of_first_batches.look(
-        self.benches[pair.model].problem, self.config.train, *pair,
-        self.config.methods[pair.method], rate=self.trials.chosen(pair),
-        seed=FRESH, batches=self.config.compare.look)
+    """Trains once more, and keeps what a method does to every block."""
+    config = self.config
+    found = looks.fresh(
+        self.benches[pair.model].problem, config.train, *pair,
+        config.methods[pair.method], rate=self.trials.chosen(pair), seed=FRESH,
+        marks=instants(config.train.steps, config.compare.look),
+        start=self.benches[pair.model].alone.start(FRESH))
     self.store.add({'fingerprint': self.trials.look_key(pair),
                     'phase': 'look', **found.record()})
+    self.schedule.finish(LOOK)
 
-  def _time(self, model: str) -> None:
-    """Times the steps of a model's methods, unless that is kept."""
-    key, compare = step_cost.key(self.trials, model), self.config.compare
-    if key not in self.store.records:
+  def _time(self) -> None:
+    """Times the steps of the models' methods, where that is not kept."""
+    self.schedule.begin(TIME)
+    models = missing.untimed(self.trials)
+    rate = min(self.config.compare.learning_rates)
+    for index, model in enumerate(models):
+      bench = self.benches[model].alone
+      tables = step_cost.programs(self.config, model)
       rounds = timing.rounds(
-          self.benches[model].alone, step_cost.programs(self.config, model),
-          min(compare.learning_rates), compare.timing_rounds)
-      self.store.add({'fingerprint': key, 'phase': 'timing', 'model': model,
-                      'rounds': rounds})
+          {name: functools.partial(bench.time, table, rate)
+           for name, table in tables.items()}, bench.per_epoch,
+          self.config.compare.timing_rounds,
+          self.schedule.allowed() / (len(models) - index),
+          functools.partial(self.schedule.finish, TIME, len(tables)))
+      self.store.add({'fingerprint': step_cost.key(self.trials, model),
+                      'phase': 'timing', 'model': model, 'rounds': rounds})
+    self.schedule.end()

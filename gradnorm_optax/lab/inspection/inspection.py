@@ -1,25 +1,24 @@
-"""The norm of every block's gradient before and after every method."""
+"""What every method does to every block's gradient, step by step."""
 
 import dataclasses
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
 import gradnorm_optax as gn
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import sources
 from gradnorm_optax.lab.methods import checks
-from gradnorm_optax.lab.reporting import canvas, heatmap
-from gradnorm_optax.lab.results.first_batch_norms import Look
+from gradnorm_optax.lab.reporting import block_figures, canvas, look_table
+from gradnorm_optax.lab.results.look import Look, instants
 from gradnorm_optax.lab.run import loop
 from gradnorm_optax.lab.schema import toml
 from gradnorm_optax.lab.support import files
 from gradnorm_optax.lab.support.json_safe import plain
-from gradnorm_optax.lab.training import make_problem, norms_of_first_batches
+from gradnorm_optax.lab.training import block_norms, looks, make_problem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,99 +37,94 @@ class Inspection:
 
   def table(self) -> Any:
     """The blocks and their norms, as rich shows them on a terminal."""
-    from rich import text
-
-    from gradnorm_optax.lab.reporting.terminal import Page
-    parts: list[Any] = []
-    for model, explained in self.explained.items():
-      parts += [text.Text(f'\n{model}', style='bold'), text.Text(explained)]
-    for look in self.looks:
-      parts += [text.Text(f'\n{look.model}, {look.method}: median norms over '
-                          f'{len(look.gradient)} batches', style='italic'),
-                _table(look)]
-    return Page(*parts)
+    return look_table.render(self.explained, self.looks)
 
   def plot(self) -> dict[str, Any]:
-    """Heat maps: {model: matplotlib figure}."""
-    return {model: heatmap.draw(
-        [look for look in self.looks if look.model == model])
-            for model in self.explained}
+    """The figures: {name: matplotlib figure}.
+
+    Norms by step under the model's name, and `entries-MODEL`: how the sizes of
+    the entries lie.
+    """
+    found: dict[str, Any] = {}
+    for model in self.explained:
+      own = [look for look in self.looks if look.model == model]
+      found[model] = block_figures.norms(own)
+      found[f'entries-{model}'] = block_figures.entries(own)
+    return found
 
 
 def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
-        batches: int = 10, params: Any = None) -> Inspection:
-  """Looks at the first batches of every method on every model.
+        batches: int = 10, whole: bool = False) -> Inspection:
+  """Looks at steps of every method on every model, from the first on.
 
   Args:
     config: What to look at; `[run]` gives seed and learning rate.
     out: The folder; `runs/NAME-inspect` if None.
     batches: How many training steps to look at.
-    params: Parameters to start from, of the only model; drawn if None.
+    whole: Whether they are spread over the run, dense at first, or are the
+      first ones.
 
   Returns:
     The norms, with `.table()` and `.plot()`.
   """
   folder = pathlib.Path(out or pathlib.Path('runs') / f'{config.name}-inspect')
   dataset = sources.load(config.data, config.train)
-  explained, looks = {}, []
+  marks = (instants(config.train.steps, batches) if whole
+           else list(range(1, batches + 1)))
+  explained, found = {}, []
   for name, model in config.models.items():
-    made = make_problem.join(model, dataset, config.train.dtype)
-    drawn, extra = jax.jit(made.init)(config.run.seed)
-    start = drawn if params is None else params
-    explained[name] = str(gn.explain(
-        start, gn.Blocks(stacked=dict(made.context.stacked))))
+    problem = make_problem.join(model, dataset, config.train.dtype)
+    start = jax.jit(problem.init)(config.run.seed)
+    explained[name] = str(gn.explain(start[0], block_norms.blocks(problem)))
     for key, method in config.methods_on(name).items():
-      looks.append(norms_of_first_batches.look(
-          made, config.train, name, key, method, rate=config.run.learning_rate,
-          seed=config.run.seed, batches=batches, start=(start, extra)))
-  found = Inspection(folder, explained, looks)
-  _save(found)
-  return found
+      found.append(looks.fresh(
+          problem, config.train, name, key, method,
+          rate=config.run.learning_rate, seed=config.run.seed, marks=marks,
+          start=start))
+  return _saved(Inspection(folder, explained, found))
 
 
 def at(path: pathlib.Path, overrides: Sequence[str] = (),
-       out: pathlib.Path | None = None, batches: int = 10) -> Inspection:
+       out: pathlib.Path | None = None, batches: int = 10,
+       whole: bool = False) -> Inspection:
   """Inspects a configuration, a run folder's newest checkpoint, or a given one.
+
+  Of a checkpoint, the steps are those that `gradnorm train` would take next:
+  with the optimizer's state, the other variables, the rate and the batches of
+  its step.
 
   Args:
     path: The file, the folder of a run, or one of its `checkpoints/STEP`.
     overrides: Assignments such as `'run.seed=1'`.
     out: The folder to write in; `inspect` in that of the run.
     batches: How many training steps to look at.
+    whole: As in `run`; of a checkpoint, over as many steps as the run has.
   """
   if not path.is_dir():
-    return run(_read(path, overrides), out, batches=batches)
+    return run(_read(path, overrides), out, batches=batches, whole=whole)
   step = None
   if path.parent.name == 'checkpoints' and path.name.isdigit():
     path, step = path.parents[1], int(path.name)
   config = _read(path / toml.CONFIG, overrides)
-  model, params = loop.restored(path, config, step)
-  one = config.model_copy(update={'models': {model: config.models[model]}})
-  return run(one, out or path / 'inspect', batches=batches, params=params)
+  trainer, state = loop.restored(path, config, step)
+  ahead: Iterable[int] = (instants(config.train.steps, batches) if whole
+                          else range(1, batches + 1))
+  observer = trainer.observer()
+  found = looks.look(
+      observer, *trainer.names, observer.resumed(state), trainer.seed,
+      [int(state.step) + count for count in ahead])
+  explained = gn.explain(
+      trainer.built.unwrap(state.params), block_norms.blocks(trainer.problem))
+  return _saved(Inspection(out or path / 'inspect', {
+      trainer.names[0]: str(explained)}, [found]))
 
 
 def _read(path: pathlib.Path, overrides: Sequence[str]) -> schema.Config:
   return checks.check_all(toml.read(path, overrides), str(path))
 
 
-def _table(look: Look) -> Any:
-  """The norms of one method on one model."""
-  from rich import table, text
-  shown = table.Table(box=None, pad_edge=False)
-  shown.add_column('block', no_wrap=True)
-  for name in ('gradient', 'after', 'step / params'):
-    shown.add_column(name, justify='right')
-  shown.add_column('')
-  for i, name in enumerate(look.blocks):
-    shown.add_row(text.Text(name), *(
-        f'{np.median(part[:, i]):.3g}' for part in (
-            look.gradient, look.after, look.ratio)),
-        text.Text(look.flags.get(name, '')))
-  return shown
-
-
-def _save(found: Inspection) -> None:
-  """Writes inspect.json and the heat maps."""
+def _saved(found: Inspection) -> Inspection:
+  """Writes inspect.json and the figures."""
   with files.disk(found.folder):
     found.folder.mkdir(parents=True, exist_ok=True)
   files.write(found.folder / 'inspect.json', json.dumps(plain({
@@ -138,3 +132,4 @@ def _save(found: Inspection) -> None:
       'looks': [look.record() for look in found.looks]})) + '\n')
   for name, image in canvas.images(found.plot()):
     files.write(found.folder / name, image)
+  return found

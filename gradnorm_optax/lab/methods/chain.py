@@ -12,11 +12,13 @@ import jax
 import optax
 
 from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.methods import tap
 from gradnorm_optax.lab.methods.registry import (
   NORMALIZERS,
   OPTIMIZERS,
   WRAPPERS,
   Context,
+  Optimizer,
   Rate,
   inner_blocks,
 )
@@ -48,8 +50,8 @@ class Built(NamedTuple):
 
 
 def build(method: schema.Method, learning_rate: Rate,
-          context: Context = Context(),
-          max_skips: int | None = None) -> Built:
+          context: Context = Context(), max_skips: int | None = None,
+          tapped: bool = False) -> Built:
   """Builds the optax chain of a method's table.
 
   Args:
@@ -58,6 +60,8 @@ def build(method: schema.Method, learning_rate: Rate,
     context: What the method may know about the model.
     max_skips: So many gradients in a row that are not finite are left out, by
       `optax.apply_if_finite`; None for none.
+    tapped: Whether the state also holds what reaches the moments, as
+      `tap.read` finds it; the updates are the same.
 
   Returns:
     The chain. Under `lookahead` the optimizer's parameters are the pair of
@@ -69,7 +73,7 @@ def build(method: schema.Method, learning_rate: Rate,
   >>> isinstance(built.tx, optax.GradientTransformation)
   True
   """
-  parts = [*_front(method, context),
+  parts = [*_front(method, context), *([_tap(method, context)] * tapped),
            _optimizer(method, learning_rate, context)]
   tx = optax.chain(*parts) if len(parts) > 1 else parts[0]
   if method.wrap is not None:
@@ -84,12 +88,6 @@ def build(method: schema.Method, learning_rate: Rate,
                lambda params: params.fast, method.sampling, method.pascanu)
 
 
-def front(method: schema.Method,
-          context: Context) -> optax.GradientTransformation:
-  """What stands before the optimizer: clipping and normalization."""
-  return optax.chain(optax.identity(), *_front(method, context))
-
-
 def _front(method: schema.Method,
            context: Context) -> list[optax.GradientTransformation]:
   clip = [] if method.clip is None else [
@@ -98,17 +96,21 @@ def _front(method: schema.Method,
                    for name in method.normalize)]
 
 
+def _tap(method: schema.Method,
+         context: Context) -> optax.GradientTransformation:
+  """Makes the tap, behind a copy of what the optimizer does first."""
+  row = OPTIMIZERS.get(method.optimizer)
+  if row is None or row.head is None:
+    return tap.tap()
+  return tap.tap(row.head(**_options(method, row, context)))
+
+
 def _optimizer(method: schema.Method, learning_rate: Rate,
                context: Context) -> optax.GradientTransformation:
   """Makes the optimizer itself, the user's own included."""
   row = OPTIMIZERS.get(method.optimizer)
   make = row.make if row else user_code.resolve(method.optimizer)
-  options = {**(row.defaults if row else {}), **method.options}
-  if row and row.context:
-    options['context'] = context
-  if row and row.blocks:
-    options.setdefault('blocks', inner_blocks(
-        method, row.blocks, context, bool(method.normalize)))
+  options = _options(method, row, context) if row else dict(method.options)
   try:
     tx = make(learning_rate, **options)
   except (TypeError, ValueError) as error:
@@ -118,6 +120,18 @@ def _optimizer(method: schema.Method, learning_rate: Rate,
     raise LabError(f'{method.optimizer!r} returned {type(tx).__name__}, not '
                    'an optax.GradientTransformation')
   return tx
+
+
+def _options(method: schema.Method, row: Optimizer,
+             context: Context) -> dict[str, Any]:
+  """What a row's functions are called with, the learning rate aside."""
+  options = {**row.defaults, **method.options}
+  if row.context:
+    options['context'] = context
+  if row.blocks:
+    options.setdefault('blocks', inner_blocks(
+        method, row.blocks, context, bool(method.normalize)))
+  return options
 
 
 @contextlib.contextmanager

@@ -31,12 +31,15 @@ class Choice(NamedTuple):
 def gradient(
     loss: sgr.norms.PerExampleLoss, params: Any, pool: Any, key: jax.Array,
     sampling: schema.Sampling, shape: Callable[[int], tuple[int, int, int]],
+    trials: str | None = None,
 ) -> tuple[jax.Array, Any, Choice]:
   """Computes the loss and the gradient of the chosen examples of a pool.
 
   One backward pass over the first `size` examples gives their gradient and, by
   the way, the long-term norm. Only where that lies outside its range is the
-  pool scored, and the gradient of the selected examples taken.
+  pool scored, and the gradient of the selected examples taken. Trials that
+  share a call score together: where one norm lies outside, the pools of all
+  are scored, and each trial keeps what is its own.
 
   Args:
     loss: `loss(params, examples, perturb) -> (B,)`.
@@ -45,6 +48,7 @@ def gradient(
     key: Of a choice at random, where nothing is known.
     sampling: How to choose.
     shape: `shape(examples)` is the shape of `perturb`.
+    trials: The mapped axis of trials that share a call; None for one trial.
 
   Returns:
     The mean loss of the first `size` examples, the gradient, and the choice.
@@ -74,6 +78,9 @@ def gradient(
   horizon = round(sampling.horizon * (len(still) - 1))
   q = sgr.long_term_log_norm(found, horizon, relative=sampling.relative)
 
+  plain = slope, Choice(q, nothing, first)
+  outside = ~((q >= sampling.low) & (q <= sampling.high))
+
   def mend() -> tuple[Any, Choice]:
     s, value = sgr.contributions(
         loss, params, pool, shape=shape(count), horizon=horizon, probe=size,
@@ -81,12 +88,15 @@ def gradient(
     kept, mode = sgr.select(
         s, value, key, size=size, low=sampling.low, high=sampling.high)
     chosen = jax.tree.map(lambda a: a[kept], pool)
-    return jax.grad(lambda w: loss(w, chosen, still).mean())(
+    mended = jax.grad(lambda w: loss(w, chosen, still).mean())(
         params), Choice(value, mode, kept)
+    return mended if trials is None else jax.tree.map(
+        lambda a, b: jnp.where(outside, a, b), mended, plain)
 
-  inside = (q >= sampling.low) & (q <= sampling.high)
-  slope, choice = lax.cond(
-      inside, lambda: (slope, Choice(q, nothing, first)), mend)
+  # Not mapped over the trials, or both branches would run in every step.
+  anywhere = outside if trials is None else lax.pmax(
+      outside.astype(jnp.int32), trials) > 0
+  slope, choice = lax.cond(anywhere, mend, lambda: plain)
   return total / size, slope, choice
 
 

@@ -42,6 +42,8 @@ class Optimizer(NamedTuple):
       optax's own, the baselines.
     context: Whether `make` also takes `context=`, what it may know of the
       model.
+    head: What it does to the gradient before its moments see it, made from the
+      context and the options; None where they see what it is given.
     blocks: What it takes together unless the method's `blocks` say it; it is
       given `blocks=`. None where it has none.
   """
@@ -52,6 +54,7 @@ class Optimizer(NamedTuple):
   bare: str | None = None
   context: bool = False
   blocks: By | None = None
+  head: Callable[..., optax.GradientTransformation] | None = None
 
 
 class Part(NamedTuple):
@@ -61,11 +64,20 @@ class Part(NamedTuple):
     summary: One line.
     make: Called with the method's table and the context.
     blocks: As an optimizer's.
+    trees: {name: key} of the trees like the parameters that a wrapper hands to
+      what it wraps; {} where that is given one tree.
   """
 
   summary: str
   make: Callable[..., optax.GradientTransformation]
   blocks: By | None = None
+  trees: Mapping[str, str] = {}
+
+
+def _sing_head(*, blocks: gn.Blocks,
+               **options: Any) -> optax.GradientTransformation:
+  del options  # they belong to the moments and to what follows them
+  return gn.standardize(blocks)
 
 
 def _softplus_adamw(learning_rate: Rate, *, weight_decay: float = 1e-4,
@@ -84,6 +96,13 @@ def _path_sgd(learning_rate: Rate, *, context: Context,
       learning_rate, context.apply_fn, context.example, **options)
 
 
+def _path_sgd_head(*, context: Context, p: float = 2,
+                   **options: Any) -> optax.GradientTransformation:
+  del options
+  assert context.apply_fn is not None, '`make` refuses that'
+  return gn.normalize_by_path_scale(context.apply_fn, context.example, p=p)
+
+
 OPTIMIZERS: dict[str, Optimizer] = {
     'sgd': Optimizer('plain gradient descent', optax.sgd),
     'momentum': Optimizer(
@@ -98,10 +117,10 @@ OPTIMIZERS: dict[str, Optimizer] = {
         _softplus_adamw, bare='adamw'),
     'sing': Optimizer(
         'SING: standardized gradients, AdamW, decay on matrices alone',
-        gn.sing, bare='adamw', blocks='leaf'),
+        gn.sing, bare='adamw', blocks='leaf', head=_sing_head),
     'path_sgd': Optimizer(
         'Path-SGD: steepest descent for the path norm of a ReLU net',
-        _path_sgd, bare='sgd', context=True),
+        _path_sgd, bare='sgd', context=True, head=_path_sgd_head),
 }
 
 
@@ -198,5 +217,5 @@ NORMALIZERS: dict[str, Part] = {
 WRAPPERS: dict[str, Part] = {
     'weight_normalized': Part(
         'trains length and direction of each unit\'s weights',
-        _weight_normalized, 'unit'),
+        _weight_normalized, 'unit', {'direction': 'v', 'length': 'g'}),
 }

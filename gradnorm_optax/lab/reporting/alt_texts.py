@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from gradnorm_optax.lab.results.findings import Profiles, Summary
-from gradnorm_optax.lab.results.first_batch_norms import Look
+from gradnorm_optax.lab.results.look import QUANTILES, Look
+
+_MEDIAN = QUANTILES.index(0.5)
 
 
 def describe(name: str, found: Summary, looks: Sequence[Look],
@@ -15,15 +17,21 @@ def describe(name: str, found: Summary, looks: Sequence[Look],
   Args:
     name: The picture's, such as "curves" or "norms-MODEL".
     found: The rows.
-    looks: The block norms.
+    looks: What the methods do to the blocks.
     profiles: The gradients through time.
   """
   kind, _, model = name.partition('-')
   if kind == 'norms':
     own = [look for look in looks if look.model == model]
-    parts = [f'gradient: {spread(own[0].gradient)}'] + [
-        f'after {look.method}: {spread(look.after)}' for look in own]
-    return 'Largest over smallest block norm: ' + '; '.join(parts)
+    parts = [f'{look.method}: gradient {spread(look.gradient)}, at the moments '
+             f'{spread(look.after)}, update over parameters '
+             f'{spread(look.ratio)}' for look in own]
+    return 'Largest over smallest median of a block: ' + '; '.join(parts)
+  if kind == 'entries':
+    return 'Largest over smallest median entry of a block: ' + '; '.join(
+        f'{look.method}: gradient {spread(look.before[..., _MEDIAN])}, at the '
+        f'moments {spread(look.reached[..., _MEDIAN])}'
+        for look in looks if look.model == model)
   if kind == 'through_time':
     return '; '.join(
         f'{method}, after step {max(moments)}: {ends(moments[max(moments)])}'

@@ -12,7 +12,7 @@ from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.reporting import canvas, figures, page
 from gradnorm_optax.lab.results import results_file
 from gradnorm_optax.lab.results.findings import Profiles
-from gradnorm_optax.lab.results.first_batch_norms import Look
+from gradnorm_optax.lab.results.look import Look
 from gradnorm_optax.lab.results.results_file import Finished
 from gradnorm_optax.lab.schema import toml
 from gradnorm_optax.lab.support import files

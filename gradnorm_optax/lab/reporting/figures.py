@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib import layout_engine, rc_context
 
-from gradnorm_optax.lab.reporting import heatmap
+from gradnorm_optax.lab.reporting import block_figures
 from gradnorm_optax.lab.reporting.canvas import (
   COLOURS,
   MARKS,
@@ -15,7 +15,7 @@ from gradnorm_optax.lab.reporting.canvas import (
 )
 from gradnorm_optax.lab.reporting.run_figures import through_time
 from gradnorm_optax.lab.results.findings import Profiles, Row, Summary
-from gradnorm_optax.lab.results.first_batch_norms import Look
+from gradnorm_optax.lab.results.look import Look
 
 
 def draw(found: Summary, looks: Sequence[Look] = (),
@@ -26,8 +26,9 @@ def draw(found: Summary, looks: Sequence[Look] = (),
     pictures = {'curves': _panels(found, _curve, 'step'),
                 'sensitivity': _panels(found, _sensitivity, 'learning rate')}
     for model in dict.fromkeys(look.model for look in looks):
-      pictures[f'norms-{model}'] = heatmap.draw(
-          [look for look in looks if look.model == model])
+      own = [look for look in looks if look.model == model]
+      pictures[f'norms-{model}'] = block_figures.norms(own)
+      pictures[f'entries-{model}'] = block_figures.entries(own)
     for model, moments in (profiles or {}).items():
       pictures[f'through_time-{model}'] = through_time(moments)
   return pictures

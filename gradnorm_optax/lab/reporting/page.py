@@ -17,7 +17,7 @@ from gradnorm_optax.lab.reporting import (
   figures,
 )
 from gradnorm_optax.lab.results.findings import Profiles
-from gradnorm_optax.lab.results.first_batch_norms import Look
+from gradnorm_optax.lab.results.look import Look
 from gradnorm_optax.lab.results.results_file import Finished
 from gradnorm_optax.lab.schema import toml
 
@@ -35,10 +35,19 @@ CAPTIONS = {
         'seeds. A wide plateau is easy to tune.'),
     'norms': (
         'Norms of the blocks: ',
-        'Each row is a block of parameters, each column one of the first '
-        'batches of the first fresh run. First the raw gradients under the '
-        'first method, then what each method hands to its optimizer (a '
-        'wrapper left aside). Rows of one colour train at one speed.'),
+        'Each row is a block of parameters, each column a step of the first '
+        'fresh run, close together at first and wider apart later. The raw '
+        'gradient, what reaches the optimizer\'s moments (under a wrapper in '
+        'its parts, as direction and length), and the share of its own size '
+        'by which a step moves the block. Rows of one colour train at one '
+        'speed.'),
+    'entries': (
+        'Sizes of the gradient\'s entries: ',
+        'The distribution of the magnitudes within each block, raw and where '
+        'it reaches the moments, at the first, a middle and the last step. '
+        'Thin: from the 1st to the 99th percentile; thick: from the 25th to '
+        'the 75th; mark: the median. Zeros are left out, and counted where '
+        'they are many.'),
     'through_time': (
         'The gradient through time: ',
         'Norm of the loss\'s gradient at every step of a sequence, at four '
@@ -53,7 +62,7 @@ def render(done: Finished, looks: Sequence[Look] = (),
 
   Args:
     done: The rows and the verdicts, and what they rest on.
-    looks: The block norms of every method's first batches.
+    looks: What every method does to the blocks, over a run.
     profiles: The gradient through time, where the model is recurrent.
 
   Returns:

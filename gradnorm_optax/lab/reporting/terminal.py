@@ -39,15 +39,17 @@ def _one(found: Summary, model: str) -> table.Table:
   """The table of one model."""
   # As texts, for brackets in a name are no markup.
   shown = table.Table(title=text.Text(f'\n{model}'), title_justify='left',
-                      title_style='bold', pad_edge=False, box=None)
+                      title_style='bold', pad_edge=False, box=None,
+                      collapse_padding=True)
   shown.add_column('method', no_wrap=True)
   measure = found.measure
   sampled = any(row.acted is not None for row in found.rows)
   for name in ('rate', f'{found.aim} at step', 'in s',
-               f'{measure.label("test")} [95%]', 'spread', 'validation',
-               'train loss', 'diverged', 'step ms', 'x bare',
+               f'{measure.label("test")}\n[95%]', 'spread', 'validation',
+               'train loss', 'diverged', 'step ms', 'x bare\n[95%]',
                *['acted %'] * sampled):
-    shown.add_column(text.Text(name), justify='right')
+    shown.add_column(  # rather a heading in two lines than an interval
+        text.Text(name), justify='right', no_wrap='[95%]' in name)
   choice = found.choice(model)
   for row in found.rows:
     if row.model == model:
@@ -60,13 +62,15 @@ def _one(found: Summary, model: str) -> table.Table:
 def _cells(row: Row, measure: Measure, sampled: bool) -> list[str]:
   """The cells of a row."""
   name = row.method
-  cost = [f'{1000 * row.step_seconds:.2f}',
-          f'{row.overhead[1]:.2f}' if row.overhead else '1']
+  cost = [f'{1000 * row.step_seconds:.3g}',
+          '{1:.2f} [{0:.2f}, {2:.2f}]'.format(*row.overhead)
+          if row.overhead else '1']
   if sampled:
     cost.append('-' if row.acted is None else f'{100 * row.acted:.0f}')
   failed = f'{row.diverged}/{row.seeds}'
   if not row.trains:
-    return [name, '-', '-', '-', 'does not train', '-', '-', '-', failed, *cost]
+    told = 'not finite' if row.fault else 'does not train'
+    return [name, '-', '-', '-', told, '-', '-', '-', failed, *cost]
   rate = f'{row.rate:g}' + ('!' if row.edge else '')
   steps, seconds = '-', '-'
   if math.isfinite(row.steps):
@@ -91,7 +95,7 @@ def _notes(found: Summary) -> str:
       'the table says to use.',
       'step: median over the seeds, (n/m) if only n of m reached the target; '
       'spread: standard deviation over the seeds; x bare: time of a step '
-      'against the optimizer alone, interleaved.']
+      'against the optimizer alone, the call apart, interleaved.']
   if found.measure != ACCURACY:
     notes.insert(0, f'{found.measure.name}: {found.measure.meaning}; a score '
                     f'below {found.measure.figure(found.worst)} and a diverged '
@@ -103,7 +107,9 @@ def _notes(found: Summary) -> str:
   if any(row.edge and row.trains for row in found.rows):
     notes.append('! the best rate lies on the edge of its grid: widen the '
                  'grid before using this row.')
-  if any(not row.trains for row in found.rows):
+  notes += [f'not finite, not in one run ({", ".join(names)}): {fault}.'
+            for fault, names in found.faults().items()]
+  if any(not row.trains and not row.fault for row in found.rows):
     notes.append('does not train: no run at any rate was better than '
                  'guessing.')
   notes += found.notes

@@ -6,21 +6,25 @@ import numpy as np
 APART = 3.0
 
 
-def flags(names: list[str], gradient: np.ndarray, after: np.ndarray,
-          ratio: np.ndarray) -> dict[str, str]:
-  """Judges every block by what the optimizer is given and by its step.
+def flags(names: list[str], steps: list[int], loss: np.ndarray,
+          gradient: np.ndarray, after: np.ndarray, ratio: np.ndarray,
+          size: np.ndarray) -> dict[str, str]:
+  """Judges every block by what reaches the moments and by its step.
 
   Args:
     names: The blocks' names.
-    gradient: Norms of the raw gradients; shape (batches, blocks).
-    after: What the optimizer is given of them, the same shape.
+    steps: The numbers of the steps, from 1; (n,) of them.
+    loss: The loss of their batches; shape (n,).
+    gradient: Norms of the raw gradients; shape (n, blocks).
+    after: Of what reaches the moments, the same shape.
     ratio: Norm of the step over that of the parameters, the same shape.
+    size: Norms of the parameters before the step, the same shape.
 
   Returns:
     {block: one line}, for those that need one.
 
   >>> norms, ratio = np.array([[1, 1, 1, 1e-5]]), np.full((1, 4), 0.01)
-  >>> flags(list("abcd"), norms, norms, ratio)
+  >>> flags(list("abcd"), [1], np.ones(1), norms, norms, ratio, norms)
   {'d': 'vanishing: 1e-05 of the usual norm; try normalize = "bng"'}
   """
   found = {}
@@ -32,9 +36,11 @@ def flags(names: list[str], gradient: np.ndarray, after: np.ndarray,
   for i, name in enumerate(names):
     norms = gradient[:, i]
     if not np.isfinite(norms).all():
-      batch = int(np.flatnonzero(~np.isfinite(norms))[0]) + 1
-      found[name] = (f'not finite from batch {batch} on; lower the learning '
-                     'rate or set clip')
+      at = int(np.flatnonzero(~np.isfinite(norms))[0])
+      found[name] = (
+          f'not finite from step {steps[at]} on; lower the learning rate or '
+          'set clip' if steps[at] > 1 else _at_the_start(
+              names, loss[0], gradient[0], size[0], i))
     elif not norms.any():
       found[name] = 'zero: no gradient reaches this block'
     elif usual[i] < usually * 10 ** -APART:
@@ -47,3 +53,21 @@ def flags(names: list[str], gradient: np.ndarray, after: np.ndarray,
       found[name] = ('one step moved it by more than its own size; lower the '
                      'learning rate')
   return found
+
+
+def _at_the_start(names: list[str], loss: float, gradient: np.ndarray,
+                  size: np.ndarray, at: int) -> str:
+  """What is wrong with a block in step 1, which no learning rate mends."""
+  head = 'not finite in step 1, before any update: '
+  if not np.isfinite(size).all():
+    first = names[int(np.flatnonzero(~np.isfinite(size))[0])]
+    which = 'its own' if first == names[at] else f'{first}\'s'
+    return f'{head}{which} parameters are not; look at the initialization'
+  if not np.isfinite(loss):
+    return (f'{head}the loss is {loss:.3g} though all parameters are finite; '
+            'look at the data, at the loss (a logarithm or a division?) and at '
+            'the scale of inputs and start')
+  bad = int((~np.isfinite(gradient)).sum())
+  others = f', as in {bad - 1} more' if bad > 1 else ''
+  return (f'{head}the loss is {loss:.3g}, but its slope has no number '
+          f'here{others}; look for a root or a norm at 0 behind this block')

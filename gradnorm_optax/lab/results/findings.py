@@ -22,8 +22,8 @@ class Clock(NamedTuple):
   Attributes:
     step_seconds: Median time of a training step.
     bare: The optimizer alone; None if the method is that.
-    overhead: Quartiles of the ratio of both times, round by round.
-    rounds: Seconds of a step in every round, interleaved with the others'.
+    overhead: Ratio of both times, between the ends of its 95% interval.
+    rounds: Seconds of a step in every round, levelled (`time_ratio.level`).
   """
 
   step_seconds: float
@@ -119,7 +119,8 @@ class Row:
     train_loss: Mean loss of the last stretch of training.
     step_seconds: Median time of a training step.
     bare: The method without clipping and normalization.
-    overhead: Quartiles of its step's time over the bare one's, interleaved.
+    overhead: Its step's time over the bare one's, between the ends of its 95%
+      interval.
     sensitivity: Every rate that was tried.
     runs: The fresh runs.
     tuned: Mean score on the tuning seeds at the chosen rate.
@@ -127,9 +128,12 @@ class Row:
     difference: Paired difference to the best baseline of the model.
     acted: Share of the steps of the fresh runs in which sampling changed which
       examples count; None where the method has none.
-    rounds: Seconds of a step in every round of timing.
+    rounds: Seconds of a step in every round of timing, levelled; what any two
+      rows cost against each other is `time_ratio.ratio` of these.
     confusion: What was answered to each class of the test part; None where
       there are no classes, or every fresh run diverged.
+    fault: Where not one run stayed finite, what `gradnorm train` says of the
+      first fresh one: the first bad step and block, and the mend.
   """
 
   model: str
@@ -157,6 +161,7 @@ class Row:
   acted: float | None = None
   rounds: tuple[float, ...] = ()
   confusion: Confusion | None = None
+  fault: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,6 +236,19 @@ class Summary:
     """The method to use on a model; None where nothing is recommended."""
     return next((verdict.choice for verdict in self.verdicts
                  if verdict.model == model), None)
+
+  @property
+  def lost(self) -> bool:
+    """Whether not one run of any method stayed finite."""
+    return all(row.fault is not None for row in self.rows)
+
+  def faults(self) -> dict[str, list[str]]:
+    """{what went wrong: the methods of which not one run stayed finite}."""
+    found: dict[str, list[str]] = {}
+    for row in self.rows:
+      if row.fault is not None:
+        found.setdefault(row.fault, []).append(f'{row.model} {row.method}')
+    return found
 
   @property
   def diagnosis(self) -> str | None:

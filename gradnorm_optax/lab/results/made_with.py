@@ -28,6 +28,8 @@ class Basis(NamedTuple):
     versions: Those of the packages.
     revision: That of the package's source, where it is a checkout.
     machine: Processor and devices.
+    arithmetic: What rounding rests on: device, threads, flags.
+    together: Whether several trials shared a call.
   """
 
   data: str
@@ -44,6 +46,8 @@ class Basis(NamedTuple):
   versions: dict[str, str]
   revision: dict[str, Any] | None
   machine: dict[str, Any]
+  arithmetic: dict[str, str]
+  together: bool
 
   def user_code(self, model: str, method: str) -> list[str]:
     """The digests of the user's code behind one row."""
@@ -51,8 +55,9 @@ class Basis(NamedTuple):
 
 
 def here(config: schema.Config, data: str, description: str,
-         objective: Objective, deviation: float | None, scopes: dict[
-             str, dict[str, tuple[Scope, ...]]]) -> Basis:
+         objective: Objective, deviation: float | None,
+         scopes: dict[str, dict[str, tuple[Scope, ...]]],
+         together: bool) -> Basis:
   """What trials rest on that are run now, on this machine.
 
   Args:
@@ -62,6 +67,7 @@ def here(config: schema.Config, data: str, description: str,
     objective: How they are judged.
     deviation: Of the judged labels in their own unit, where they are numbers.
     scopes: What every method acts on.
+    together: Whether several trials share a call.
   """
   measure = objective.measure
   if measure == VARIANCE:
@@ -75,4 +81,4 @@ def here(config: schema.Config, data: str, description: str,
                for method in config.methods_on(model)}
        for model in config.models},
       scopes, provenance.versions(), provenance.revision(),
-      provenance.machine())
+      provenance.machine(), provenance.arithmetic(), together)

@@ -8,6 +8,7 @@ import statistics
 
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.methods import bare_optimizer
+from gradnorm_optax.lab.results import time_ratio
 from gradnorm_optax.lab.results.findings import Clock
 from gradnorm_optax.lab.results.store import fingerprint
 from gradnorm_optax.lab.results.trials import Pair, Trials
@@ -45,20 +46,19 @@ def programs(config: schema.Config, model: str) -> dict[str, schema.Method]:
 def clocks(trials: Trials, model: str) -> dict[str, Clock]:
   """{method: times} on one model, whose rounds are kept."""
   tables = _tables(trials.config, model)
-  rounds = {name: _mixed(trials, model, name, table)
-            for name, table in tables.items()}
+  rounds = time_ratio.level({
+      name: _mixed(trials, model, name, table)
+      for name, table in tables.items()})
   names = {table.model_dump_json(): name for name, table in tables.items()}
   found = {}
   for name in trials.config.methods_on(model):
     base = bare_optimizer.bare(tables[name])
     base_name = names[base.model_dump_json()]
-    ratios = [a / b for a, b in zip(
-        rounds[name], rounds[base_name], strict=True)]
-    low, middle, high = statistics.quantiles(ratios, n=4)
+    ratio, low, high = time_ratio.ratio(rounds[name], rounds[base_name])
     is_bare = base == tables[name]
     found[name] = Clock(
         statistics.median(rounds[name]), None if is_bare else base_name,
-        None if is_bare else (low, middle, high), tuple(rounds[name]))
+        None if is_bare else (low, ratio, high), tuple(rounds[name]))
   return found
 
 

@@ -105,7 +105,7 @@ def _row(trials: Trials, pair: Pair, clock: Clock,
       runs=runs,
       plain=bare_optimizer.is_baseline(trials.config.methods[pair.method]),
       tuned=float(np.mean([run.score for run in tuned[rate]])),
-      acted=trials.acted(pair), rounds=clock.rounds,
+      acted=trials.acted(pair), fault=trials.fault(pair), rounds=clock.rounds,
       confusion=_confusion(basis.rule, answers))
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.objective import evidence
 from gradnorm_optax.lab.results.findings import Profiles, Run
-from gradnorm_optax.lab.results.first_batch_norms import Look
 from gradnorm_optax.lab.results.judging import Answers
+from gradnorm_optax.lab.results.look import Look
 from gradnorm_optax.lab.results.made_with import Basis
 from gradnorm_optax.lab.results.store import fingerprint
 from gradnorm_optax.lab.support import packed
@@ -46,6 +46,7 @@ class Trials:
                config: schema.Config, basis: Basis):
     """Takes the records as they are; writes nothing."""
     self.records, self.config, self.basis = records, config, basis
+    self._bases: dict[Pair, str] = {}
 
   @property
   def target(self) -> float:
@@ -81,11 +82,22 @@ class Trials:
   def key(self, phase: str, pair: Pair, rate: float, seed: int) -> str:
     """The fingerprint of a trial."""
     return fingerprint(
-        phase=phase, data=self.basis.data, own=self.basis.user_code(*pair),
+        phase=phase, rate=rate, seed=seed, pair=self._basis_of(pair))
+
+  def _basis_of(self, pair: Pair) -> str:
+    """The fingerprint of what all trials of a pair share."""
+    if pair not in self._bases:
+      self._bases[pair] = self._fingerprint(pair)
+    return self._bases[pair]
+
+  def _fingerprint(self, pair: Pair) -> str:
+    return fingerprint(
+        data=self.basis.data, own=self.basis.user_code(*pair),
         model=self.config.models[pair.model].model_dump(),
         method=self.config.methods[pair.method].alone.model_dump(),
-        train=self.config.train.model_dump(), rate=rate, seed=seed,
-        versions=self.basis.versions, code=self.basis.code)
+        train=self.config.train.model_dump(), code=self.basis.code,
+        versions=self.basis.versions, arithmetic=self.basis.arithmetic,
+        together=self.basis.together)
 
   def missing(self, phase: str, pair: Pair) -> list[tuple[float, int]]:
     """Rates and seeds that are not finished."""
@@ -131,13 +143,32 @@ class Trials:
               for share in record['history'].get('acted', ())]
     return float(np.mean(shares)) if shares else None
 
+  def lost(self, pair: Pair) -> dict[str, Any] | None:
+    """The record of the first fresh run, if not one run stayed finite."""
+    runs = [run for rate in self.rates(pair.method)
+            for run in self.runs('tune', pair, rate)]
+    fresh = self.finished('final', pair, self.chosen(pair))
+    if not fresh or not all(run.diverged for run in runs) or not all(
+        record['diverged'] for record in fresh):
+      return None
+    return fresh[0]
+
+  def fault_key(self, pair: Pair) -> str:
+    """The fingerprint of what is wrong with that run."""
+    return self.key('fault', pair, self.chosen(pair), FRESH)
+
+  def fault(self, pair: Pair) -> str | None:
+    """Where that run went bad: step and block; None if some stayed finite."""
+    found = self.records.get(self.fault_key(pair))
+    return found['text'] if found else None
+
   def look_key(self, pair: Pair) -> str:
-    """The fingerprint of a look at the first batches."""
-    return self.key(f'look {self.config.compare.look}', pair,
+    """The fingerprint of a look at a run."""
+    return self.key(f'look over {self.config.compare.look}', pair,
                     self.chosen(pair), FRESH)
 
   def looks(self) -> tuple[Look, ...]:
-    """The norms of every method's first batches, at its chosen rate."""
+    """What every method does to the blocks, at its chosen rate."""
     found = (self.records.get(self.look_key(pair)) for pair in self.pairs())
     return tuple(Look.of(record) for record in found if record)
 

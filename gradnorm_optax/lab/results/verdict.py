@@ -1,12 +1,11 @@
 """What a comparison lets one say, and when it lets one say nothing."""
 
 import math
-import statistics
 from collections.abc import Callable, Sequence
 from typing import Literal
 
 from gradnorm_optax.lab.objective.quality import ACCURACY, Measure
-from gradnorm_optax.lab.results import stats
+from gradnorm_optax.lab.results import stats, time_ratio
 from gradnorm_optax.lab.results.findings import Row, Verdict
 
 # The difference of two rows' scores, paired by seed and example.
@@ -48,6 +47,9 @@ def judge(rows: Sequence[Row], named: str | None, difference: Gain,
         model, kind, text + but + advice, best.method, base.method, gain,
         None if choice is None else choice.method, not but)
 
+  if all(row.fault is not None for row in rows):
+    return said('void', 'No recommendation: not one run stayed finite. The '
+                        f'first of {best.method}: {best.fault}.')
   if not best.trains and not base.trains:
     return said('void', 'No recommendation: nothing was better than guessing.')
   for row in (best, base):
@@ -138,7 +140,8 @@ def _errors(row: Row, other: Row, measure: Measure) -> str:
 
 def _cost(row: Row, other: Row) -> str:
   """How much longer a step takes, if both were timed."""
-  ratios = [a / b for a, b in zip(row.rounds, other.rounds, strict=True)]
-  if not ratios:
+  if not row.rounds:
     return ''
-  return f', at {statistics.median(ratios):.2f} times the time of a step'
+  found = time_ratio.ratio(row.rounds, other.rounds)
+  return (f', at {found.mean:.2f} [{found.low:.2f}, {found.high:.2f}] times '
+          'the time of a step')

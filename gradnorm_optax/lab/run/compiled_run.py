@@ -11,12 +11,15 @@ from jax import lax
 
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import sources
+from gradnorm_optax.lab.data.dataset import Split
 from gradnorm_optax.lab.methods import chain, example_choice
 from gradnorm_optax.lab.methods.schedules import schedule
+from gradnorm_optax.lab.results.look import Look, instants
 from gradnorm_optax.lab.support import json_safe
 from gradnorm_optax.lab.support.errors import LabError, nearest
 from gradnorm_optax.lab.support.json_safe import finite
 from gradnorm_optax.lab.training import (
+  looks,
   make_problem,
   output_check,
   steps,
@@ -32,16 +35,16 @@ class Trainer:
     run, self.train = config.run, config.train
     model = named(config.models, run.model, 'run.model')
     name = named(config.methods, run.method, 'run.method')
-    method = config.methods[name]
+    self.method = method = config.methods[name]
     self.names = model, name
     self.dataset = sources.load(config.data, config.train)
     self.problem = make_problem.join(
         config.models[model], self.dataset, config.train.dtype)
     self.rate = schedule(config.train, run.learning_rate)
     self.skips = run.non_finite == 'skip'
+    self.max_skips = run.max_skips if self.skips else None
     self.built = chain.build(
-        method, self.rate, self.problem.context,
-        run.max_skips if self.skips else None)
+        method, self.rate, self.problem.context, self.max_skips)
     self.refusing = lambda: chain.refusing(
         method, self.problem.context, self.problem.init,
         f'[methods.{name}] on [models.{model}]')
@@ -50,6 +53,13 @@ class Trainer:
     self.parts = jax.device_put(self.dataset[:3])
     self.evaluate = jax.jit(self.problem.evaluate)
     self._stretch: Any = jax.jit(self.stretch)
+    every = self.train.eval_every
+    # What follows the start and some evaluations, close together at first.
+    self._marks = {0, *(every * count for count in instants(
+        self.train.steps // every, run.look))} if run.look else set()
+    self._observer = self.observer()
+    self._reading = jax.jit(lambda state, examples: self._observer.step(
+        examples, self.seed, state)[1]())
     self._profile = jax.jit(
         lambda params, part: through_time.profile(self.problem, params, part))
 
@@ -63,27 +73,42 @@ class Trainer:
     return self._stretch(state, self.parts[0])
 
   def one(self, state: steps.State,
-          examples: Any = None) -> tuple[steps.State, steps.Figures]:
-    """Takes one step; on the training part unless told otherwise."""
+          examples: Split) -> tuple[steps.State, steps.Figures]:
+    """Takes one step on the training part."""
     new, figures = steps.step(
-        self.problem, self.built, self.train,
-        self.parts[0] if examples is None else examples,
+        self.problem, self.built, self.train, examples,
         jnp.int32(self.seed), state)
-    if self.skips:  # batch statistics of what is left out are left out, too
-      taken = _skipped(new) == _skipped(state)
-      new = new._replace(extra=jax.tree.map(
-          lambda a, b: jnp.where(taken, a, b), new.extra, state.extra))
+    if self.skips:
       figures = figures._replace(skipped=optax.tree.get(
           new.opt_state, 'notfinite_count'))
-    return new, figures
+    return self._settled(new, state), figures
+
+  def _settled(self, new: steps.State, state: steps.State) -> steps.State:
+    """Leaves out the batch statistics of a gradient that was left out."""
+    if not self.skips:
+      return new
+    taken = _skipped(new) == _skipped(state)
+    return new._replace(extra=jax.tree.map(
+        lambda a, b: jnp.where(taken, a, b), new.extra, state.extra))
+
+  def observer(self) -> looks.Observer:
+    """What looks at the steps that this run takes."""
+    return looks.Observer(
+        self.problem, self.train, self.method, self.rate,
+        max_skips=self.max_skips, settle=self._settled)
+
+  def look(self, state: steps.State) -> Look | None:
+    """Looks at the next step, without taking it, where one is due."""
+    observer = self._observer
+    if int(state.step) not in self._marks:
+      return None
+    found = self._reading(observer.resumed(state), self.parts[0])
+    return looks.made(observer, *self.names, [int(state.step) + 1],
+                      jax.tree.map(lambda a: a[None], found))
 
   def stretch(self, state: steps.State,
-              examples: Any = None) -> tuple[steps.State, steps.Figures]:
-    """Takes `eval_every` steps.
-
-    To be compiled with `examples` as an argument: as a constant, a large
-    training part would be copied into the program.
-    """
+              examples: Split) -> tuple[steps.State, steps.Figures]:
+    """Takes `eval_every` steps."""
     return lax.scan(lambda state, _: self.one(state, examples), state,
                     length=self.train.eval_every)
 

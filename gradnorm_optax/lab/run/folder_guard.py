@@ -1,5 +1,6 @@
 """The folder of a run: one configuration, one set of data, one code."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -12,9 +13,9 @@ from gradnorm_optax.lab.schema.toml import CONFIG
 from gradnorm_optax.lab.support import files, user_code
 from gradnorm_optax.lab.support.errors import LabError
 
-DATA, CODE = 'data.digest', 'code.digest'
+DATA, CODE, MADE = 'data.digest', 'code.digest', 'made_with.json'
 METRICS, SELECTION = 'metrics.jsonl', 'selection.jsonl'
-THROUGH_TIME = 'through_time.jsonl'
+THROUGH_TIME, BLOCKS = 'through_time.jsonl', 'blocks.jsonl'
 # What only that command writes.
 MARKS = {'gradnorm train': (METRICS, 'checkpoints', DATA),
          'gradnorm compare': (TRIALS,)}
@@ -46,7 +47,7 @@ def check_same(folder: pathlib.Path, config: schema.Config,
 
 
 def prepare(folder: pathlib.Path, config: schema.Config, data: str,
-            code: list[str], fresh: bool) -> None:
+            code: list[str], made: dict[str, str], fresh: bool) -> None:
   """Says in the folder what it is made of, emptying it first if `fresh`.
 
   Args:
@@ -54,14 +55,16 @@ def prepare(folder: pathlib.Path, config: schema.Config, data: str,
     config: Its configuration.
     data: The digest of its data.
     code: The digests of the user's own model, optimizer and loss.
+    made: What its bits rest on besides.
     fresh: Whether to forget what is finished there.
 
   Raises:
-    LabError: The folder holds a run on other data or of other code.
+    LabError: The folder holds a run on other data, of other code or made with
+      something else.
   """
   if fresh:
-    for name in (METRICS, SELECTION, THROUGH_TIME, CONFIG, DATA, CODE,
-                 toml.MODULES, stored.FILE, 'results.json'):
+    for name in (METRICS, SELECTION, THROUGH_TIME, BLOCKS, CONFIG, DATA, CODE,
+                 MADE, toml.MODULES, stored.FILE, 'results.json'):
       (folder / name).unlink(missing_ok=True)
     for name in ('checkpoints', 'tensorboard'):
       if (folder / name).is_dir():  # renamed first: half of one is no run
@@ -72,9 +75,11 @@ def prepare(folder: pathlib.Path, config: schema.Config, data: str,
   _same(folder / DATA, data, 'a run on other data')
   _same(folder / CODE, text, 'a run of other code of yours',
         ', or delete that file to go on with the new code')
+  _same_make(folder / MADE, made)
   files.write(folder / DATA, data)  # first: its mark
   if code:
     files.write(folder / CODE, text)
+  files.write(folder / MADE, json.dumps(made, indent=1) + '\n')
   files.write(folder / CONFIG, _text(config))
   keep_modules(folder, config)
 
@@ -97,3 +102,21 @@ def _same(path: pathlib.Path, text: str, other: str, mend: str = '') -> None:
   if path.exists() and path.read_bytes() != text.encode():
     raise LabError(f'{path.parent}: holds {other} ({path.name} differs); use '
                    f'--fresh or another --out{mend}')
+
+
+def _same_make(path: pathlib.Path, made: dict[str, str]) -> None:
+  """Refuses to go on with another version, code or device than it was begun."""
+  if not path.exists():
+    return
+  try:
+    was = dict(json.loads(path.read_text(encoding='utf-8')))
+  except (ValueError, TypeError) as error:
+    raise LabError(f'{path}: not as gradnorm train wrote it; use --fresh or '
+                   'another --out') from error
+  found = [f'{name} {was.get(name) or "none"} (now {made.get(name) or "none"})'
+           for name in {**was, **made} if was.get(name) != made.get(name)]
+  if found:
+    raise LabError(
+        f'{path.parent}: holds a run that was begun with {", ".join(found)}, '
+        'and what goes on would be neither; use --fresh or another --out, or '
+        f'delete {path.name} to go on with what is here')

@@ -4,7 +4,13 @@ import pathlib
 from typing import Any
 
 from gradnorm_optax.lab.methods import example_choice
-from gradnorm_optax.lab.run.folder_guard import METRICS, SELECTION, THROUGH_TIME
+from gradnorm_optax.lab.results.look import Look
+from gradnorm_optax.lab.run.folder_guard import (
+  BLOCKS,
+  METRICS,
+  SELECTION,
+  THROUGH_TIME,
+)
 from gradnorm_optax.lab.run.tensorboard import Board
 from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.support.jsonl import Lines
@@ -17,6 +23,8 @@ class Journal:
     rows: The figures, as in metrics.jsonl.
     profiles: The gradient's log10 norms through time, as in
       through_time.jsonl; empty where the model is not recurrent.
+    blocks: Looks at single steps as records, as in blocks.jsonl; `step` is
+      that of the state before the step.
   """
 
   def __init__(self, folder: pathlib.Path, step: int, *, chooses: bool,
@@ -42,7 +50,9 @@ class Journal:
     self._chosen = Lines(
         folder / SELECTION, step, remember=False) if chooses else None
     self._profiles = Lines(folder / THROUGH_TIME, step) if timed else None
-    self.rows = self._metrics.rows
+    # The look before the first step is taken again with it.
+    self._blocks = Lines(folder / BLOCKS, step or -1)
+    self.rows, self.blocks = self._metrics.rows, self._blocks.rows
     self.profiles = self._profiles.rows if self._profiles else []
 
   def add(self, row: dict[str, Any], figures: Any,
@@ -56,6 +66,15 @@ class Journal:
       self._profiles.add([{'step': row['step'], 'log_norms': profile}])
     self._metrics.add([row])
     self._board.add(row)
+
+  def add_look(self, look: Look | None) -> None:
+    """Writes a look at the next step, if one was taken and is not there."""
+    if look is None:
+      return
+    step = look.steps[0] - 1
+    if all(row['step'] != step for row in self.blocks):
+      self._blocks.add([{'step': step, **look.record()}])
+      self._board.add_look(step, look)
 
   def close(self) -> None:
     """Gives the files free."""

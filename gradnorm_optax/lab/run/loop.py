@@ -10,9 +10,10 @@ import numpy as np
 
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import stored
+from gradnorm_optax.lab.results.look import Look
 from gradnorm_optax.lab.run import folder_guard as run_folder
 from gradnorm_optax.lab.run.checkpoints import Checkpoints
-from gradnorm_optax.lab.run.compiled_run import Trainer, named
+from gradnorm_optax.lab.run.compiled_run import Trainer
 from gradnorm_optax.lab.run.journal import Journal
 from gradnorm_optax.lab.run.run_result import Trained
 from gradnorm_optax.lab.support import files, provenance, signals, user_code
@@ -54,7 +55,8 @@ def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,
   state = trainer.start()
   run_folder.prepare(
       folder, config, provenance.data_digest(trainer.dataset[:3]),
-      user_code.digests(config.user_functions(*trainer.names)), fresh)
+      user_code.digests(config.user_functions(*trainer.names)),
+      provenance.made_with(), fresh)
   stored.write(folder, stored.Stored.of(trainer.dataset))
   checkpoints = Checkpoints(folder / 'checkpoints', config.run.keep)
   latest = checkpoints.latest()
@@ -68,30 +70,36 @@ def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,
     with progress.training(config.train.steps, latest or 0, quiet) as show, \
         signals.noted() as caught:
       state = _loop(config, trainer, checkpoints, journal, state, show, caught)
+    best = checkpoints.best()
+    judged = state if best in (None, int(state.step)) else (
+        checkpoints.restore(best, state))
   finally:
     journal.close()
     checkpoints.close()
   stopped = caught[0] if caught else None
   test = None
   params = trainer.built.unwrap(state.params)
-  if stopped is None:
+  if stopped is None:  # what is used later is what is judged: the best
     test = {name: float(value) for name, value in trainer.evaluate(
-        params, state.extra, trainer.parts[2]).items()}
+        trainer.built.unwrap(judged.params), judged.extra,
+        trainer.parts[2]).items()}
     files.write(folder / 'results.json', json.dumps({
         'data': trainer.dataset.description,
         'test': test, 'last': journal.rows[-1],
-        'best_checkpoint': checkpoints.best(),
+        'best_checkpoint': int(judged.step),
         'versions': provenance.versions(),
         'revision': provenance.revision(),
         'machine': provenance.machine()}, indent=1) + '\n')
   return Trained(folder, journal.rows, stopped, test, params,
                  trainer.dataset.objective.measure, journal.profiles,
-                 trainer.dataset.description)
+                 trainer.dataset.description,
+                 Look.joined(journal.blocks) if journal.blocks else None,
+                 int(judged.step))
 
 
 def restored(folder: pathlib.Path, config: schema.Config,
-             step: int | None = None) -> tuple[str, Any]:
-  """The model and the parameters of a run's checkpoint, the newest if None."""
+             step: int | None = None) -> tuple[Trainer, steps.State]:
+  """A run and the state of one of its checkpoints, the newest if None."""
   trainer = Trainer(config)
   path = folder / 'checkpoints'
   checkpoints = Checkpoints(
@@ -101,8 +109,7 @@ def restored(folder: pathlib.Path, config: schema.Config,
     raise LabError(f'{folder}: no checkpoint here; gradnorm train writes them')
   state = checkpoints.restore(step, trainer.start())
   checkpoints.close()
-  return (named(config.models, config.run.model, 'run.model'),
-          trainer.built.unwrap(state.params))
+  return trainer, state
 
 
 def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
@@ -111,6 +118,7 @@ def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
   """Trains to the end or to the first signal."""
   every = config.train.eval_every
   chunks = 0
+  journal.add_look(trainer.look(state))
   while int(state.step) < config.train.steps and not caught:
     before = state
     began = time.perf_counter()
@@ -121,13 +129,15 @@ def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
       diagnosis.check_skips(before, figures, config.run.max_skips)
     elif not np.isfinite(figures.loss).all():
       raise diagnosis.diagnose(
-          trainer.problem, trainer.built, trainer.one, before, every)
+          trainer.problem, trainer.built, trainer.one, trainer.parts[0],
+          before, every)
     elif row['validation_loss'] is None:
       raise diagnosis.Diverged(
           f'step {row["step"]}: the loss of the validation part is not finite, '
           'though that of every batch was. Look at its examples, at your own '
           'loss (a logarithm or a division?), or lower the learning rate')
     journal.add(row, figures, trainer.profile(state))
+    journal.add_look(trainer.look(state))
     show(row)
     chunks += 1
     last = row['step'] == config.train.steps

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gradnorm_optax.lab.objective.quality import ACCURACY, Measure
+from gradnorm_optax.lab.results.look import Look
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,12 +18,16 @@ class Trained:
     folder: Where everything was written.
     rows: The figures, as in metrics.jsonl.
     stopped: The signal that stopped it; None if it went to its end.
-    test: Loss and score on the test part, read once at the end.
+    test: Loss and score of the best checkpoint on the test part, read once at
+      the end.
     params: The final parameters.
     measure: What the score is.
     profiles: Of recurrent models: `step` and `log_norms`, log10 of the
       gradient's norm at every step of the sequences.
     data: The data in words: parts, classes, what was filled or dropped.
+    look: What the method did to the blocks, at the start and after some
+      evaluations; None with `run.look = 0`.
+    best: The step of the checkpoint that `test` is of, the best on validation.
   """
 
   folder: pathlib.Path
@@ -33,6 +38,8 @@ class Trained:
   measure: Measure = ACCURACY
   profiles: list[dict[str, Any]] = dataclasses.field(default_factory=list)
   data: str = ''
+  look: Look | None = None
+  best: int | None = None
 
   def table(self) -> Any:
     """The last figures, as rich shows them on a terminal."""
@@ -45,10 +52,16 @@ class Trained:
     return shown
 
   def plot(self) -> dict[str, Any]:
-    """The figures: {name: matplotlib figure}; `through_time` of recurrent ones.
+    """The figures: {name: matplotlib figure}.
+
+    Always `training`; `norms` and `entries` of the blocks where they were
+    looked at; `through_time` of recurrent models.
     """
-    from gradnorm_optax.lab.reporting import run_figures
+    from gradnorm_optax.lab.reporting import block_figures, run_figures
     found = {'training': run_figures.training(self.rows)}
+    if self.look is not None:
+      found['norms'] = block_figures.norms([self.look])
+      found['entries'] = block_figures.entries([self.look])
     if self.profiles:
       places = np.linspace(0, len(self.profiles) - 1, 4).round().astype(int)
       kept = [self.profiles[place] for place in np.unique(places)]

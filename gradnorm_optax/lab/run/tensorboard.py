@@ -6,6 +6,9 @@ import pathlib
 import time
 from typing import Any
 
+import numpy as np
+
+from gradnorm_optax.lab.results.look import QUANTILES, Look
 from gradnorm_optax.lab.support import files
 from gradnorm_optax.lab.support.jsonl import KEPT
 
@@ -36,7 +39,7 @@ class Board:
       self._writer = event_file_writer.EventsWriter(
           str(folder / 'events'), f'.{step:09d}.{os.getpid()}')
       start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-      self._write(step=step + 1, session_log=start)
+      self._write(step=step + 1 if step else 0, session_log=start)
 
   def add(self, row: dict[str, Any]) -> None:
     """Writes the figures of a row, under one step."""
@@ -49,6 +52,31 @@ class Board:
     with files.disk(self._folder, KEPT):
       self._write(step=row['step'], summary=summary_pb2.Summary(value=values))
 
+  def add_look(self, step: int, look: Look) -> None:
+    """Writes norms of the blocks and histograms of their entries' sizes.
+
+    The histograms are of log10 of what is not zero, from the quantiles that a
+    look keeps: TensorBoard's "distributions" shows these very quantiles.
+    """
+    if self._writer is None:
+      return
+    from tensorboardX.proto import summary_pb2
+    values = []
+    for i, block in enumerate(look.blocks):
+      for tag, norms in (('gradient', look.gradient),
+                         ('at_moments', look.after),
+                         ('update_over_parameters', look.ratio)):
+        if np.isfinite(norms[-1, i]):
+          values.append(summary_pb2.Summary.Value(
+              tag=f'{tag}/{block}', simple_value=norms[-1, i]))
+      for tag, sizes in (('entries_of_gradient', look.before),
+                         ('entries_at_moments', look.reached)):
+        if (found := _histogram(sizes[-1, i, :-1])) is not None:
+          values.append(summary_pb2.Summary.Value(
+              tag=f'{tag}_log10/{block}', histo=found))
+    with files.disk(self._folder, KEPT):
+      self._write(step=step, summary=summary_pb2.Summary(value=values))
+
   def _write(self, **content: Any) -> None:
     self._writer.write_event(self._event(wall_time=time.time(), **content))
     self._writer.flush()
@@ -58,3 +86,19 @@ class Board:
     if self._writer is not None:
       with contextlib.suppress(OSError):  # a buffer that found the disk full
         self._writer.close()
+
+
+def _histogram(sizes: np.ndarray) -> Any:
+  """TensorBoard's histogram of sizes whose quantiles `QUANTILES` are given."""
+  from tensorboardX.proto import summary_pb2
+  if not (np.isfinite(sizes).all() and sizes[-1] > 0):
+    return None
+  ends = np.log10(sizes)
+  shares = 100 * np.diff(QUANTILES)
+  middles = (ends[1:] + ends[:-1]) / 2
+  # Quantiles that coincide are one bucket; the first holds nothing.
+  limits, place = np.unique(ends, return_inverse=True)
+  counts = np.bincount(place[1:], shares, len(limits))
+  return summary_pb2.HistogramProto(
+      min=ends[0], max=ends[-1], num=shares.sum(), sum=shares @ middles,
+      sum_squares=shares @ middles**2, bucket_limit=limits, bucket=counts)

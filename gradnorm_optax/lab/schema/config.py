@@ -43,8 +43,8 @@ class Compare(Table):
   """Trials that share a call; 0: one on a CPU, all of a method elsewhere."""
   timing_rounds: Annotated[Whole, Field(ge=2)] = 15
   """Rounds in which the cost of a step is measured."""
-  look: NonNegativeInt = 10
-  """First batches whose norms are shown; 0: none."""
+  look: NonNegativeInt = 24
+  """Steps of a run in which the blocks are shown; 0: none."""
 
 
 class Config(Table):

@@ -119,6 +119,8 @@ class Run(Table):
   """What is done where a gradient is not finite."""
   max_skips: PositiveInt = 10
   """So many are skipped in a row."""
+  look: Annotated[Whole, Field(ge=0)] = 24
+  """Evaluations that show the blocks; 0: none."""
 
   @pydantic.model_validator(mode='after')
   def _nothing_idle(self) -> 'Run':

@@ -1,35 +1,55 @@
 """A progress bar that costs nothing where nobody watches."""
 
 import contextlib
-import threading
+import datetime
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from gradnorm_optax.lab.support.remaining import Remaining
+
 
 @contextlib.contextmanager
-def bar(total: int, quiet: bool) -> Iterator[Callable[[str, int], None]]:
-  """Shows finished trials; yields `tick(what, finished)`, thread-safe."""
+def bar(plan: Remaining, quiet: bool) -> Iterator[None]:
+  """Shows the finished trials of a plan, its time and what is left of it."""
   if quiet:
-    yield lambda what, finished: None
+    yield
     return
-  from rich import console, progress
+  from rich import console, progress, progress_bar, text
+
+  class Bar(progress.ProgressColumn):
+    def render(self, task: Any) -> Any:
+      gone, left = plan.elapsed(), plan.seconds()
+      return progress_bar.ProgressBar(
+          total=1.0, width=40,
+          completed=0.0 if left is None else gone / max(gone + left, 1e-9))
+
+  class Told(progress.ProgressColumn):
+    def render(self, task: Any) -> Any:
+      return text.Text(line(plan))
+
   screen = console.Console(stderr=True)
   shown = progress.Progress(
-      progress.SpinnerColumn(), progress.BarColumn(),
-      progress.MofNCompleteColumn(), progress.TextColumn('trials'),
-      progress.TimeElapsedColumn(), progress.TextColumn('<'),
-      progress.TimeRemainingColumn(),
-      progress.TextColumn('{task.description}', markup=False),
-      console=screen, transient=True, disable=not screen.is_terminal)
-  lock = threading.Lock()
+      progress.SpinnerColumn(), Bar(), Told(), console=screen, transient=True,
+      disable=not screen.is_terminal)
   with shown:
-    task = shown.add_task('', total=total)
+    shown.add_task('', total=None)
+    yield
 
-    def tick(what: str, finished: int) -> None:
-      with lock:
-        shown.update(task, advance=finished, description=what)
 
-    yield tick
+def line(plan: Remaining) -> str:
+  """Trials, time gone < time left, and what is being done.
+
+  >>> line(Remaining(lambda: 0.0))
+  '0/0 trials 0:00:00 < 0:00:00 '
+  """
+  left = plan.seconds()
+  done, of = plan.trials
+  return (f'{done}/{of} trials {_clock(plan.elapsed())} < '
+          f'{"-:--:--" if left is None else _clock(left)} {plan.what}')
+
+
+def _clock(seconds: float) -> str:
+  return str(datetime.timedelta(seconds=round(seconds)))
 
 
 @contextlib.contextmanager

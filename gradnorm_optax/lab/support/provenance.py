@@ -9,6 +9,8 @@ import subprocess
 from importlib import metadata
 from typing import Any
 
+from gradnorm_optax.lab.support import process_wide
+
 PACKAGES = ('gradnorm_optax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy',
             'scipy', 'scikit-learn')
 # The lab's folders that shape no trial: they serve, judge and show.
@@ -68,14 +70,46 @@ def data_digest(arrays: Any) -> str:
 
 
 @functools.cache
-def source_digest() -> str:
-  """A digest of the package's code: results of other code are not reused."""
+def arithmetic() -> dict[str, str]:
+  """What rounding and random numbers rest on besides versions and code.
+
+  Threads share the sums of a large product, and a device orders them its own
+  way. Processors of one kind are not told apart: their last digits may differ.
+  """
+  import jax
+  flags = os.environ.get('XLA_FLAGS', '')
+  device = jax.devices()[0]
+  cores = len(os.sched_getaffinity(0)) if hasattr(
+      os, 'sched_getaffinity') else os.cpu_count()
+  threads = ('' if device.platform != 'cpu' else
+             '1' if process_wide.ONE_THREAD in flags else str(cores))
+  return {'device': device.device_kind, 'processor': platform.machine(),
+          'threads': threads, 'XLA_FLAGS': flags, **{
+              name: str(getattr(jax.config, name)) for name in (
+                  'jax_enable_x64', 'jax_default_matmul_precision',
+                  'jax_default_prng_impl', 'jax_threefry_partitionable')}}
+
+
+def made_with() -> dict[str, str]:
+  """What the bits of one run rest on besides configuration, data and model."""
+  return versions() | arithmetic() | {
+      'source of gradnorm_optax': source_digest(
+          tuple(room for room in SHOW if room != 'run'))}
+
+
+@functools.cache
+def source_digest(without: tuple[str, ...] = SHOW) -> str:
+  """A digest of the package's code: results of other code are not reused.
+
+  Args:
+    without: The rooms of the lab that are left out.
+  """
   root = pathlib.Path(__file__).parents[2]
   digest = hashlib.sha256()
   for path in sorted(root.rglob('*.py')):
     inside = path.relative_to(root)
     if inside.parts[0] == 'lab' and (
-        len(inside.parts) == 2 or inside.parts[1] in SHOW):
+        len(inside.parts) == 2 or inside.parts[1] in without):
       continue
     digest.update(
         inside.as_posix().encode() + b'\0' + path.read_bytes() + b'\0')

@@ -7,8 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import lax
 
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.data.dataset import Split
 from gradnorm_optax.lab.methods import chain
+from gradnorm_optax.lab.methods.schedules import schedule
 from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.training import steps as steps_lib
 from gradnorm_optax.lab.training.block_norms import norms
@@ -22,13 +26,15 @@ class Diverged(LabError):
 
 
 def diagnose(problem: Problem, built: chain.Built, runner: Any,
-             state: steps_lib.State, steps: int) -> Diverged:
+             examples: Split, state: steps_lib.State,
+             steps: int) -> Diverged:
   """Walks again from the last good state, one step at a time.
 
   Args:
     problem: What is trained.
     built: How.
-    runner: `runner(state) -> (state, figures)`, one training step.
+    runner: `runner(state, examples) -> (state, figures)`, one training step.
+    examples: The training part, an argument lest it be copied into a program.
     state: The state before the bad stretch.
     steps: How long the stretch is.
 
@@ -45,13 +51,16 @@ def diagnose(problem: Problem, built: chain.Built, runner: Any,
   one = jax.jit(runner)
   last = ''
   for _ in range(steps):
-    after, figures = one(state)
+    after, figures = one(state, examples)
     sizes, moves = look(state, after)
     bad = _bad(sizes)
     if bad or not jnp.isfinite(figures.loss):
       # The figures are those of the parameters before the step.
       if not state.step and not jnp.isfinite(figures.loss):
-        mend = 'No step was taken before: look at the data and the loss'
+        first = _bad(norms(problem, built.unwrap(state.params)))
+        mend = (f'No step was taken before, and {first} not finite then: look '
+                'at the initialization' if first else
+                'No step was taken before: look at the data and the loss')
       else:
         mend = ('Lower the learning rate, set clip, normalize, or '
                 'run.non_finite = "skip"')
@@ -64,6 +73,35 @@ def diagnose(problem: Problem, built: chain.Built, runner: Any,
     state = after
   return Diverged(f'a loss near step {int(state.step)} was not finite, but '
                   'not when its steps were taken again')
+
+
+def of_trial(problem: Problem, method: schema.Method, train: schema.Train,
+             rate: float, seed: int, steps: int) -> str:
+  """Says where a trial of a comparison went bad, and how to mend it.
+
+  Args:
+    problem: What was trained.
+    method: How.
+    train: How.
+    rate: The learning rate.
+    seed: Of the trial.
+    steps: After how many steps it was still finite.
+  """
+  built = chain.build(method, schedule(train, rate), problem.context)
+  examples = jax.device_put(problem.dataset.train)
+
+  def one(state: steps_lib.State, examples: Split) -> Any:
+    return steps_lib.step(problem, built, train, examples, seed, state)
+
+  @jax.jit
+  def reached(count: jax.Array, examples: Split) -> steps_lib.State:
+    state = steps_lib.start(problem, built, *problem.init(seed))
+    return lax.fori_loop(
+        0, count, lambda _, state: one(state, examples)[0], state)
+
+  state = reached(jnp.int32(steps), examples)
+  return str(diagnose(
+      problem, built, one, examples, state, train.eval_every))
 
 
 def check_skips(before: steps_lib.State, figures: steps_lib.Figures,

@@ -1,7 +1,9 @@
 """One training run as one compiled program.
 
 Learning rate and seed are arguments of the program, so that an architecture
-and a method are compiled once however many rates and seeds are tried.
+and a method are compiled once however many rates and seeds are tried. So is the
+number of steps where a call holds one trial: two lengths tell what a step
+costs.
 """
 
 import threading
@@ -36,6 +38,12 @@ class History(NamedTuple):
   profile: jax.Array | None = None
 
 
+TRIALS = 'trials'  # the axis of trials that share a call
+PROBE = 5  # steps that tell about how long a run takes
+# They take their steps together: `step` is one number.
+TOGETHER = State(None, 0, 0, 0, 0)  # type: ignore[arg-type]
+
+
 class Program:
   """The compiled runs of one method on one problem."""
 
@@ -48,56 +56,96 @@ class Program:
     self.compile_seconds = 0.0
     self._lock = threading.Lock()
     self._compiled: Any = None
-    self._test: Any = None
 
-  def _trial(self, data: Any, params: Any, extra: Any, rate: jax.Array,
-             seed: jax.Array, chunks: jax.Array,
+  def trials(self, data: Any, params: Any, extra: Any, rate: jax.Array,
+             seed: jax.Array, chunks: jax.Array, every: jax.Array,
              measured: jax.Array) -> tuple[State, History]:
-    """The traced run: `chunks` times `eval_every` steps and an evaluation."""
-    built = chain.build(
-        self.method, schedule(self.train, rate), self.problem.context)
-    train, validation = data
+    """The traced runs: `chunks` times `every` steps and an evaluation.
 
-    def one(state: State, _: None) -> tuple[State, Any]:
-      state, figures = step(
-          self.problem, built, self.train, train, seed, state)
+    Loops stand outside and trials inside, so that what depends on the step
+    alone stays a condition; see `steps.open_step`.
+
+    Args:
+      data: Training and validation part.
+      params, extra: The model's; like `rate` and `seed`, with a first axis of
+        trials where several share the call.
+      rate, seed: The trial's.
+      chunks: How many evaluations.
+      every: Steps before each. Where trials share the call `eval_every` is
+        built in: an accelerator runs loops of a known length without asking.
+      measured: Whether to evaluate, and to stop where all trials have diverged.
+
+    Returns:
+      The last state and the history; (evaluations, trials, ...) where several
+      share the call.
+    """
+    train, validation = data
+    shared = self.batch > 1
+    lead = (self.batch,) if shared else ()
+    timed = through_time.has_time(self.problem)
+    length = through_time.shape(self.problem, validation.x)[0] if timed else 0
+
+    def build(rate: jax.Array) -> chain.Built:
+      return chain.build(
+          self.method, schedule(self.train, rate), self.problem.context)
+
+    def begin(rate: jax.Array, params: Any, extra: Any) -> State:
+      return start(self.problem, build(rate), params, extra)
+
+    def one(rate: jax.Array, seed: jax.Array, state: State) -> Any:
+      state, figures = step(self.problem, build(rate), self.train, train, seed,
+                            state, TRIALS if shared else None)
       acted = None if figures.choice is None else example_choice.acted(
-          figures.choice)
+          figures.choice).astype(jnp.float32)
       return state, (figures.loss, acted)
 
-    def evaluate(state: State) -> Any:
-      params = built.unwrap(state.params)
+    def evaluate(rate: jax.Array, state: State) -> Any:
+      params = build(rate).unwrap(state.params)
       score = self.problem.evaluate(params, state.extra, validation)
       return score['loss'], score['score'], through_time.profile(
           self.problem, params, validation) if timed else None
 
-    timed = through_time.has_time(self.problem)
-    length = through_time.shape(self.problem, validation.x)[0] if timed else 0
-    blank = (jnp.float32(0), jnp.float32(0),
-             jnp.zeros(length) if timed else None)
+    if shared:
+      begin = jax.vmap(begin, out_axes=TOGETHER, axis_size=self.batch)
+      one = jax.vmap(one, (0, 0, TOGETHER), (TOGETHER, 0), axis_name=TRIALS)
+      evaluate = jax.vmap(evaluate, (0, TOGETHER))
+    zero = jnp.zeros(lead)
+    blank = zero, zero, jnp.zeros((*lead, length)) if timed else None
+    chooses = build(jnp.float32(0)).chooses
+
+    def stretch(state: State) -> Any:
+      def body(_: Any, carry: Any) -> Any:
+        state, loss, acted = carry
+        state, (more, act) = one(rate, seed, state)
+        return state, loss + more, acted + act if chooses else acted
+
+      count = self.train.eval_every if shared else every
+      state, loss, acted = lax.fori_loop(
+          0, count, body, (state, zero, zero if chooses else None))
+      # A sum holds what is not finite as well as any of its parts.
+      return state, loss / count, acted / count if chooses else None
 
     def chunk(carry: Any) -> Any:
-      index, _, state, history = carry
-      state, (losses, acted) = lax.scan(
-          one, state, length=self.train.eval_every)
+      index, alive, state, history = carry
+      state, train_loss, share = stretch(state)
       loss, score, profile = lax.cond(
-          measured, evaluate, lambda _: blank, state)
-      share = acted.astype(jnp.float32).mean() if built.chooses else None
-      new = History(losses.mean(), loss, score, share, profile)
+          measured, evaluate, lambda *_: blank, rate, state)
+      new = History(train_loss, loss, score, share, profile)
       history = jax.tree.map(lambda h, v: h.at[index].set(v), history, new)
-      alive = jnp.isfinite(losses).all() & jnp.isfinite(loss)
+      alive &= jnp.isfinite(train_loss) & jnp.isfinite(loss)
       return index + 1, alive, state, history
 
-    empty = jnp.full((self.evaluations,), jnp.nan)
-    carry = (jnp.int32(0), jnp.array(True),
-             start(self.problem, built, params, extra),
-             History(empty, empty, empty, empty if built.chooses else None,
-                     jnp.full((self.evaluations, length), jnp.nan)
+    empty = jnp.full((self.evaluations, *lead), jnp.nan)
+    carry = (jnp.int32(0), jnp.ones(lead, bool), begin(rate, params, extra),
+             History(empty, empty, empty, empty if chooses else None,
+                     jnp.full((*empty.shape, length), jnp.nan)
                      if timed else None))
-    # A diverged run stops here and costs nothing more.
+    # Where all have diverged nothing more is spent.
     _, _, state, history = lax.while_loop(
-        lambda carry: (carry[0] < chunks) & carry[1], chunk, carry)
-    return state._replace(params=built.unwrap(state.params)), history
+        lambda carry: (carry[0] < chunks) & (carry[1].any() | ~measured),
+        chunk, carry)
+    return state._replace(
+        params=build(jnp.float32(0)).unwrap(state.params)), history
 
   def compile(self, data: Any, params: Any, extra: Any) -> None:
     """Compiles the program unless that is done."""
@@ -105,26 +153,55 @@ class Program:
       if self._compiled is not None:
         return
       began = time.perf_counter()
-      scalar = jnp.float32(0), jnp.int32(0)
-      trial: Any = self._trial
-      if self.batch > 1:
-        scalar = jax.tree.map(lambda a: jnp.zeros(self.batch, a.dtype), scalar)
-        trial = jax.vmap(trial, (None, 0, 0, 0, 0, None, None))
-      self._compiled = jax.jit(trial).lower(
-          data, params, extra, *scalar, jnp.int32(0),
+      lead = (self.batch,) if self.batch > 1 else ()
+      self._compiled = jax.jit(self.trials).lower(
+          data, params, extra, jnp.zeros(lead, jnp.float32),
+          jnp.zeros(lead, jnp.int32), jnp.int32(0), jnp.int32(0),
           jnp.array(True)).compile()
       self.compile_seconds = time.perf_counter() - began
 
-  def run(self, data: Any, params: Any, extra: Any, rate: Any, seed: Any,
-          chunks: int | None = None,
-          measured: bool = True) -> tuple[State, History, float]:
-    """Trains; returns final state, history (NumPy) and wall seconds."""
+  def run(self, data: Any, params: Any, extra: Any, rate: Any,
+          seed: Any) -> tuple[State, History, float]:
+    """Trains; returns final state, history (NumPy) and wall seconds.
+
+    Where trials share the call, each array has a first axis of trials.
+    """
+    state, history, seconds = self._call(
+        data, params, extra, rate, seed, self.evaluations,
+        self.train.eval_every, True)
+    history = jax.tree.map(np.asarray, history)
+    if self.batch > 1:
+      history = jax.tree.map(lambda a: np.moveaxis(a, 1, 0), history)
+    return state, history, seconds
+
+  def time(self, data: Any, params: Any, extra: Any, rate: Any, seed: Any,
+           steps: int) -> float:
+    """Wall seconds of a call of so many steps of one trial, no evaluation.
+
+    A call costs time of its own; two lengths tell the time of a step.
+    """
+    assert self.batch == 1, 'the length of a shared call is built in'
+    return self._call(data, params, extra, rate, seed, 1, steps, False)[2]
+
+  def call_seconds(self, data: Any, params: Any, extra: Any, rate: Any,
+                   seed: Any) -> float:
+    """About how long `run` takes, from a few steps."""
+    given = data, params, extra, rate, seed
+    if self.batch > 1:
+      return self.evaluations * self._call(
+          *given, 1, self.train.eval_every, True)[2]
+    few = min(PROBE, self.train.steps)
+    return self.train.steps / few * self.time(*given, few)
+
+  def _call(self, data: Any, params: Any, extra: Any, rate: Any, seed: Any,
+            chunks: int, every: int,
+            measured: bool) -> tuple[State, History, float]:
+    """Calls the compiled program."""
     self.compile(data, params, extra)
-    began = time.perf_counter()
-    state, history = jax.block_until_ready(self._compiled(
+    given = jax.block_until_ready((
         data, params, extra, jnp.asarray(rate, jnp.float32),
-        jnp.asarray(seed, jnp.int32),
-        jnp.int32(self.evaluations if chunks is None else chunks),
+        jnp.asarray(seed, jnp.int32), jnp.int32(chunks), jnp.int32(every),
         jnp.array(measured)))
-    seconds = time.perf_counter() - began
-    return state, jax.tree.map(np.asarray, history), seconds
+    began = time.perf_counter()
+    state, history = jax.block_until_ready(self._compiled(*given))
+    return state, history, time.perf_counter() - began

@@ -13,7 +13,8 @@ from gradnorm_optax.lab.training.problem import Problem
 
 
 def take(problem: Problem, built: chain.Built, params: Any, extra: Any,
-         batch: Split, parts: int, key: jax.Array) -> tuple[Any, ...]:
+         batch: Split, parts: int, key: jax.Array,
+         trials: str | None = None) -> tuple[Any, ...]:
   """Takes the gradient as the method wants it.
 
   Args:
@@ -24,6 +25,7 @@ def take(problem: Problem, built: chain.Built, params: Any, extra: Any,
     batch: The examples of the step.
     parts: In how many equal parts the batch is taken.
     key: For choices at random.
+    trials: The mapped axis of trials that share a call; None for one trial.
 
   Returns:
     Loss, new variables, gradient, and the choice of examples or None.
@@ -41,7 +43,7 @@ def take(problem: Problem, built: chain.Built, params: Any, extra: Any,
 
   value, gradient, choice = example_choice.gradient(
       through_time.per_example_loss(problem), params, batch, key,
-      built.sampling, shape)
+      built.sampling, shape, trials)
   return value, extra, gradient, choice
 
 

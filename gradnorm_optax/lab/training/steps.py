@@ -61,19 +61,37 @@ class Figures(NamedTuple):
 
 
 def step(problem: Problem, built: chain.Built, train: schema.Train,
-         examples: Split, seed: jax.Array | int,
-         state: State) -> tuple[State, Figures]:
+         examples: Split, seed: jax.Array | int, state: State,
+         trials: str | None = None) -> tuple[State, Figures]:
   """Takes one training step; returns the new state and its figures."""
-  return open_step(problem, built, train, examples, seed, state)[:2]
+  return open_step(
+      problem, built, train, examples, seed, state, trials)[:2]
 
 
 def open_step(problem: Problem, built: chain.Built, train: schema.Train,
-              examples: Split, seed: jax.Array | int,
-              state: State) -> tuple[State, Figures, Any]:
+              examples: Split, seed: jax.Array | int, state: State,
+              trials: str | None = None) -> tuple[State, Figures, Any]:
   """Takes one training step; returns the raw gradient too.
 
   The order of the examples depends on the seed and the epoch alone, so that
   all methods see the same batches.
+
+  Trials that share a call are mapped over by `jax.vmap`, all at one
+  `state.step`, which must not be mapped: a condition that is mapped makes
+  `lax.cond` take both branches, and each step would put all examples in a new
+  order.
+
+  Args:
+    problem: What is trained.
+    built: How.
+    train: The sizes of batches.
+    examples: The training part.
+    seed: Of the order and of choices at random.
+    state: The state before the step.
+    trials: The name of the mapped axis; None for one trial.
+
+  Returns:
+    The new state, figures, and the gradient.
   """
   order, rows = _rows(train, seed, state)
   batch = jax.tree.map(lambda a: a[rows], examples)
@@ -81,22 +99,34 @@ def open_step(problem: Problem, built: chain.Built, train: schema.Train,
       jax.random.fold_in(jax.random.key(seed), 2), state.step)
   loss, extra, gradient, choice = step_gradient.take(
       problem, built, built.unwrap(state.params), state.extra, batch,
-      train.accumulate, key)
+      train.accumulate, key, trials)
   updates, opt_state = built.tx.update(gradient, state.opt_state, state.params)
   params = optax.apply_updates(state.params, updates)
   return (State(state.step + 1, params, extra, opt_state, order),
           Figures(loss, optax.tree.norm(gradient), rows, choice), gradient)
 
 
+def per_epoch(train: schema.Train, examples: int) -> int:
+  """How many steps an epoch has."""
+  return examples // _batch_size(train, examples)
+
+
+def _batch_size(train: schema.Train, examples: int) -> int:
+  return min(train.batch_size, examples // train.accumulate * train.accumulate)
+
+
 def _rows(train: schema.Train, seed: jax.Array | int,
           state: State) -> tuple[jax.Array, jax.Array]:
   """The epoch's order and the rows of the next step's batch."""
   count = len(state.order)
-  size = min(train.batch_size, count // train.accumulate * train.accumulate)
-  epoch, index = jnp.divmod(state.step, count // size)
-  key = jax.random.fold_in(
-      jax.random.fold_in(jax.random.key(seed), 1), epoch)
-  order = lax.cond(
-      index == 0, lambda: jax.random.permutation(key, count),
-      lambda: state.order)
+  size = _batch_size(train, count)
+  epoch, index = jnp.divmod(state.step, per_epoch(train, count))
+
+  def shuffled() -> jax.Array:
+    # Keys are folded here: in every step that costs as much as a small layer.
+    key = jax.random.fold_in(
+        jax.random.fold_in(jax.random.key(seed), 1), epoch)
+    return jax.random.permutation(key, count)
+
+  order = lax.cond(index == 0, shuffled, lambda: state.order)
   return order, lax.dynamic_slice(order, (index * size,), (size,))

@@ -1,0 +1,104 @@
+"""A step's time is marginal: what a call costs beside its steps stays out."""
+
+import numpy as np
+import pytest
+
+from gradnorm_optax.lab.comparison import timing
+from gradnorm_optax.lab.results import time_ratio
+
+
+class Machine:
+  """A clock that calls of programs turn on; the noise is the caller's."""
+
+  def __init__(self, seed=0):
+    self.at, self.steps = 0.0, 0
+    self._random = np.random.default_rng(seed)
+
+  def now(self):
+    return self.at
+
+  def program(self, call, step, order=0.0, epoch=1, spikes=0.0):
+    """Seconds of a call, of a step, and of an epoch's first step beside it."""
+    def run(count):
+      self.steps += count
+      spent = call + count * step + -(-count // epoch) * order
+      spent *= self._random.uniform(1.0, 1.02)
+      if self._random.random() < spikes:
+        spent += self._random.exponential(0.02)
+      self.at += spent
+      return spent
+    return run
+
+
+@pytest.mark.parametrize('step', [2e-6, 2.6e-5, 1e-3, 0.4])
+def test_overhead_of_a_call_does_not_enter(step):
+  machine = Machine()
+  calls = {'bare': machine.program(call=1e-3, step=step, spikes=0.1),
+           'slow': machine.program(call=3e-3, step=2 * step, spikes=0.1)}
+  found = time_ratio.level(timing.rounds(
+      calls, 40, 15, np.inf, now=machine.now))
+  assert len(found['bare']) == len(found['slow']) == 15
+  assert np.median(found['bare']) == pytest.approx(step, rel=0.1)
+  ratio, low, high = time_ratio.ratio(found['slow'], found['bare'])
+  assert ratio == pytest.approx(2, rel=0.1) and low <= 2.1 and high >= 1.9
+  # Seconds at most, however long a step is.
+  assert machine.at < 15 * 2 * 12 * max(timing.LONG, 2 * step)
+
+
+def test_no_step_is_free_however_busy_the_machine_is():
+  machine = Machine(seed=2)
+  found = timing.rounds(
+      {name: machine.program(call=1e-4, step=3e-5, spikes=0.6)
+       for name in 'ab'}, 40, 3, 0.0, now=machine.now)
+  assert min(map(min, found.values())) > 0
+  low = time_ratio.ratio(found['a'], found['b']).low
+  assert 0 < low < np.inf
+
+
+def test_an_epochs_order_counts_by_its_share():
+  machine = Machine()
+  call = machine.program(call=1e-4, step=1e-4, order=4e-4, epoch=8)
+  found = timing.rounds({'a': call}, 8, 9, np.inf, now=machine.now)
+  assert np.median(found['a']) == pytest.approx(1.5e-4, rel=0.05)
+
+
+def test_no_more_time_than_is_allowed_but_three_rounds():
+  def made(allowed):
+    machine = Machine()
+    found = timing.rounds(
+        {'a': machine.program(1e-4, 1e-2), 'b': machine.program(1e-4, 1e-2)},
+        40, 100, allowed, now=machine.now)
+    return len(found['a']), machine.at
+  count, spent = made(allowed=2.0)
+  assert 3 < count < 100 and 1.8 < spent <= 2.0
+  assert made(allowed=0.0)[0] == 3
+
+
+def test_one_figure_for_a_pair_whatever_slows_the_machine():
+  """Rounds slowed by half or tenfold; the ratios of any two agree."""
+  random = np.random.default_rng(0)
+  slow = random.choice([1.0, 1.5, 10.0], 15)
+  times = {name: (cost * slow * random.lognormal(0, 0.02, 15)).tolist()
+           for name, cost in (('a', 1.0), ('b', 1.2), ('c', 3.0))}
+  found = time_ratio.level(times)
+  medians = {name: np.median(rounds) for name, rounds in found.items()}
+  for one, other, want in (('b', 'a', 1.2), ('c', 'b', 2.5), ('c', 'a', 3.0)):
+    ratio, low, high = time_ratio.ratio(found[one], found[other])
+    assert ratio == pytest.approx(medians[one] / medians[other])
+    assert low <= ratio <= high and ratio == pytest.approx(want, rel=0.04)
+    assert high / low < 1.1
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says():
+  """Lognormal noise and spikes, three programs, few rounds and many."""
+  random = np.random.default_rng(1)
+  for count, least in ((3, 0.7), (15, 0.9)):
+    hits = 0
+    for _ in range(200):
+      noise = random.lognormal(0, 0.05, (3, count)) * np.where(
+          random.random((3, count)) < 0.1, 3.0, 1.0)
+      found = time_ratio.level(dict(zip('abc', (
+          np.array([1.0, 1.3, 2.0])[:, None] * noise).tolist(), strict=True)))
+      _, low, high = time_ratio.ratio(found['b'], found['a'])
+      hits += low <= 1.3 <= high
+    assert hits >= least * 200
