@@ -85,6 +85,82 @@ def test_sing_transformer_standardizes_every_layer(execute):
   _figures_are_labelled()
 
 
+def test_five_methods_do_what_each_start_asks_for(execute):
+  found = execute('03_five_methods.py')
+  norms = {start: np.array(list(blocks.values()))
+           for start, blocks in found['norms'].items()}
+  assert all(norms['vanishing'] < 0.1 * norms['balanced'])
+  right, curves = found['right'], found['curves']
+  for name in found['METHODS']:
+    assert right[name, 'balanced'] > 0.6, name
+  # Momentum alone does not leave a vanishing start as soon as BNG and SING do.
+  assert right['momentum', 'vanishing'] < 0.18
+  assert right['SING', 'vanishing'] > right['momentum', 'vanishing'] + 0.1
+  # One course from the balanced and the rescaled start; momentum's diverges.
+  np.testing.assert_allclose(
+      curves['Path-SGD']['unbalanced', 0.1][0],
+      curves['Path-SGD']['balanced', 0.1][0], rtol=1e-2)
+  assert np.isfinite(curves['momentum']['balanced', 0.1][0][-1])
+  assert not np.isfinite(curves['momentum']['unbalanced', 0.1][0][-1])
+  random, chosen = (found['recurrent'][name][0] for name in ('random', 'SGR'))
+  assert max(random) < found['LOW'] - 0.5  # decades
+  assert np.median(chosen[50:]) > np.median(random[50:]) + 2
+  _figures_are_labelled()
+
+
+def test_path_sgd_runs_one_course_from_a_rescaled_net(execute):
+  found = execute('04_path_sgd.py')
+  np.testing.assert_allclose(found['norm'], found['by_hand'], rtol=1e-5)
+  for name, gamma in found['through'].items():
+    np.testing.assert_allclose(found['gamma'][name], gamma, rtol=1e-4)
+  # The same function and path norm; another gradient, the same step.
+  assert found['change'] < 1e-4
+  by_start = found['path_norms']
+  np.testing.assert_allclose(by_start['unbalanced'], by_start['balanced'],
+                             rtol=1e-4)
+  assert found['lengths']['unbalanced'] > 10 * found['lengths']['balanced']
+  gradients, steps = (
+      [np.asarray(found['columns'][start][kind]) for start in found['both']]
+      for kind in ('gradient', 'Path-SGD'))
+  assert np.max(gradients[1]) > 100 * np.max(gradients[0])
+  np.testing.assert_allclose(steps[1], steps[0], rtol=1e-3)
+  for name, apart in found['apart'].items():
+    assert (apart < 1e-2) if name.startswith('Path-SGD') else (
+        apart > 0.1), name
+  for name, moved in found['moved'].items():
+    assert (max(moved) < 1e-3) if name == 'Path-SGD' else (
+        min(moved) > 0.1), name
+  assert 'tanh' in found['refused']
+  _figures_are_labelled()
+
+
+def test_watching_finds_faults_that_the_tracker_did_not_see(execute):
+  found = execute('10_watching_norms.py')
+  loud, empty = found['LOUD'], found['EMPTY']
+  for block, row in found['report'].items():
+    expected = {'above': len(loud), 'first_above': loud[0],
+                'last_above': loud[-1], 'below': len(empty),
+                'first_below': empty[0], 'last_below': empty[-1]}
+    assert {key: row[key] for key in expected} == expected, block
+  seen = found['history']
+  assert not set(seen) & {*loud, *empty}
+  for block, row in found['report'].items():
+    assert all(row['low'] < values[f'reading/gradient/{block}'] < row['high']
+               for values in seen.values())
+    assert max(values[f'ratio/step/{block}'] for values in seen.values()) < 0.1
+  # Each fault is announced once for each block, at the next report.
+  for side, steps in (('above', loud), ('below', empty)):
+    at = -(-steps[-1] // found['EVERY']) * found['EVERY']
+    said = [alarm for alarm in found['alarms'] if alarm[1].startswith(side)]
+    assert said == [(at, f'{side}/gradient/{block}', len(steps))
+                    for block in found['report']]
+  # State: a few numbers for each block. In front: the gradient once more.
+  bare, front, both = found['costs'].values()
+  assert both['state'] < 1.01 * bare['state']
+  assert front['moved'] < bare['moved'] + 3 < both['moved']
+  _figures_are_labelled()
+
+
 @pytest.mark.parametrize('script', SCRIPTS, ids=lambda path: path.stem)
 def test_both_halves_hold_the_same_cells(script):
   notebook = nbformat.read(script.with_suffix('.ipynb'), as_version=4)
