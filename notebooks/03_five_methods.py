@@ -130,7 +130,8 @@ for (name, values), marker in zip(norms.items(), 'os^', strict=True):
 axis.set(title='Gradient of the first step, layer by layer',
          xlabel='layer (1: next to the input)',
          ylabel='L2 norm of the layer\'s gradient')
-legend = axis.legend(loc='center left')
+legend = fig.legend(*axis.get_legend_handles_labels(),
+                    loc='outside right center')
 
 # %% [markdown]
 # ## Four methods, one loop
