@@ -56,10 +56,12 @@ def decay_of_v(start: Start) -> Iterator[Finding]:
   for _ in range(start.steps):
     updates, state = chain.step(nothing, state)
   found = []
-  for held in states(state):
+  starts = states(start.chain.fresh)
+  for first, held in zip(starts, states(state), strict=True):
     for path, scale in held.scale.items():
-      v = np.asarray(before[path], np.float64)
-      new = (v + updates[path]) / np.asarray(scale, np.float64)
+      w = np.asarray(before[path], np.float64)
+      v = w / np.asarray(first.scale[path], np.float64)
+      new = (w + updates[path]) / np.asarray(scale, np.float64)
       shrinks = np.vdot(v - new, v) / np.vdot(v, v)
       if shrinks > max(1e-8, 5 * 2.0 ** -24 / v.size ** 0.5):
         found.append(path)

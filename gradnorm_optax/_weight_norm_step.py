@@ -3,7 +3,8 @@
 For a unit, s = g/||v|| is all that w = s v does not tell: v is w/s, and g is
 ||w|| with the sign of s. So parameters at least as fine as the state need
 one number for each unit. Coarser ones stand beside their float32 weights, on
-which the same arithmetic runs.
+which the same arithmetic runs. Where lengths are fixed, ||v|| is 1 and s is the
+length itself, which no step changes.
 
 Each function is traced and lowered once for all leaves of one shape.
 """
@@ -122,7 +123,7 @@ def locate(
     ww = jnp.where(same, found['held ww'], ww)
     gw = jnp.where(same, found['held gw'], gw)
   length, over = _length(ww)
-  scale = jnp.where(ww == 0, 1, scale)
+  scale = jnp.where((ww == 0) | (scale == 0), 1, scale)
   # Without w there is no gw either: slope and tilt of a zero unit are 0.
   return Point(w, length, scale, jnp.sign(scale) * (gw * over),
                scale * (gw * over) * over)
@@ -140,6 +141,12 @@ def gradient(grad: jax.Array, point: Point) -> jax.Array:
   return point.scale * grad.astype(point.w.dtype) - point.tilt * point.w
 
 
+@jax.jit
+def direction(w: jax.Array, length: jax.Array) -> jax.Array:
+  """Returns v of norm 1, or of a zero unit zeros."""
+  return w / jnp.where(length == 0, 1, length)
+
+
 @functools.partial(jax.jit, static_argnums=2)
 def turn(
     move: jax.Array, point: Point, axes: tuple[int, ...]
@@ -153,8 +160,8 @@ def turn(
 def compose(
     p: jax.Array, v: jax.Array, found: Sums, move: jax.Array, point: Point,
     axes: tuple[int, ...], dtype: Any,
-) -> tuple[jax.Array, jax.Array, Weights | None]:
-  """Returns the update of the parameters, the new scale and float32 weights."""
+) -> tuple[jax.Array, Weights | None, jax.Array]:
+  """Returns the update of the parameters, float32 weights and the new scale."""
   norm, before = _length(found['vv'])[0], jnp.sign(point.scale)
   g = jnp.where(point.length == 0, norm,
                 point.length + before * move.astype(norm.dtype))
@@ -168,14 +175,33 @@ def compose(
   usable = (norm > 0) & (norm < jnp.inf) & (length < jnp.inf)
   signed = before * jnp.where(g < 0, -length, length)
   scale = jnp.where(usable, signed, 1) / jnp.where(usable, norm, 1)
-  w = v * scale
+  return *_arrive(p, v * scale, point.length, length, axes, dtype), scale
+
+
+@functools.partial(jax.jit, static_argnums=(5, 6))
+def keep(
+    p: jax.Array, v: jax.Array, found: Sums, length: jax.Array, point: Point,
+    axes: tuple[int, ...], dtype: Any,
+) -> tuple[jax.Array, Weights | None]:
+  """Returns the same where the length stays what it was at the start."""
+  norm = _length(found['vv'])[0]
+  usable = (norm > 0) & (norm < jnp.inf)
+  w = v * (jnp.where(usable, length, 1) / jnp.where(usable, norm, 1))
+  return _arrive(p, w, point.length, length, axes, dtype)
+
+
+def _arrive(
+    p: jax.Array, w: jax.Array, before: jax.Array, after: jax.Array,
+    axes: tuple[int, ...], dtype: Any,
+) -> tuple[jax.Array, Weights | None]:
+  """Returns the update that leads to w, and float32 weights."""
   held = None
   if is_coarse(p.dtype):
     # Below the normal numbers roundings are absolute.
     least = float(jnp.finfo(p.dtype).smallest_normal) * math.sqrt(
         math.prod(p.shape[axis] for axis in axes))
-    held = Weights(w, jnp.maximum(jnp.maximum(point.length, length), least))
-  return (w - wide(p)).astype(dtype), scale, held
+    held = Weights(w, jnp.maximum(jnp.maximum(before, after), least))
+  return (w - wide(p)).astype(dtype), held
 
 
 def _length(squares: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -1,7 +1,7 @@
 """Weight Normalization inside the optimizer: the model stays as it is."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import optax
@@ -26,8 +26,9 @@ _NAME = 'weight_normalized'
 class WeightNormalizedState(NamedTuple):
   """State of `weight_normalized`, {path: ...} of the leaves it normalizes.
 
-  With it w = scale x v, and g is ||w|| with the sign of scale. In `inner` a
-  zero of shape (1,) stands in place of each array of size 0.
+  With it w = scale x v, and g is ||w|| with the sign of scale. Where lengths
+  are fixed, v has norm 1 and scale is the length. In `inner` a zero of shape
+  (1,) stands in place of each array of size 0.
   """
 
   scale: Any  # g/||v||, size 1 along fan-in, at least float32
@@ -38,7 +39,8 @@ class WeightNormalizedState(NamedTuple):
 def weight_normalized(
     inner: optax.GradientTransformation, *,
     where: str | Sequence[str] = '*kernel',
-    blocks: Any = 'unit', axis_name: Any = None,
+    blocks: Any = 'unit', lengths: Literal['trained', 'fixed'] = 'trained',
+    axis_name: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
   r"""Trains length and direction of each weight in place of the weight.
 
@@ -71,6 +73,17 @@ def weight_normalized(
   plain weight, then g = ||v||. Where g shrinks to less than 2^-12 (float64:
   2^-26) of itself in one step, it stops there for that step: w has to tell v.
 
+  With `lengths="fixed"` directions alone are trained: g stays ||w|| of the
+  start, and v, which starts as :math:`w / g`, is divided by its norm behind
+  every step, so that a step of inner is an angle whatever the length. Then
+
+  .. math:: w \leftarrow g\, (v + \Delta) / \lVert v + \Delta \rVert, \qquad
+      \nabla_v = g\, (\nabla_w - \langle \nabla_w, v \rangle v)
+
+  with :math:`\Delta` the step of inner, to which all arrays under 'g' are of
+  size 0. Units that are zero stay zero. Parameters edited from outside turn the
+  unit; the next step brings back its length.
+
   Norms are plain sums of squares in float32, so a unit's norm has to lie
   between 1e-19 and 1e19: larger ones overflow, smaller ones count as zero.
 
@@ -83,6 +96,7 @@ def weight_normalized(
     blocks: "unit" (one norm for each output), "leaf" (one for each array), or
       a `gn.Blocks` with either, which names layer axes (`stacked`), fan-in
       axes (`fan_in`, `units`) and shards.
+    lengths: Whether lengths are "trained" or "fixed" to those of the start.
     axis_name: Mesh axis, or a tuple of them, over which leaves are sharded
       inside `shard_map` or `pmap`. Plain `jit` needs nothing.
 
@@ -93,7 +107,8 @@ def weight_normalized(
   Raises:
     ValueError: A glob matches nothing, `params` is missing or another tree, the
       state is one of other options, `blocks` is neither by unit nor by leaf or
-      does not fit the tree.
+      does not fit the tree, `lengths` is neither word, an array of only zeros
+      would stay so.
     TypeError: `inner` is no transformation, or a leaf is not of real floating
       point.
 
@@ -117,6 +132,10 @@ def weight_normalized(
   globs = math.check_where(where, _NAME)
   found = math.check_blocks(blocks, _NAME)
   within = optax.with_extra_args_support(inner)
+  if lengths not in ('trained', 'fixed'):
+    raise ValueError(
+        f'{_NAME}(lengths={lengths!r}): must be "trained" or "fixed".')
+  fixed = lengths == 'fixed'
 
   def matched(params, leaves):
     specs = math.select(globs, found, params, _NAME).specs
@@ -133,15 +152,21 @@ def weight_normalized(
     specs, in_box = matched(params, leaves), kept.boxes(params)[0]
     v, g = list(leaves), kept.no_lengths(leaves)
     # Parameters are whole where `init` is called outside of `shard_map`.
-    lengths = _lengths(
+    norms = _lengths(
         leaves, specs, axis_name if _shards.bound(axis_name) else None)
     scale, weights = {}, {}
     for i, spec in specs.items():
-      v[i], g[i] = _widened(leaves[i]), lengths[i]
-      scale[spec.path] = jnp.ones_like(lengths[i])
+      v[i] = _widened(leaves[i])
       if step.is_coarse(spec.dtype):
         weights[spec.path] = step.Weights(
-            kept.rebox(in_box[i], _copy(v[i])), _copy(lengths[i]))
+            kept.rebox(in_box[i], _copy(v[i])), _copy(norms[i]))
+      if fixed:
+        _require_direction(norms[i], spec.path)
+        scale[spec.path] = _copy(norms[i])
+        if not isinstance(v[i], jax.ShapeDtypeStruct):
+          v[i] = step.direction(v[i], norms[i])
+      else:
+        g[i], scale[spec.path] = norms[i], jnp.ones_like(norms[i])
     # `inner` may keep what it is given, and state and parameters may be donated
     # together: so no two of these share an array.
     position = {'v': jax.tree.unflatten(treedef, map(_copy, v)),
@@ -176,11 +201,15 @@ def weight_normalized(
               for i, spec in specs.items()}
 
     v, g = list(leaves), kept.no_lengths(leaves)
-    for i, point in points.items():
-      v[i], g[i] = step.position(point)
     by_v, by_g = new, kept.no_lengths(new)
+    for i, point in points.items():
+      v[i], length = step.position(point)
+      if not fixed:
+        g[i] = length
     for i, n in places.items():
-      by_v[n], by_g[n] = step.gradient(grads[i], points[i]), points[i].slope
+      by_v[n] = step.gradient(grads[i], points[i])
+      if not fixed:
+        by_g[n] = points[i].slope
     position = {'v': jax.tree.unflatten(treedef, v),
                 'g': kept.bare(params, g)}
     moves, inner_state = within.update(
@@ -196,10 +225,15 @@ def weight_normalized(
                   specs, p, axis_name)
     scale, weights = dict(state.scale), dict(state.weights)
     for i, n in places.items():
-      spec = specs[i]
-      by_v[n], scale[spec.path], wide = step.compose(
-          p[i], turned[i][0], sums[i], by_g[n], points[i], spec.reduced,
-          step.wider(p[i].dtype, grads[i].dtype))
+      spec, dtype = specs[i], step.wider(p[i].dtype, grads[i].dtype)
+      if fixed:
+        by_v[n], wide = step.keep(
+            p[i], turned[i][0], sums[i], scale[spec.path], points[i],
+            spec.reduced, dtype)
+      else:
+        by_v[n], wide, scale[spec.path] = step.compose(
+            p[i], turned[i][0], sums[i], by_g[n], points[i], spec.reduced,
+            dtype)
       if wide is not None:
         box = state.weights[spec.path].w
         weights[spec.path] = wide._replace(w=kept.rebox(box, wide.w))
@@ -222,6 +256,15 @@ def _lengths(
   return {i: jax.ShapeDtypeStruct(
       kept.unit_shape(spec), math.accumulator(spec.dtype)) if i in abstract
           else root(sums[i]['ww']) for i, spec in specs.items()}
+
+
+def _require_direction(length: Any, path: str) -> None:
+  """Raises `ValueError` where a whole array would never move."""
+  known = not isinstance(length, (jax.core.Tracer, jax.ShapeDtypeStruct))
+  if known and length.size and not jnp.any(length):
+    raise ValueError(
+        f'{_NAME}(lengths="fixed"): leaf {path!r} is all zeros, and a length of'
+        ' zero would stay. Leave it out of `where`, or start it elsewhere.')
 
 
 def _whole(

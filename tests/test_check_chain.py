@@ -131,6 +131,8 @@ GOOD = {
         clip(1.0), optax.MultiSteps(
             optax.sgd(0.1), 2).gradient_transformation()),
     'clip + sgd, warm-up': lambda: optax.chain(clip(1.0), optax.sgd(WARM_UP)),
+    'fixed lengths': lambda: gn.weight_normalized(
+        optax.adam(1e-3), lengths='fixed'),
     'lamb': lambda: optax.lamb(1e-3),
     'ng': lambda: gn.bng(optax.adam(1e-3), ratio=0.02),
     'global': lambda: gn.bng(optax.sgd(0.1), 'global'),

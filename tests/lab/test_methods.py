@@ -8,8 +8,20 @@ import pytest
 
 import gradnorm_optax as gn
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.methods import chain, checks, registry
+from gradnorm_optax.lab.methods import (
+  bare_optimizer,
+  chain,
+  checks,
+  registry,
+)
 from gradnorm_optax.lab.methods.schedules import schedule
+
+
+def muon(placed=lambda table: table, **options):
+  return optax.contrib.muon(
+      0.1, muon_weight_dimension_numbers=placed(
+          gn.muon_dimension_numbers(params())), **options)
+
 
 HAND = {
     'sgd': ({'optimizer': 'sgd'}, lambda: optax.sgd(0.1)),
@@ -23,6 +35,25 @@ HAND = {
     'adagrad': ({'optimizer': 'adagrad'}, lambda: optax.adagrad(0.1)),
     'rmsprop': ({'optimizer': 'rmsprop'}, lambda: optax.rmsprop(0.1)),
     'lion': ({'optimizer': 'lion'}, lambda: optax.lion(0.1)),
+    'nadamw': ({'optimizer': 'nadamw'}, lambda: optax.nadamw(0.1)),
+    'lamb': ({'optimizer': 'lamb'}, lambda: optax.lamb(0.1)),
+    'adafactor': ({'optimizer': 'adafactor'}, lambda: optax.adafactor(0.1)),
+    'muon': (
+        {'optimizer': 'muon', 'options': {'weight_decay': 0.1}},
+        lambda: muon(weight_decay=0.1)),
+    'bng_muon': ({'optimizer': 'muon', 'normalize': 'bng'},
+                 lambda: gn.bng(muon())),
+    'muon_in_weight_norm': (
+        {'optimizer': 'muon', 'wrap': 'weight_normalized'},
+        lambda: gn.weight_normalized(
+            muon(lambda table: {'v': table, 'g': None}))),
+    'row_normalized_momentum': (
+        {'optimizer': 'row_normalized_momentum'}, lambda: optax.chain(
+            optax.trace(0.95), gn.normalize_by_block_norm('unit'),
+            optax.scale(-0.1))),
+    'fixed_lengths': (
+        {'optimizer': 'adam', 'wrap': 'fixed_lengths'},
+        lambda: gn.weight_normalized(optax.adam(0.1), lengths='fixed')),
     'clip': ({'optimizer': 'adam', 'clip': 0.5}, lambda: optax.chain(
         optax.clip_by_global_norm(0.5), optax.adam(0.1))),
     'own': ({'optimizer': 'optax:sgd', 'options': {'momentum': 0.5}},
@@ -86,6 +117,48 @@ def test_equals_the_hand_written_chain(name):
   built = chain.build(schema.Method(**table), 0.1)
   found = walk(built.tx, built.wrap(params()), built.unwrap)
   jax.tree.map(np.testing.assert_array_equal, found, walk(by_hand(), params()))
+
+
+@pytest.mark.parametrize('name', [
+    'momentum', 'lion', 'nadamw', 'lamb', 'adafactor', 'muon'])
+def test_optimizers_of_optax_are_baselines(name):
+  assert bare_optimizer.is_baseline(schema.Method(optimizer=name))
+  before = schema.Method(optimizer=name, normalize=['bng'])
+  assert not bare_optimizer.is_baseline(before)
+  assert bare_optimizer.bare(before) == schema.Method(optimizer=name)
+
+
+def test_muon_knows_the_layer_axis_of_stacked_weights():
+  rng = np.random.default_rng(1)
+  stack = {'layers': {'kernel': jnp.asarray(
+      rng.normal(size=(2, 3, 4)), 'float32')}}
+  table = {'optimizer': 'muon'}
+  for wrap in ({}, {'wrap': 'weight_normalized'}):
+    whole = chain.build(schema.Method(**table, **wrap), 0.1,
+                        registry.Context(stacked={'layers/*': 0})).tx
+    alone = chain.build(schema.Method(**table, **wrap), 0.1).tx
+    found = walk(whole, stack, steps=3)['layers']['kernel']
+    for layer in range(2):
+      part = {'layers': {'kernel': stack['layers']['kernel'][layer]}}
+      np.testing.assert_allclose(
+          found[layer], walk(alone, part, steps=3)['layers']['kernel'],
+          rtol=1e-4, atol=1e-5)
+
+
+def test_muon_in_weight_normalization_gives_lengths_to_adam():
+  """Also those of attention, whose shapes do not tell what they are."""
+  attention = {'query': {'kernel': jnp.ones((4, 2, 3)),
+                         'bias': jnp.ones((2, 3))}}
+  built = chain.build(schema.Method(
+      optimizer='muon', wrap='weight_normalized'), 0.1)
+  inner = jax.eval_shape(built.tx.init, attention).inner.inner_states
+
+  def shapes(label, moment):
+    return [leaf.shape for leaf in jax.tree.leaves(
+        optax.tree.get(inner[label], moment))]
+
+  assert shapes('muon', 'mu') == [(4, 2, 3)]
+  assert sorted(shapes('adam', 'nu')) == [(1,), (1, 2, 3), (2, 3)]
 
 
 def test_lookahead_trains_and_evaluates_the_fast_weights():

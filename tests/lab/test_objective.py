@@ -289,7 +289,7 @@ def test_a_regression_from_data_to_report(tmp_path):
   screen = console.Console(width=130, record=True, file=io.StringIO())
   screen.print(done.table())
   text = screen.export_text()
-  assert 'test R² % [95%]' in text and '80% at step' in text
+  assert 'test R² %' in text and '80% at step' in text
   assert 'guessing gives 0.0%' in text and 'variance' in text
   for row in done.summary.rows:
     assert row.trains and 0.8 < row.score.mean < 1

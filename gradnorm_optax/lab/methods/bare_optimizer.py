@@ -7,12 +7,15 @@ from gradnorm_optax.lab.methods.registry import OPTIMIZERS
 def bare(method: schema.Method) -> schema.Method:
   """The method's optimizer with nothing around it, on as many examples."""
   row = OPTIMIZERS.get(method.optimizer)
-  name, options = method.optimizer, method.options
+  name, options, blocks = method.optimizer, method.options, None
   if row is not None and row.bare is not None:
     name, options = row.bare, {}
+  elif row is not None and row.blocks:  # it reads the axes of arrays there
+    blocks = method.blocks
   sampling = method.sampling and schema.Sampling(
       rule='random', size=method.sampling.size)
-  return schema.Method(optimizer=name, options=options, sampling=sampling)
+  return schema.Method(
+      optimizer=name, options=options, blocks=blocks, sampling=sampling)
 
 
 def is_baseline(method: schema.Method) -> bool:

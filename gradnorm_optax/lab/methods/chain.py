@@ -130,7 +130,7 @@ def _options(method: schema.Method, row: Optimizer,
     options['context'] = context
   if row.blocks:
     options.setdefault('blocks', inner_blocks(
-        method, row.blocks, context, bool(method.normalize)))
+        method, row.blocks, context, bool(method.normalize), row.lengths))
   return options
 
 

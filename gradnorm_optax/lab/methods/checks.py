@@ -49,8 +49,10 @@ def check(method: schema.Method) -> None:
   row = OPTIMIZERS.get(method.optimizer)
   if method.blocks is not None and not (
       method.normalize or method.wrap or row and row.blocks):
-    raise LabError('blocks without normalize, wrap or optimizer = "sing" has '
-                   'nothing to act on')
+    named = ', '.join(f'"{name}"' for name in OPTIMIZERS
+                      if OPTIMIZERS[name].blocks)
+    raise LabError('blocks have nothing to act on without normalize, wrap or '
+                   f'one of the optimizers {named}')
   if method.blocks and method.wrap and not method.normalize and (
       method.blocks.by not in (None, 'unit', 'leaf')):
     raise LabError(f'blocks: {method.wrap} takes units or arrays together, by '

@@ -3,6 +3,7 @@
 A new optimizer, normalizer or wrapper is added by adding its row.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -46,6 +47,7 @@ class Optimizer(NamedTuple):
       context and the options; None where they see what it is given.
     blocks: What it takes together unless the method's `blocks` say it; it is
       given `blocks=`. None where it has none.
+    lengths: Whether its blocks include the lengths that a wrapper trains.
   """
 
   summary: str
@@ -55,6 +57,7 @@ class Optimizer(NamedTuple):
   context: bool = False
   blocks: By | None = None
   head: Callable[..., optax.GradientTransformation] | None = None
+  lengths: bool = True
 
 
 class Part(NamedTuple):
@@ -103,6 +106,30 @@ def _path_sgd_head(*, context: Context, p: float = 2,
   return gn.normalize_by_path_scale(context.apply_fn, context.example, p=p)
 
 
+def _muon(learning_rate: Rate, *, blocks: gn.Blocks,
+          **options: Any) -> optax.GradientTransformation:
+  def of(tree: Any) -> optax.GradientTransformationExtraArgs:
+    return optax.contrib.muon(
+        learning_rate, muon_weight_dimension_numbers=(
+            gn.muon_dimension_numbers(tree, blocks)), **options)
+
+  return optax.GradientTransformationExtraArgs(
+      lambda params: of(params).init(params),
+      lambda updates, state, params=None, **extra: of(updates).update(
+          updates, state, params, **extra))
+
+
+def _row_normalized_momentum(
+    learning_rate: Rate, *, blocks: gn.Blocks, momentum: float = 0.95,
+    nesterov: bool = False, weight_decay: float = 0.0,
+) -> optax.GradientTransformation:
+  return optax.chain(
+      optax.trace(momentum, nesterov),
+      gn.normalize_by_block_norm(blocks),
+      optax.add_decayed_weights(weight_decay),
+      optax.scale_by_learning_rate(learning_rate))
+
+
 OPTIMIZERS: dict[str, Optimizer] = {
     'sgd': Optimizer('plain gradient descent', optax.sgd),
     'momentum': Optimizer(
@@ -112,12 +139,23 @@ OPTIMIZERS: dict[str, Optimizer] = {
     'adagrad': Optimizer('AdaGrad', optax.adagrad),
     'rmsprop': Optimizer('RMSProp', optax.rmsprop),
     'lion': Optimizer('Lion, the sign of a momentum', optax.lion),
+    'nadamw': Optimizer('AdamW with Nesterov\'s momentum', optax.nadamw),
+    'lamb': Optimizer(
+        'LAMB: Adam, each array\'s step as long as its weights', optax.lamb),
+    'adafactor': Optimizer(
+        'Adafactor: second moments of rows and columns', optax.adafactor),
+    'muon': Optimizer(
+        'Muon: momentum of matrices made orthogonal; Adam for the rest',
+        _muon, blocks='leaf', lengths=False),
     'softplus_adamw': Optimizer(
         'AdamW whose denominator is a softplus, as SING\'s authors release it',
         _softplus_adamw, bare='adamw'),
     'sing': Optimizer(
         'SING: standardized gradients, AdamW, decay on matrices alone',
         gn.sing, bare='adamw', blocks='leaf', head=_sing_head),
+    'row_normalized_momentum': Optimizer(
+        'momentum, then each unit divided by its norm, as RMNP does',
+        _row_normalized_momentum, bare='momentum', blocks='unit'),
     'path_sgd': Optimizer(
         'Path-SGD: steepest descent for the path norm of a ReLU net',
         _path_sgd, bare='sgd', context=True, head=_path_sgd_head),
@@ -138,11 +176,11 @@ def blocks(method: schema.Method, default: By, context: Context,
 
 
 def inner_blocks(method: schema.Method, default: By, context: Context,
-                 shared: bool = False) -> gn.Blocks:
+                 shared: bool = False, lengths: bool = True) -> gn.Blocks:
   """The same of a part that stands inside `wrap`, if there is one.
 
-  It sees the tree {'v': directions, 'g': lengths}; the paths in a configuration
-  are the model's.
+  It sees the tree {'v': directions, 'g': lengths}, and without `lengths` leaves
+  the latter out; the paths in a configuration are the model's.
   """
   given = _table(method, default, context, shared)
   if method.wrap is None:
@@ -154,7 +192,8 @@ def inner_blocks(method: schema.Method, default: By, context: Context,
   axes = {name: {inside(glob): axis for glob, axis in given[name].items()}
           for name in ('stacked', 'fan_in', 'units')}
   return gn.Blocks(
-      **{**given, **axes, 'skip': tuple(map(inside, given['skip']))})
+      **{**given, **axes, 'skip': (
+          *map(inside, given['skip']), *([] if lengths else ['g/*']))})
 
 
 def _table(method: schema.Method, default: By, context: Context,
@@ -187,11 +226,12 @@ def _centralize(method: schema.Method,
 
 def _weight_normalized(
     tx: optax.GradientTransformation, method: schema.Method,
-    context: Context) -> optax.GradientTransformation:
+    context: Context, lengths: Literal['trained', 'fixed'] = 'trained',
+) -> optax.GradientTransformation:
   where = {} if method.where is None else {'where': method.where}
   return gn.weight_normalized(
       tx, blocks=blocks(method, 'unit', context, bool(method.normalize)),
-      **where)
+      lengths=lengths, **where)
 
 
 def _path_scale(method: schema.Method,
@@ -218,4 +258,8 @@ WRAPPERS: dict[str, Part] = {
     'weight_normalized': Part(
         'trains length and direction of each unit\'s weights',
         _weight_normalized, 'unit', {'direction': 'v', 'length': 'g'}),
+    'fixed_lengths': Part(
+        'trains the direction of each unit\'s weights at the length of its '
+        'start', functools.partial(_weight_normalized, lengths='fixed'),
+        'unit', {'direction': 'v'}),
 }

@@ -63,7 +63,7 @@ def scopes(method: schema.Method, params: Any,
     context: What the method may know about the model.
   """
   row = OPTIMIZERS.get(method.optimizer)
-  own = row.blocks if row else None
+  own = row.blocks if row and row.bare else None
   if not method.normalize and own is None and method.wrap is None:
     return ()
   found = []

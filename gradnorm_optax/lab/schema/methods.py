@@ -21,7 +21,7 @@ class BlocksTable(Table):
 
   by: Literal['leaf', 'layer', 'unit', 'global'] | None = None
   """What is taken together; none: the method's own, layer for bng, leaf for
-  sing, unit for weight_normalized."""
+  sing, unit for row_normalized_momentum and what `wrap` names."""
   stacked: dict[str, Whole | tuple[Whole, ...]] = {}
   """{glob: axis} of arrays that carry a layer axis."""
   fan_in: dict[str, Whole | tuple[Whole, ...]] = {}
@@ -79,8 +79,8 @@ class Method(Table):
   normalize: tuple[str, ...] = ()
   """What stands before the optimizer; a single name stands for a list of it."""
   blocks: BlocksTable | None = None
-  """What `normalize`, `wrap` or "sing" takes together; a name stands for its
-  `by`."""
+  """What `normalize`, `wrap`, "sing" or "row_normalized_momentum" takes
+  together, and the axes for "muon"; a name stands for its `by`."""
   ratio: PositiveFloat | None = None
   """Of "bng": a block's gradient gets this share of its parameters' norm."""
   wrap: str | None = None

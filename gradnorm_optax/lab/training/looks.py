@@ -19,6 +19,8 @@ from gradnorm_optax.lab.results.look import Look
 from gradnorm_optax.lab.training import block_norms, step_gradient, steps
 from gradnorm_optax.lab.training.problem import Problem
 
+SMALL = 200_000  # parameters
+
 
 class Reading(NamedTuple):
   """What one step shows, as the fields of `Look`; `size` of the parameters."""
@@ -154,8 +156,13 @@ def look(observer: Observer, model: str, key: str, state: steps.State,
     marks: The numbers of the steps to look at, from 1, in ascending order.
   """
   examples = jax.device_put(observer.problem.dataset.train)
-  _, found = jax.jit(observer.over)(
-      examples, jnp.int32(seed), state, jnp.array(marks, jnp.int32))
+  given = (examples, jnp.int32(seed), state, jnp.array(marks, jnp.int32))
+  count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+  # Of a small model the compiler takes longer than the one run.
+  options: Any = {'xla_backend_optimization_level': 0} if count < SMALL else {}
+  compiled = jax.jit(observer.over).lower(*given).compile(
+      compiler_options=options)
+  _, found = compiled(*given)
   return made(observer, model, key, list(marks), found)
 
 
