@@ -130,7 +130,8 @@ for (name, values), marker in zip(norms.items(), 'os^', strict=True):
 axis.set(title='Gradient of the first step, layer by layer',
          xlabel='layer (1: next to the input)',
          ylabel='L2 norm of the layer\'s gradient')
-legend = axis.legend()
+legend = fig.legend(*axis.get_legend_handles_labels(),
+                    loc='outside right center')
 
 # %% [markdown]
 # ## Four methods, one loop
@@ -244,9 +245,9 @@ legend = fig.legend(*axes[0].get_legend_handles_labels(), ncols=6,
 #   does (0.4^12 against 0.4^6 in the first layer), so that a rate that suits
 #   the start is far too small for a net that has grown.
 # * **Unbalanced:** momentum diverges at all rates but the smallest, and gets
-#   71% there. Path-SGD runs the course that it runs from the balanced start, at
-#   the same rate. The others train, two or three points worse; Adam, SING and
-#   weight normalization at a rate ten times smaller.
+#   seven digits in ten there. Path-SGD runs the course that it runs from the
+#   balanced start, at the same rate. The others train, a few points worse;
+#   Adam, SING and weight normalization at a rate ten times smaller.
 #
 # No method wins everywhere, and none is free of a search for its rate.
 # `gradnorm compare` makes that search, over several seeds, and asks whether a
