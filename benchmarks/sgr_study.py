@@ -16,6 +16,7 @@ import json
 import pathlib
 import re
 import shutil
+import statistics
 import types
 from typing import Any
 
@@ -92,8 +93,11 @@ def page() -> str:
 def _rows(found: dict[str, Any]) -> list[Any]:
   """A study's rows, their intervals computed from the runs."""
   rows: list[Any] = [types.SimpleNamespace(**{
-      'rounds': (), **row,
-      'runs': [types.SimpleNamespace(**run) for run in row['runs']]})
+      'rounds': (), 'fault': None, **row,
+      'runs': [types.SimpleNamespace(**run) for run in row['runs']],
+      'validation': statistics.fmean(run['score'] for run in row['runs']),
+      'sensitivity': [types.SimpleNamespace(**point)
+                      for point in row['sensitivity']]})
           for row in found['summary']['rows']]
   base = next(row for row in rows if row.method == BASELINE)
   for row in rows:

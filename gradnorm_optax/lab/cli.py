@@ -150,7 +150,8 @@ def _app() -> Any:
     console = _console()
     for note in found.notes:
       console.print(note, style='dim')
-    console.print(f'{len(found.x)} answers of step {loaded.step}: {out}')
+    console.print(f'Answered by the checkpoint of step {loaded.step}, rows '
+                  f'1 to {len(found.x)}: {out}')
 
   @app.command()
   def export(run: Annotated[pathlib.Path, typer.Argument(

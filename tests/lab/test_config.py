@@ -26,7 +26,7 @@ MISTAKES = {
     'methods.momentum.options={beta=3}': r"'momentum' with .*'beta'",
     'methods.momentum.optimizer=no.such:thing': r"cannot import 'no.such'",
     'methods.momentum.optimizer=optax:adma': r"no 'adma'.*'adamax'",
-    'methods.momentum.blocks=leaf': r'blocks without normalize',
+    'methods.momentum.blocks=leaf': r'blocks have nothing to act on without',
     'methods.momentum={optimizer="sgd", normalize="bng", blocks="lear"}': (
         r"\[methods.momentum.blocks\] by: input should be 'leaf',.* 'lear' \("),
     'methods.momentum.normalize=5': r'normalize: input should be a valid list',

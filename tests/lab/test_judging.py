@@ -105,3 +105,25 @@ def test_equals_rarely_differ_and_gains_are_as_rare_as_losses(shared):
   # 2.5% each; of 400 three standard deviations are 2.3%.
   assert gains / count < 0.05 and losses / count < 0.05
   assert gains + losses > 0
+
+
+def test_runs_without_a_mistake_have_an_interval():
+  """Clopper and Pearson's: of 27 right answers, 1 - 0.025^(1/27) is unknown."""
+  found = judging.interval(answers(np.ones((3, 27))))
+  assert found == pytest.approx((1.0, 0.025 ** (1 / 27), 1.0))
+  assert judging.interval(answers(np.zeros((3, 27)))).high > 0.12
+  # Two such methods do not differ, and scores of other kinds keep their zero.
+  assert judging.difference(*(answers(np.ones((3, 27))),) * 2) == (0, 0, 0)
+  assert judging.interval(answers(np.full((3, 27), 0.5))) == (0.5, 0.5, 0.5)
+
+
+def test_never_narrower_than_the_seeds_alone():
+  """Also of a score that is no mean of the examples."""
+  rng = np.random.default_rng(3)
+  found = judging.Answers(
+      tuple(rng.normal(size=(60, 1)) + seed for seed in range(4)),
+      lambda rows: float(np.median(rows) ** 2))
+  scores = found.scores()
+  low, high = stats.t.interval(0.95, 3, scores.mean(), stats.sem(scores))
+  got = judging.interval(found)
+  assert got.low <= low + 1e-9 and got.high >= high - 1e-9

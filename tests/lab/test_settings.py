@@ -197,3 +197,8 @@ def test_parts_inside_the_wrapper_know_scanned_layers():
       np.testing.assert_allclose(
           whole['layers']['kernel'][i], got['layers']['kernel'], rtol=1e-5,
           atol=1e-7)
+
+
+def test_a_run_of_an_unknown_method_is_refused(tiny):
+  with pytest.raises(LabError, match="run.method: unknown name 'momentun'"):
+    lab.load(tiny, ['run.method=momentun'])

@@ -134,7 +134,9 @@ def record(score, loss=1.0):
 @pytest.mark.parametrize('scores, losses, chosen, edge', [
     ((0.5, 0.9, 0.7), (1.0, 1.0, 1.0), 0.1, False),
     ((0.9, 0.9, 0.7), (1.0, 0.5, 0.1), 0.1, False),  # a tie: the lower loss
-    ((0.9, 0.9, 0.9), (1.0, 1.0, 1.0), 0.01, True),  # and the first in the list
+    ((0.9, 0.9, 0.9), (1.0, 1.0, 0.1), 0.1, False),  # of equals the inner one
+    ((0.9, 0.5, 0.9), (1.0, 1.0, 0.1), 1.0, True),
+    ((0.9, 0.5, 0.9), (1.0, 1.0, 1.0), 0.01, True),  # the first in the list
     ((0.5, 0.6, 0.7), (1.0, 1.0, 1.0), 1.0, True),
 ])
 def test_the_chosen_rate_and_its_edge(

@@ -17,7 +17,7 @@ from gradnorm_optax.lab.methods.schedules import schedule
 from gradnorm_optax.lab.reporting import plan as page
 from gradnorm_optax.lab.results.plan import Plan, Planned, Speed
 from gradnorm_optax.lab.results.trials import Pair
-from gradnorm_optax.lab.training import steps
+from gradnorm_optax.lab.training import output_check, steps
 from gradnorm_optax.lab.training.problem import Problem
 
 LONG = 0.05  # seconds that are long enough to be measured
@@ -92,6 +92,7 @@ def _measured(name: str, problem: Problem, config: schema.Config) -> Speed:
       config.methods[method], schedule(
           train, min(config.compare.learning_rates)), problem.context)
   params, extra = jax.jit(problem.init)(0)
+  output_check.check(problem, train, params, extra)
   state = jax.jit(lambda params, extra: steps.start(
       problem, built, params, extra))(params, extra)
 

@@ -39,7 +39,8 @@ def norms(looks: Sequence[Look]) -> Canvas:
           0.35 + max(0.6, _HEIGHT * min(len(blocks), MOST_NAMES)))),
       layout='constrained')
   axes = picture.subplots(len(rows), 3, squeeze=False, sharex=True)
-  scale = _scale([row.gradient for row in rows] + [row.after for row in rows])
+  scale = _scale([row.gradient for row in rows] + [row.after for row in rows],
+                 reach=1e-10)
   shares = _scale([row.ratio for row in rows], reach=1e-4)
   heads = ('raw gradient', 'at the moments', 'update / parameters')
   for line, row in zip(axes, rows, strict=True):
@@ -59,7 +60,7 @@ def norms(looks: Sequence[Look]) -> Canvas:
     bar = picture.colorbar(
         cm.ScalarMappable(norm, colours), ax=where, location='top',
         aspect=30 * len(where), shrink=0.8,
-        extend='neither' if norm is scale else 'min')
+        extend='min')
     bar.set_label(label, fontsize=8)
     assert norm.vmin is not None and norm.vmax is not None
     ticks = _ticks(norm.vmin, norm.vmax)

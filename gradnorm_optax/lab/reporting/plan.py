@@ -49,9 +49,9 @@ def _needs(plan: Plan) -> str:
         f'{one.method}.')
   if plan.speeds:
     most = 'At most about' if plan.together > 1 else 'About'
-    told.append(f'{most} {duration(plan.seconds)} in all, if the methods step '
-                'as the measured ones; the cost of steps is measured after '
-                'that.')
+    told.append(f'{most} {duration(plan.seconds)} of training, if the methods '
+                'step as the measured ones; looks at the blocks, the timing of '
+                'steps and the report come on top.')
   return '\n'.join(told)
 
 

@@ -91,11 +91,16 @@ def _notes(found: Summary) -> str:
   """Explains the signs that the table uses."""
   notes = [
       'test: judged on examples that chose nothing, the interval over seeds '
-      'and examples; validation: chose the rates; bold: what the line below '
+      'and examples; validation: of the same runs, on the part that chose '
+      'the rates by the tuning seeds; bold: what the line below '
       'the table says to use.',
       'step: median over the seeds, (n/m) if only n of m reached the target; '
       'spread: standard deviation over the seeds; x bare: time of a step '
       'against the optimizer alone, the call apart, interleaved.']
+  bare = sorted({(row.method, row.bare) for row in found.rows if row.bare})
+  if bare:
+    notes.append('bare: ' + ', '.join(
+        f'{base} of {method}' for method, base in bare) + '.')
   if found.measure != ACCURACY:
     notes.insert(0, f'{found.measure.name}: {found.measure.meaning}; a score '
                     f'below {found.measure.figure(found.worst)} and a diverged '

@@ -8,7 +8,7 @@ APART = 3.0
 
 def flags(names: list[str], steps: list[int], loss: np.ndarray,
           gradient: np.ndarray, after: np.ndarray, ratio: np.ndarray,
-          size: np.ndarray) -> dict[str, str]:
+          size: np.ndarray, scaled: bool = False) -> dict[str, str]:
   """Judges every block by what reaches the moments and by its step.
 
   Args:
@@ -19,6 +19,9 @@ def flags(names: list[str], steps: list[int], loss: np.ndarray,
     after: Of what reaches the moments, the same shape.
     ratio: Norm of the step over that of the parameters, the same shape.
     size: Norms of the parameters before the step, the same shape.
+    scaled: Whether the method gives blocks scales of their own on purpose
+      (Path-SGD, normalized blocks): then they are told apart by `ratio`, and no
+      normalization is advised.
 
   Returns:
     {block: one line}, for those that need one.
@@ -30,7 +33,8 @@ def flags(names: list[str], steps: list[int], loss: np.ndarray,
   found = {}
   usual = np.array([np.median(column[np.isfinite(column)])
                     if np.isfinite(column).any() else 0.0
-                    for column in after.T])
+                    for column in (ratio if scaled else after).T])
+  what = 'step' if scaled else 'norm'
   # The upper quartile: deep nets have many small blocks, few large ones.
   usually = np.quantile(usual, 0.75)
   for i, name in enumerate(names):
@@ -44,11 +48,13 @@ def flags(names: list[str], steps: list[int], loss: np.ndarray,
     elif not norms.any():
       found[name] = 'zero: no gradient reaches this block'
     elif usual[i] < usually * 10 ** -APART:
-      found[name] = (f'vanishing: {usual[i] / usually:.1g} of the usual norm; '
-                     'try normalize = "bng"')
+      found[name] = (
+          f'vanishing: {usual[i] / usually:.1g} of the usual {what}'
+          + ('' if scaled else '; try normalize = "bng"'))
     elif usually and usual[i] > usually * 10 ** APART:
-      found[name] = (f'exploding: {usual[i] / usually:.1g} times the usual '
-                     'norm; try clip or normalize')
+      found[name] = (
+          f'exploding: {usual[i] / usually:.1g} times the usual {what}; '
+          + ('lower the learning rate' if scaled else 'try clip or normalize'))
     elif np.nanmax(ratio[:, i], initial=0.0) > 1:
       found[name] = ('one step moved it by more than its own size; lower the '
                      'learning rate')

@@ -54,6 +54,22 @@ class Answers:
     """The score of every seed; shape (seeds,)."""
     return np.array([self._score(found) for found in self.evidence])
 
+  def unanimous(self) -> int:
+    """How many examples all runs answered rightly, or all wrongly; else 0.
+
+    Of scores that are a right or a wrong, one for each example.
+    """
+    if not self.evidence or any(found is None or found.shape[1] < 2
+                                for found in self.evidence):
+      return 0
+    scores = np.array([found[:, 0] for found in self.evidence
+                       if found is not None])
+    labels = np.array([found[:, 1] for found in self.evidence
+                       if found is not None])
+    if (labels != 1).any() or not ((scores == 0).all() or (scores == 1).all()):
+      return 0
+    return scores.shape[1]
+
   def pseudo_values(self) -> np.ndarray:
     """The jackknife's; shape (seeds, groups)."""
     return self._pseudo_values
@@ -93,8 +109,19 @@ def groups(examples: int) -> list[np.ndarray]:
 
 
 def interval(answers: Answers) -> Interval:
-  """The mean score and its 95% interval over seeds and examples."""
-  return of_table(answers.scores(), answers.pseudo_values())
+  """The mean score and its 95% interval over seeds and examples.
+
+  Where every run got every example right (or every one wrong) nothing varies;
+  the interval is then Clopper and Pearson's of so many examples.
+  """
+  found = of_table(answers.scores(), answers.pseudo_values())
+  count = answers.unanimous()
+  if count and found.low == found.high:
+    from scipy import stats
+    low, high = stats.binomtest(
+        round(found.mean * count), count).proportion_ci()
+    return Interval(found.mean, float(low), float(high))
+  return found
 
 
 def difference(answers: Answers, others: Answers) -> Interval:
@@ -112,7 +139,9 @@ def of_table(scores: np.ndarray, table: np.ndarray) -> Interval:
   """
   if not len(scores):
     return Interval(math.nan, math.nan, math.nan)
-  mean, half = float(scores.mean()), half_width(table)
+  # Of a score that is no mean the pseudo-values' means are not the scores.
+  mean = float(scores.mean())
+  half = max(half_width(table), half_width(scores[:, None]))
   return Interval(mean, mean - half, mean + half)
 
 

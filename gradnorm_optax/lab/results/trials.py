@@ -122,12 +122,18 @@ class Trials:
         for record in self.finished(phase, pair, rate))
 
   def chosen(self, pair: Pair) -> float:
-    """The rate with the best mean validation score on tuning seeds."""
-    def merit(rate: float) -> tuple[float, float]:
+    """The rate with the best mean validation score on tuning seeds.
+
+    Of equals the one inside the grid, then the one with the lower loss, then
+    the first in the list.
+    """
+    rates = self.rates(pair.method)
+
+    def merit(rate: float) -> tuple[float, bool, float]:
       runs = self.runs('tune', pair, rate)
-      return (sum(run.score for run in runs),
+      return (sum(run.score for run in runs), min(rates) < rate < max(rates),
               -sum(run.final_loss for run in runs))
-    return max(self.rates(pair.method), key=merit)
+    return max(rates, key=merit)
 
   def answers(self, pair: Pair) -> Answers:
     """What the fresh runs answered on the test part."""

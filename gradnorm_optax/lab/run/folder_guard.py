@@ -4,6 +4,9 @@ import json
 import os
 import pathlib
 import shutil
+import tomllib
+from collections.abc import Iterator
+from typing import Any
 
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import stored
@@ -100,8 +103,30 @@ def _text(config: schema.Config) -> str:
 def _same(path: pathlib.Path, text: str, other: str, mend: str = '') -> None:
   """Refuses a folder that is made of something else."""
   if path.exists() and path.read_bytes() != text.encode():
-    raise LabError(f'{path.parent}: holds {other} ({path.name} differs); use '
-                   f'--fresh or another --out{mend}')
+    what = f'{path.name} differs'
+    if path.name == CONFIG:
+      what = _differences(path.read_text(encoding='utf-8'), text) or what
+    raise LabError(f'{path.parent}: holds {other} ({what}); use --fresh or '
+                   f'another --out{mend}')
+
+
+def _differences(there: str, here: str) -> str:
+  """The first keys in which two resolved configurations differ."""
+  try:
+    was, now = (dict(_leaves(tomllib.loads(text))) for text in (there, here))
+  except tomllib.TOMLDecodeError:
+    return ''
+  found = [f'{key}: {was.get(key, "none")} there, {now.get(key, "none")} here'
+           for key in {**was, **now} if was.get(key) != now.get(key)]
+  return '; '.join(found[:3]) + ('; ...' if len(found) > 3 else '')
+
+
+def _leaves(table: dict[str, Any], at: str = '') -> Iterator[tuple[str, Any]]:
+  for key, value in table.items():
+    if isinstance(value, dict):
+      yield from _leaves(value, f'{at}{key}.')
+    else:
+      yield f'{at}{key}', value
 
 
 def _same_make(path: pathlib.Path, made: dict[str, str]) -> None:

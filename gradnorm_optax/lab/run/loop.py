@@ -85,7 +85,8 @@ def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,
         trainer.parts[2]).items()}
     files.write(folder / 'results.json', json.dumps({
         'data': trainer.dataset.description,
-        'test': test, 'last': journal.rows[-1],
+        'measure': trainer.dataset.objective.measure.name, 'test': test,
+        'last': journal.rows[-1],
         'best_checkpoint': int(judged.step),
         'versions': provenance.versions(),
         'revision': provenance.revision(),

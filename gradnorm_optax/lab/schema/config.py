@@ -118,6 +118,10 @@ class Config(Table):
     if base is not None and base not in self.methods:
       yield (f'compare.baseline: unknown method {base!r}'
              f'{nearest(base, self.methods)}')
+    for key, tables in (('model', self.models), ('method', self.methods)):
+      name = getattr(self.run, key)
+      if name is not None and name not in tables:
+        yield f'run.{key}: unknown name {name!r}{nearest(name, tables)}'
 
   def methods_on(self, model: str) -> dict[str, Method]:
     """The methods that run on a model."""

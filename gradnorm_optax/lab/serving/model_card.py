@@ -26,6 +26,7 @@ def text(run: LoadedRun, results: dict[str, Any] | None, digest: str) -> str:
       'models': {model: config.models[model].model_dump(mode='json')},
       'methods': {method: config.methods[method].model_dump(mode='json')},
       'train': config.train.model_dump(mode='json'),
+      'run': config.run.model_dump(mode='json'),
       'data': config.data.model_dump(mode='json')}))
   lines = [
       f'# {config.title or config.name}: {model} trained with {method}', '',
@@ -35,14 +36,14 @@ def text(run: LoadedRun, results: dict[str, Any] | None, digest: str) -> str:
       f'- digest of the prepared examples: `{digest}`',
       f'- an example: shape {run.data.shape}, {run.data.dtype}']
   if fitted is not None and fitted.columns:
-    lines.append('- columns: ' + ', '.join(fitted.columns))
+    lines.append('- columns: ' + ', '.join(map(repr, fitted.columns)))
   if fitted is not None and fitted.classes:
     lines.append('- classes, in the order of the outputs: '
-                 + ', '.join(fitted.classes))
+                 + ', '.join(map(repr, fitted.classes)))
   if results is not None:
-    lines += ['', '## Scores', '', *(
-        f'- test {name}: {value:.6g}'
-        for name, value in results['test'].items())]
+    lines += ['', '## Scores', '',
+              f'- test {results["measure"]}: {results["test"]["score"]:.6g}',
+              f'- test loss: {results["test"]["loss"]:.6g}']
   versions = provenance.versions()
   lines += [
       '', '## Use', '', '```python',

@@ -40,6 +40,7 @@ class Observer:
 
   Attributes:
     built: The method, its chain with a tap before the moments.
+    scaled: Whether it gives blocks scales of their own.
   """
 
   def __init__(self, problem: Problem, train: schema.Train,
@@ -57,6 +58,8 @@ class Observer:
       settle: `settle(new state, old state)` is the state to go on from.
     """
     self.problem, self.train, self._settle = problem, train, settle
+    self.scaled = bool(method.normalize) or method.optimizer in (
+        'path_sgd', 'sing')
     self.built = chain.build(
         method, rate, problem.context, max_skips, tapped=True)
     self._trees = WRAPPERS[method.wrap].trees if method.wrap else {}
@@ -202,7 +205,7 @@ def made(observer: Observer, model: str, key: str, marks: list[int],
       model, key, marks, named, found.loss, found.gradient, found.after,
       found.update, ratio, found.parts, found.before, found.reached,
       block_flags.flags(named, marks, found.loss, found.gradient, found.after,
-                        ratio, found.size))
+                        ratio, found.size, observer.scaled))
 
 
 def _held(tree: Any, params: Any) -> Any:
