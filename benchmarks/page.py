@@ -16,7 +16,7 @@ from typing import Any
 
 PROBE = """<script>
 const found = {sorted: []};
-for (const table of document.querySelectorAll('table'))
+for (const table of document.querySelectorAll('table:not(.matrix)'))
   for (const head of table.tHead.rows[0].cells) {
     head.firstElementChild.click();
     const at = head.cellIndex;
