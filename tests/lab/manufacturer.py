@@ -57,7 +57,7 @@ def make(seed: int = 0) -> tuple[str, np.ndarray, np.ndarray]:
   measured[gone] = np.array(EMPTY, object)[rng.integers(3, size=gone.sum())]
   lines = [';'.join(HEADER)]
   for i in range(PARTS):
-    day = np.datetime64('2024-01-08') + int(lot[i])
+    day = np.datetime64('2024-01-08') + np.timedelta64(int(lot[i]), 'D')
     date = '.'.join(reversed(str(day).split('-')))
     lines.append(';'.join((
         str(4_711_000 + i), f'C-{lot[i]:03d}', date, *measured[:, i],
