@@ -15,7 +15,7 @@ from gradnorm_optax.lab.support.errors import LabError, nearest
 
 
 @contextlib.contextmanager
-def _opened(path: pathlib.Path) -> Iterator[Any]:
+def opened(path: pathlib.Path) -> Iterator[Any]:
   """Opens a file of arrays; whatever it breaks on is said in one line."""
   try:
     with path.open('rb') as file:  # NumPy leaves a broken one open
@@ -68,7 +68,7 @@ class _Archive(NamedTuple):
 
 
 def _archive(config: schema.Data, path: pathlib.Path) -> _Archive:
-  with _opened(path) as archive:
+  with opened(path) as archive:
     if isinstance(archive, np.ndarray):
       raise LabError(f'{path}: one array, not an archive; save with '
                      'np.savez(path, x=inputs, y=labels)')
@@ -103,7 +103,7 @@ def npy(config: schema.Data, path: pathlib.Path) -> Raw:
     raise LabError(f'[data] labels: {labels} does not exist')
   read = []
   for file in (path, labels):
-    with _opened(file) as found:
+    with opened(file) as found:
       if not isinstance(found, np.ndarray):
         raise LabError(f'{file}: an archive, not one array; call it .npz')
       read.append(found)

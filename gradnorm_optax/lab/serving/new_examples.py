@@ -8,6 +8,7 @@ import numpy as np
 
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import (
+  array_files,
   arrays,
   preprocessing,
   table_files,
@@ -103,19 +104,15 @@ def _table(path: pathlib.Path, fitted: Preprocessing,
 def _arrays(path: pathlib.Path, kind: str, config: schema.Data) -> Raw:
   """Arrays of inputs."""
   lengths = None
-  try:
-    with open(path, 'rb') as file:
-      found = np.load(file, allow_pickle=False)
-      if kind == '.npz':
-        if config.inputs not in found:
-          raise LabError(f'{path}: no array {config.inputs!r}'
-                         f'{nearest(config.inputs, found.files)}')
-        x = found[config.inputs]
-        lengths = found['lengths'] if 'lengths' in found else None
-      else:
-        x = found
-  except (OSError, ValueError, EOFError) as error:
-    raise LabError(f'{path}: cannot read the arrays ({error})') from error
+  with array_files.opened(path) as found:
+    if kind == '.npz':
+      if config.inputs not in found:
+        raise LabError(f'{path}: no array {config.inputs!r}'
+                       f'{nearest(config.inputs, found.files)}')
+      x = found[config.inputs]
+      lengths = found['lengths'] if 'lengths' in found else None
+    else:
+      x = found
   return arrays.checked(
       config.model_copy(update={'missing': 'median'}), str(path), x,
       np.zeros(len(x), np.int64), lengths)

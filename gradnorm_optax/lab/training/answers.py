@@ -7,7 +7,7 @@ from jax import numpy as jnp
 
 from gradnorm_optax.lab.data.dataset import Split
 from gradnorm_optax.lab.objective import evidence
-from gradnorm_optax.lab.training.problem import EVALUATION_BATCH, Problem
+from gradnorm_optax.lab.training.problem import Problem, in_batches
 
 
 def answers(problem: Problem, params: Any, extra: Any,
@@ -25,13 +25,5 @@ def answers(problem: Problem, params: Any, extra: Any,
     return evidence.of(
         objective, outputs.astype(jnp.float32), part.y, part.lengths, spread)
 
-  rows = len(split.y)
-  whole = rows - rows % EVALUATION_BATCH
-  found = []
-  if whole:
-    found.append(jax.lax.map(one, jax.tree.map(
-        lambda a: a[:whole].reshape(-1, EVALUATION_BATCH, *a.shape[1:]), split)
-        ).reshape(whole, -1))
-  if rows > whole:
-    found.append(one(jax.tree.map(lambda a: a[whole:], split)))
-  return jnp.concatenate(found)
+  return jnp.concatenate([
+      found.reshape(-1, found.shape[-1]) for found in in_batches(one, split)])

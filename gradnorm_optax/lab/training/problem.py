@@ -1,7 +1,7 @@
 """A model with its data: initialization, loss and evaluation."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -163,15 +163,9 @@ class Problem(NamedTuple):
         return losses.sum(), outputs if whole else (
             objective.scores(*given, spread).sum())
 
-    size, rows = EVALUATION_BATCH, len(split.y)
-    parts = []
-    if rows % size:
-      parts.append(batch(jax.tree.map(lambda a: a[:rows % size], split)))
-    if rows >= size:
-      losses, found = jax.lax.map(batch, jax.tree.map(
-          lambda a: a[rows % size:].reshape(-1, size, *a.shape[1:]), split))
-      parts.append((losses.sum(), found.reshape(-1, *found.shape[2:])
-                    if whole else found.sum()))
+    parts = [(losses.sum(), found.reshape(-1, *found.shape[2:])
+              if whole else found.sum())
+             for losses, found in in_batches(batch, split)]
     loss = sum(part[0] for part in parts) / objective.weight(
         split.y, split.lengths)
     if whole:
@@ -180,6 +174,24 @@ class Problem(NamedTuple):
           split.lengths)}
     return {'loss': loss, 'score': sum(
         part[1] for part in parts) / objective.count(split.y, split.lengths)}
+
+
+def in_batches(function: Callable[[Split], Any], split: Split) -> list[Any]:
+  """Calls a function on a part of the data, few examples at once.
+
+  Returns:
+    What it returned, stacked along a new first axis: of the rows that fill no
+    batch, which are the first, then of the whole batches.
+  """
+  size, rows = EVALUATION_BATCH, len(split.y)
+  parts = []
+  if rows % size:
+    first = function(jax.tree.map(lambda a: a[:rows % size], split))
+    parts.append(jax.tree.map(lambda a: a[None], first))
+  if rows >= size:
+    parts.append(jax.lax.map(function, jax.tree.map(
+        lambda a: a[rows % size:].reshape(-1, size, *a.shape[1:]), split)))
+  return parts
 
 
 def _kind(leaf: Any) -> tuple[Any, ...]:
