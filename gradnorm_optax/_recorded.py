@@ -172,7 +172,8 @@ def _is_split(node: Any, fields: tuple[str, ...]) -> bool:
 
 
 def merged(
-    found: Iterator[dict[str, Readings]], who: str, maker: str
+    found: Iterator[dict[str, Readings]], who: str, maker: str,
+    what: str = 'recorders', held: str = 'norms of block',
 ) -> dict[str, dict[str, Any]]:
   """Joins {name: {label: reading}} of several states; no label comes twice."""
   result: dict[str, dict[str, Any]] = {}
@@ -182,7 +183,7 @@ def merged(
       twice = have.keys() & readings.keys()
       if twice:
         raise ValueError(
-            f'{who}: two recorders called {name!r} hold norms of block'
+            f'{who}: two {what} called {name!r} hold {held}'
             f' {min(twice)!r}. Give each {maker} a name of its own.')
       have.update({label: array(x) for label, x in readings.items()})
   return result

@@ -171,22 +171,19 @@ def watch_report(
     ...  for block, row in gn.watch_report(state, 'layers').items()}
     {'mlp[0]': 0, 'mlp[1]': 1}
   """
-  found: dict[str, dict[str, Any]] = {}
-  for state in _recorded.states(opt_state, WatchState):
-    table, watched = jax.device_get((
-        {field: _recorded.array(x) for field, x in state['table'].items()},
-        {key: {label: _recorded.array(x) for label, x in readings.items()}
-         for key, readings in state['watched'].items()}))
-    for key, readings in watched.items():
-      rows = _rows(readings, table)
-      have = found.setdefault(key, {})
-      twice = have.keys() & rows.keys()
-      if twice:
-        raise ValueError(
-            f'watch_report: two watchers called {key!r} hold block'
-            f' {min(twice)!r}. Give each gn.watch a name of its own.')
-      have.update(rows)
+  found = _recorded.merged(
+      map(_by_name, _recorded.states(opt_state, WatchState)), 'watch_report',
+      'gn.watch', 'watchers', 'block')
   return _recorded.named(found, name, 'watch_report', 'watcher')
+
+
+def _by_name(state: Any) -> dict[str, dict[str, Any]]:
+  """The rows of one watcher, on the host: {its name: {block: row}}."""
+  table, watched = jax.device_get((
+      {field: _recorded.array(x) for field, x in state['table'].items()},
+      {key: {label: _recorded.array(x) for label, x in readings.items()}
+       for key, readings in state['watched'].items()}))
+  return {key: _rows(readings, table) for key, readings in watched.items()}
 
 
 def _rows(
