@@ -1,11 +1,14 @@
 """What is wrong with a run or its folder is one line, and costs nothing."""
 
+import asyncio
+import gc
 import pathlib
 import shutil
 
 import jax
 import numpy as np
 import pytest
+from orbax import checkpoint as orbax
 
 from gradnorm_optax import lab
 from gradnorm_optax.lab.run import compiled_run as trainer_lib, loop
@@ -68,6 +71,33 @@ def test_a_damaged_checkpoint(copy, gradnorm):
   shutil.rmtree(folder / 'checkpoints' / '20')
   code, _, err = gradnorm('train', file, '--out', folder)
   assert code == 0 and (folder / 'checkpoints' / '20').exists(), err
+
+
+def test_what_a_failed_read_leaves_is_silent(
+    copy, gradnorm, monkeypatch, caplog):
+  file, folder = copy
+
+  async def nobody_awaits():
+    pass
+
+  async def fails():
+    raise ValueError('late')
+
+  def restore(*args, **kwargs):  # as orbax does where one of its reads fails
+    del args, kwargs
+    leavings = [nobody_awaits()]
+
+    async def reads():
+      leavings.append(asyncio.create_task(fails()))
+      await asyncio.sleep(0)
+    asyncio.run(reads())
+    raise ValueError('OUT_OF_RANGE: 20 bytes')
+
+  monkeypatch.setattr(orbax.CheckpointManager, 'restore', restore)
+  code, _, err = gradnorm('train', file, '--out', folder)
+  gc.collect()  # a warning would be an error here
+  assert code == 2 and err.count('\n') == 1 and 'OUT_OF_RANGE' in err, err
+  assert not caplog.records, caplog.records
 
 
 def test_figures_that_are_missing(copy, gradnorm):

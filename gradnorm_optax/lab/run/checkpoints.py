@@ -1,12 +1,14 @@
 """Checkpoints of a run, written by orbax: whole or not at all."""
 
 import contextlib
+import gc
 import json
 import logging
 import os
 import pathlib
 import re
 import shutil
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -98,16 +100,19 @@ class Checkpoints:
     """Reads a state of the same structure as `like`."""
     leaves = jax.tree.leaves(like)
     shapes = _numbered(like)
-    try:
-      with _hushed():
-        found = self._manager.restore(
-            step, args=orbax.args.StandardRestore(shapes))
-    except Exception as error:  # what tensorstore finds damaged has no class
-      told = str(error).partition('\n')[0][:100]
+    damage = None
+    with _unawaited_dropped():
+      try:
+        with _hushed():
+          found = self._manager.restore(
+              step, args=orbax.args.StandardRestore(shapes))
+      except Exception as error:  # what tensorstore finds damaged has no class
+        damage = str(error).partition('\n')[0][:100]
+    if damage is not None:  # the error is gone, and with it what it held
       raise LabError(
           f'{self.folder / str(step)}: this checkpoint is damaged or of '
-          f'another model or method ({told}); delete it to go on from the one '
-          'before, or use --fresh or another --out') from error
+          f'another model or method ({damage}); delete it to go on from the '
+          'one before, or use --fresh or another --out')
     return jax.tree.unflatten(
         jax.tree.structure(like),
         [found.get(f'{i:05d}', leaf) for i, leaf in enumerate(leaves)])
@@ -132,6 +137,26 @@ def _hushed() -> Iterator[None]:
   try:
     yield
     end()
+  finally:
+    log.setLevel(level)
+
+
+@contextlib.contextmanager
+def _unawaited_dropped() -> Iterator[None]:
+  """Collects the tasks and coroutines that orbax leaves of a failed read.
+
+  Nobody awaits them: collected later, each would complain on a line of its
+  own, in the middle of something else.
+  """
+  log = logging.getLogger('asyncio')
+  level = log.level
+  log.setLevel(logging.CRITICAL)
+  try:
+    with warnings.catch_warnings():
+      warnings.filterwarnings(
+          'ignore', 'coroutine .* was never awaited', RuntimeWarning)
+      yield
+      gc.collect()
   finally:
     log.setLevel(level)
 
