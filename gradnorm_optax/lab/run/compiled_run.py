@@ -25,6 +25,7 @@ from gradnorm_optax.lab.training import (
   steps,
   through_time,
 )
+from gradnorm_optax.lab.training.watcher import Watcher, restored
 
 
 class Trainer:
@@ -49,6 +50,8 @@ class Trainer:
         method, self.problem.context, self.problem.init,
         f'[methods.{name}] on [models.{model}]')
     self.seed = run.seed
+    self.watcher = Watcher(
+        self.problem, run.watch) if run.watch.every else None
     self.timed = through_time.has_time(self.problem)
     self.parts = jax.device_put(self.dataset[:3])
     self.evaluate = jax.jit(self.problem.evaluate)
@@ -77,7 +80,7 @@ class Trainer:
     """Takes one step on the training part."""
     new, figures = steps.step(
         self.problem, self.built, self.train, examples,
-        jnp.int32(self.seed), state)
+        jnp.int32(self.seed), state, watcher=self.watcher)
     if self.skips:
       figures = figures._replace(skipped=optax.tree.get(
           new.opt_state, 'notfinite_count'))
@@ -119,7 +122,26 @@ class Trainer:
           self.problem, self.built, *self.problem.init(seed)))(self.seed)
     output_check.check(
         self.problem, self.train, self.built.unwrap(state.params), state.extra)
+    self.watching(state, None)  # a glob without a block is found before a run
     return state
+
+  def watching(self, state: steps.State,
+               last: dict[str, Any] | None) -> steps.State:
+    """The state with its watcher's, from `last`, the row of its step, if any.
+
+    Checkpoints do without: what a watcher has seen is small, and each row of
+    its file holds all of it.
+    """
+    if self.watcher is None:
+      return state
+    step = int(state.step)
+    watched = self.watcher.start(self.built.unwrap(state.params), step)
+    return state._replace(watched=watched if last is None else restored(
+        watched, last, step))
+
+  def watched(self, state: steps.State) -> dict[str, Any] | None:
+    """What the watcher has seen, as it is recorded; None without one."""
+    return self.watcher.record(state.watched) if self.watcher else None
 
   def row(self, state: steps.State, figures: steps.Figures,
           seconds: float) -> dict[str, Any]:
@@ -136,6 +158,10 @@ class Trainer:
            'seconds_per_step': round(seconds / self.train.eval_every, 6)}
     if self.skips:
       row['skipped'] = int(_skipped(state))
+    if self.method.clip is not None and self.method.wrap is None:
+      # Under `wrap` it is by direction and length that gradients are clipped.
+      row['clipped'] = float(np.mean(_finite(
+          figures.gradient) > self.method.clip))
     if figures.choice is not None:
       row['acted'] = float(example_choice.acted(figures.choice).mean())
     return row
@@ -152,6 +178,11 @@ def _mean(values: Any) -> float:
   """The mean over the steps that were not left out; NaN if all were."""
   known = np.asarray(values)[np.isfinite(values)]
   return float(known.mean()) if len(known) else math.nan
+
+
+def _finite(values: Any) -> np.ndarray:
+  """The values, 0 where a step was left out."""
+  return np.where(np.isfinite(values), np.asarray(values), 0.0)
 
 
 def _skipped(state: steps.State) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import stored
 from gradnorm_optax.lab.results.look import Look
-from gradnorm_optax.lab.run import folder_guard as run_folder
+from gradnorm_optax.lab.run import folder_guard as run_folder, status
 from gradnorm_optax.lab.run.checkpoints import Checkpoints
 from gradnorm_optax.lab.run.compiled_run import Trainer
 from gradnorm_optax.lab.run.journal import Journal
@@ -62,40 +62,49 @@ def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,
   latest = checkpoints.latest()
   if latest is not None:
     state = checkpoints.restore(latest, state)
-  trainer.compile(state)
   journal = Journal(
       folder, latest or 0, chooses=trainer.built.chooses,
-      timed=trainer.timed)
+      timed=trainer.timed, watches=trainer.watcher is not None)
   try:
-    with progress.training(config.train.steps, latest or 0, quiet) as show, \
-        signals.noted() as caught:
-      state = _loop(config, trainer, checkpoints, journal, state, show, caught)
-    best = checkpoints.best()
-    judged = state if best in (None, int(state.step)) else (
-        checkpoints.restore(best, state))
+    with status.kept(folder, latest or 0) as caught:
+      state = trainer.watching(state, journal.watched)
+      with progress.training(
+          config.train.steps, latest or 0, quiet) as show:
+        trainer.compile(state)
+        with signals.noted() as came:
+          state = _loop(
+              config, trainer, checkpoints, journal, state, show, came)
+      caught += came
+      best = checkpoints.best()
+      judged = state if best in (None, int(state.step)) else (
+          checkpoints.restore(best, _kept(state)))
+      # What is used later is what is judged: the best.
+      test = None if came else _judge(folder, trainer, judged, journal.rows[-1])
   finally:
     journal.close()
     checkpoints.close()
-  stopped = caught[0] if caught else None
-  test = None
-  params = trainer.built.unwrap(state.params)
-  if stopped is None:  # what is used later is what is judged: the best
-    test = {name: float(value) for name, value in trainer.evaluate(
-        trainer.built.unwrap(judged.params), judged.extra,
-        trainer.parts[2]).items()}
-    files.write(folder / 'results.json', json.dumps({
-        'data': trainer.dataset.description,
-        'measure': trainer.dataset.objective.measure.name, 'test': test,
-        'last': journal.rows[-1],
-        'best_checkpoint': int(judged.step),
-        'versions': provenance.versions(),
-        'revision': provenance.revision(),
-        'machine': provenance.machine()}, indent=1) + '\n')
-  return Trained(folder, journal.rows, stopped, test, params,
+  return Trained(folder, journal.rows, came[0] if came else None, test,
+                 trainer.built.unwrap(state.params),
                  trainer.dataset.objective.measure, journal.profiles,
                  trainer.dataset.description,
                  Look.joined(journal.blocks) if journal.blocks else None,
                  int(judged.step))
+
+
+def _judge(folder: pathlib.Path, trainer: Trainer, judged: steps.State,
+           last: dict[str, Any]) -> dict[str, float]:
+  """Reads the test part, once, and writes results.json."""
+  test = {name: float(value) for name, value in trainer.evaluate(
+      trainer.built.unwrap(judged.params), judged.extra,
+      trainer.parts[2]).items()}
+  files.write(folder / 'results.json', json.dumps({
+      'data': trainer.dataset.description,
+      'measure': trainer.dataset.objective.measure.name, 'test': test,
+      'last': last, 'best_checkpoint': int(judged.step),
+      'versions': provenance.versions(),
+      'revision': provenance.revision(),
+      'machine': provenance.machine()}, indent=1) + '\n')
+  return test
 
 
 def restored(folder: pathlib.Path, config: schema.Config,
@@ -137,12 +146,19 @@ def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
           f'step {row["step"]}: the loss of the validation part is not finite, '
           'though that of every batch was. Look at its examples, at your own '
           'loss (a logarithm or a division?), or lower the learning rate')
-    journal.add(row, figures, trainer.profile(state))
+    journal.add(row, figures, trainer.profile(state),
+                trainer.watched(state))
     journal.add_look(trainer.look(state))
     show(row)
     chunks += 1
     last = row['step'] == config.train.steps
     if last or caught or chunks % config.run.checkpoint_every == 0:
       score = row['validation_score']
-      checkpoints.save(row['step'], state, -1e30 if score is None else score)
+      checkpoints.save(
+          row['step'], _kept(state), -1e30 if score is None else score)
   return state
+
+
+def _kept(state: steps.State) -> steps.State:
+  """What checkpoints hold: the watcher's state is in its journal."""
+  return state._replace(watched=())

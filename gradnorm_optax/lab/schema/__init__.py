@@ -33,4 +33,5 @@ from gradnorm_optax.lab.schema.models import (
 from gradnorm_optax.lab.schema.training import (
     Run as Run,
     Train as Train,
+    Watch as Watch,
 )

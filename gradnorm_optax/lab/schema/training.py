@@ -6,6 +6,7 @@ import pydantic
 from pydantic import Field
 
 from gradnorm_optax.lab.schema.base import (
+  NonNegativeInt,
   Number,
   PositiveFloat,
   PositiveInt,
@@ -100,6 +101,44 @@ class Train(Table):
     return self
 
 
+def _ordered(ends: tuple[float, ...]) -> tuple[float, ...]:
+  if ends[-1] < ends[0]:
+    raise complaint(f'[{ends[0]:g}, {ends[1]:g}]: low must be at most high')
+  return ends
+
+
+Ends = Annotated[
+    tuple[Annotated[Number, Field(ge=0.0)], ...],
+    Field(min_length=1, max_length=2), pydantic.AfterValidator(_ordered)]
+
+
+class Watch(Table):
+  """Which blocks leave their safe range in the run of `gradnorm train`."""
+
+  every: NonNegativeInt = 10
+  """Steps between readings of every block's norms; 0: none."""
+  learn: NonNegativeInt = 100
+  """Steps from whose readings safe ranges of the gradient are learned; 0: none
+  are."""
+  margin: Annotated[Number, Field(ge=1.0)] = 1000.0
+  """By which factor a learned range is wider than those readings."""
+  ranges: dict[str, Ends] = {}
+  """Safe norms of the gradient by block, [low, high] or [low]:
+  { "layer0*" = [1e-6, 10] }; they are not learned then."""
+  ratios: dict[str, Ends] = {}
+  """The same of the update over the parameters: { "*" = [0, 0.1] }; never
+  learned, for learning rates fall."""
+
+  @pydantic.model_validator(mode='after')
+  def _nothing_idle(self) -> 'Watch':
+    if not self.every:
+      for key in ('learn', 'ranges', 'ratios'):
+        self.idle(key, 'every above 0')
+    if not self.learn or not self.every:
+      self.idle('margin', 'learn above 0')
+    return self
+
+
 class Run(Table):
   """The one run that `gradnorm train` makes."""
 
@@ -121,6 +160,8 @@ class Run(Table):
   """So many are skipped in a row."""
   look: Annotated[Whole, Field(ge=0)] = 24
   """Evaluations that show the blocks; 0: none."""
+  watch: Watch = Watch()
+  """What is watched between them."""
 
   @pydantic.model_validator(mode='after')
   def _nothing_idle(self) -> 'Run':

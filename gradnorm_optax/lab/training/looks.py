@@ -16,7 +16,12 @@ from gradnorm_optax.lab.methods.registry import WRAPPERS, Rate
 from gradnorm_optax.lab.methods.schedules import schedule
 from gradnorm_optax.lab.results import block_flags
 from gradnorm_optax.lab.results.look import Look
-from gradnorm_optax.lab.training import block_norms, step_gradient, steps
+from gradnorm_optax.lab.training import (
+  block_norms,
+  noise,
+  step_gradient,
+  steps,
+)
 from gradnorm_optax.lab.training.problem import Problem
 
 SMALL = 200_000  # parameters
@@ -33,6 +38,7 @@ class Reading(NamedTuple):
   parts: dict[str, Any]
   before: Any
   reached: Any
+  noise: Any
 
 
 class Observer:
@@ -92,7 +98,8 @@ class Observer:
           _together(list(norms.values())), self._norms(moved),
           self._norms(before), {n: v for n, v in norms.items() if n},
           block_norms.sizes(self.problem, before, [raw]),
-          block_norms.sizes(self.problem, before, list(held.values())))
+          block_norms.sizes(self.problem, before, list(held.values())),
+          self._noise(examples, state, figures.rows))
 
     return new, read
 
@@ -110,6 +117,13 @@ class Observer:
     return step_gradient.take(
         self.problem, plain, self.built.unwrap(state.params), state.extra,
         batch, 1, jax.random.key(0))[2]
+
+  def _noise(self, examples: Split, state: steps.State,
+             rows: jax.Array) -> jax.Array:
+    """What the noise scale of the step's batch is made of."""
+    return noise.measure(
+        self.problem, self.built.unwrap(state.params), state.extra,
+        jax.tree.map(lambda a: a[rows], examples))
 
   def _norms(self, tree: Any) -> jax.Array:
     return block_norms.row(self.problem, tree)
@@ -205,7 +219,7 @@ def made(observer: Observer, model: str, key: str, marks: list[int],
       model, key, marks, named, found.loss, found.gradient, found.after,
       found.update, ratio, found.parts, found.before, found.reached,
       block_flags.flags(named, marks, found.loss, found.gradient, found.after,
-                        ratio, found.size, observer.scaled))
+                        ratio, found.size, observer.scaled), found.noise)
 
 
 def _held(tree: Any, params: Any) -> Any:

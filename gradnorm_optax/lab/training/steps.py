@@ -12,6 +12,7 @@ from gradnorm_optax.lab.data.dataset import Split
 from gradnorm_optax.lab.methods import chain
 from gradnorm_optax.lab.training import step_gradient
 from gradnorm_optax.lab.training.problem import Problem
+from gradnorm_optax.lab.training.watcher import Watcher
 
 
 class State(NamedTuple):
@@ -23,6 +24,7 @@ class State(NamedTuple):
     extra: The model's other variables (batch statistics).
     opt_state: The optimizer's state.
     order: The current epoch's order of the examples; shape (n,), int32.
+    watched: What a watcher has seen; () where none watches.
   """
 
   step: jax.Array
@@ -30,6 +32,7 @@ class State(NamedTuple):
   extra: Any
   opt_state: Any
   order: jax.Array
+  watched: Any = ()
 
 
 def start(problem: Problem, built: chain.Built, params: Any,
@@ -62,15 +65,17 @@ class Figures(NamedTuple):
 
 def step(problem: Problem, built: chain.Built, train: schema.Train,
          examples: Split, seed: jax.Array | int, state: State,
-         trials: str | None = None) -> tuple[State, Figures]:
+         trials: str | None = None,
+         watcher: Watcher | None = None) -> tuple[State, Figures]:
   """Takes one training step; returns the new state and its figures."""
   return open_step(
-      problem, built, train, examples, seed, state, trials)[:2]
+      problem, built, train, examples, seed, state, trials, watcher)[:2]
 
 
 def open_step(problem: Problem, built: chain.Built, train: schema.Train,
               examples: Split, seed: jax.Array | int, state: State,
-              trials: str | None = None) -> tuple[State, Figures, Any]:
+              trials: str | None = None, watcher: Watcher | None = None
+              ) -> tuple[State, Figures, Any]:
   """Takes one training step; returns the raw gradient too.
 
   The order of the examples depends on the seed and the epoch alone, so that
@@ -89,6 +94,7 @@ def open_step(problem: Problem, built: chain.Built, train: schema.Train,
     seed: Of the order and of choices at random.
     state: The state before the step.
     trials: The name of the mapped axis; None for one trial.
+    watcher: Takes in the gradient and the update, if there is one.
 
   Returns:
     The new state, figures, and the gradient.
@@ -102,7 +108,10 @@ def open_step(problem: Problem, built: chain.Built, train: schema.Train,
       train.accumulate, key, trials)
   updates, opt_state = built.tx.update(gradient, state.opt_state, state.params)
   params = optax.apply_updates(state.params, updates)
-  return (State(state.step + 1, params, extra, opt_state, order),
+  watched = state.watched if watcher is None else watcher.step(
+      state.watched, gradient, built.unwrap(updates),
+      built.unwrap(state.params))
+  return (State(state.step + 1, params, extra, opt_state, order, watched),
           Figures(loss, optax.tree.norm(gradient), rows, choice), gradient)
 
 
