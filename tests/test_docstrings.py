@@ -6,9 +6,10 @@ The examples themselves run as doctests of their modules.
 import inspect
 import re
 
-import gradnorm_optax as gn
 import optax
 import pytest
+
+import gradnorm_optax as gn
 from gradnorm_optax import lab, linen, nnx, paths, sgr
 
 MODULES = (gn, paths, sgr, linen, nnx, lab)
