@@ -173,6 +173,18 @@ def test_both_halves_hold_the_same_cells(script):
   assert formats == ['ipynb,py:percent'] * 2
 
 
+def test_badge_and_source_are_those_of_the_repository():
+  stamp = runpy.run_path(str(FOLDER.parent / '.ci' / 'stamp.py'))
+  address = stamp['repository']()
+  for script in SCRIPTS:
+    text = script.read_text()
+    assert stamp['stamped'](text, script.stem, address) == text, (
+        f'{script.name}: run .ci/stamp.py')
+    moved = stamp['stamped'](text, script.stem, 'https://github.com/me/it')
+    assert f'github/me/it/blob/main/notebooks/{script.stem}.ipynb' in moved
+    assert '@ git+https://github.com/me/it\'' in moved and 'OWNER' not in moved
+
+
 @pytest.mark.parametrize('script', SCRIPTS, ids=lambda path: path.stem)
 def test_committed_outputs_are_whole_and_short(script):
   path = script.with_suffix('.ipynb')
