@@ -134,6 +134,23 @@ def test_path_sgd_runs_one_course_from_a_rescaled_net(execute):
   _figures_are_labelled()
 
 
+def test_weight_norm_is_one_method_in_two_spellings(execute):
+  found = execute('05_weight_norm.py')
+  assert found['apart'] < 1e-4
+  wrapped, folded, other = (np.asarray(a) for a in found['answers'])
+  np.testing.assert_allclose(folded, wrapped, atol=1e-5)
+  np.testing.assert_allclose(other, wrapped, atol=1e-3)
+  as_it_was, from_data = found['spread'].values()
+  np.testing.assert_allclose(from_data, 1.0, rtol=1e-3)
+  assert as_it_was[-1] < 1e-4
+  ends = found['ends']
+  assert np.isinf(ends['weight norm'][-1])  # a length explodes
+  assert np.isfinite(ends['fixed lengths']).all()
+  *_, fast = found['lengths'].values()
+  assert fast[-1] > 3 * fast[0]  # v grows where the rate is large
+  _figures_are_labelled()
+
+
 def test_watching_finds_faults_that_the_tracker_did_not_see(execute):
   found = execute('10_watching_norms.py')
   loud, empty = found['LOUD'], found['EMPTY']
