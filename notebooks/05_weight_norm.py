@@ -113,7 +113,7 @@ def train(net, make, params, rate):
     value, grads = jax.value_and_grad(
         lambda p: loss(net, p, x[batch], y[batch]))(params)
     updates, state = tx.update(grads, state, params)
-    norm = optax.global_norm(
+    norm = optax.tree.norm(
         {name: layer['kernel'] for name, layer in params.items()})
     return (optax.apply_updates(params, updates), state), (value, norm)
 
