@@ -151,6 +151,21 @@ def test_weight_norm_is_one_method_in_two_spellings(execute):
   _figures_are_labelled()
 
 
+def test_eight_devices_train_what_one_does(execute):
+  found = execute('08_sharded.py')
+  assert set(found['kept'].values()) == {len(found['wanted'])}
+  assert max(found['apart'].values()) < 1e-4
+  total = {name: sum(size for _, size in kinds.values())
+           for name, kinds in found['moved'].items()}
+  assert 0 < total['BNG'] - total['AdamW'] < 500  # a few numbers a block
+  gathers = {kinds['all-gather'] for kinds in found['moved'].values()}
+  assert len(gathers) == 1  # no parameter is gathered for a norm
+  for values in found['held'].values():
+    assert values[-1] < 0.25 * values[0]
+  assert found['gap'] < 1e-5
+  _figures_are_labelled()
+
+
 def test_watching_finds_faults_that_the_tracker_did_not_see(execute):
   found = execute('10_watching_norms.py')
   loud, empty = found['LOUD'], found['EMPTY']
