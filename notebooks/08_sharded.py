@@ -261,19 +261,22 @@ def bytes_per_device(tree):
              for leaf in jax.tree.leaves(tree))
 
 
-held = {name: [] for name in METHODS}
+def held_by_each(tx, mesh):
+  """Kilobytes of parameters and state on one device."""
+  cut = jax.device_put(params, jax.tree.map_with_path(
+      lambda path, leaf: NamedSharding(mesh, spec(path, leaf)), params))
+  like = {leaf.shape: leaf.sharding for leaf in jax.tree.leaves(cut)}
+  state = jax.tree.map(
+      lambda leaf: jax.device_put(leaf, like.get(leaf.shape, leaf.sharding)),
+      jax.jit(tx.init)(cut))
+  return (bytes_per_device(cut) + bytes_per_device(state)) / 1e3
+
+
 COUNTS = [1, 2, 4, 8]
-for count in COUNTS:
-  small = jax.make_mesh((count,), ('fsdp',), axis_types=(AxisType.Auto,),
-                        devices=jax.devices()[:count])
-  for name, tx in METHODS.items():
-    cut = jax.device_put(params, jax.tree.map_with_path(
-        lambda path, leaf: NamedSharding(small, spec(path, leaf)), params))
-    state = jax.jit(tx.init)(cut)
-    like = {a.shape: a.sharding for a in jax.tree.leaves(cut)}
-    state = jax.tree.map(
-        lambda a: jax.device_put(a, like.get(a.shape, a.sharding)), state)
-    held[name].append((bytes_per_device(cut) + bytes_per_device(state)) / 1e3)
+meshes = [jax.make_mesh((count,), ('fsdp',), axis_types=(AxisType.Auto,),
+                        devices=jax.devices()[:count]) for count in COUNTS]
+held = {name: [held_by_each(tx, mesh) for mesh in meshes]
+        for name, tx in METHODS.items()}
 
 fig, axis = plt.subplots(figsize=(7.5, 4), layout='constrained')
 for (name, values), marker in zip(held.items(), 'os^v', strict=True):
