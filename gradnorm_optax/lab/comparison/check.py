@@ -15,6 +15,7 @@ from gradnorm_optax.lab.data import sources
 from gradnorm_optax.lab.methods import chain
 from gradnorm_optax.lab.methods.schedules import schedule
 from gradnorm_optax.lab.reporting import plan as page
+from gradnorm_optax.lab.results import grids
 from gradnorm_optax.lab.results.plan import Plan, Planned, Speed
 from gradnorm_optax.lab.results.trials import Pair
 from gradnorm_optax.lab.training import output_check, steps
@@ -60,22 +61,23 @@ def run(config: schema.Config, measure: bool = True) -> Checked:
       config.title or config.name, dataset.description,
       tuple(_planned(config, pair, found) for pair in found.states),
       _bytes(dataset[:3]), train.steps, train.steps // train.eval_every,
-      workers, together, speeds))
+      workers, together, speeds, grids.share(config)))
 
 
 def _planned(config: schema.Config, pair: Pair,
              found: preflight.Sound) -> Planned:
   """One row of the plan."""
-  compare, state = config.compare, found.states[pair]
-  rates = config.methods[pair.method].learning_rates or compare.learning_rates
+  state = found.states[pair]
+  counts = grids.counts(config)
   params, extra = jax.eval_shape(found.problems[pair.model].init, 0)
   scopes = found.scopes[pair.model][pair.method]
   return Planned(
       *pair, tuple(scope.text() for scope in scopes),
       any(scope.partial for scope in scopes),
-      len(rates) * compare.tune_seeds + compare.seeds,
+      counts.whole,
       sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)),
-      _bytes((params, extra)), _bytes(state.opt_state))
+      _bytes((params, extra)), _bytes(state.opt_state), counts.short,
+      counts.added)
 
 
 def _bytes(tree: Any) -> int:

@@ -160,16 +160,18 @@ class Program:
           jnp.array(True)).compile()
       self.compile_seconds = time.perf_counter() - began
 
-  def run(self, data: Any, params: Any, extra: Any, rate: Any,
-          seed: Any) -> tuple[State, History, float]:
+  def run(self, data: Any, params: Any, extra: Any, rate: Any, seed: Any,
+          evaluations: int | None = None) -> tuple[State, History, float]:
     """Trains; returns final state, history (NumPy) and wall seconds.
 
-    Where trials share the call, each array has a first axis of trials.
+    Where trials share the call, each array has a first axis of trials. With
+    `evaluations` the run ends after so many, and is the beginning of a whole
+    one.
     """
+    count = evaluations or self.evaluations
     state, history, seconds = self._call(
-        data, params, extra, rate, seed, self.evaluations,
-        self.train.eval_every, True)
-    history = jax.tree.map(np.asarray, history)
+        data, params, extra, rate, seed, count, self.train.eval_every, True)
+    history = jax.tree.map(lambda a: np.asarray(a)[:count], history)
     if self.batch > 1:
       history = jax.tree.map(lambda a: np.moveaxis(a, 1, 0), history)
     return state, history, seconds
