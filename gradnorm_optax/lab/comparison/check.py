@@ -19,10 +19,8 @@ from gradnorm_optax.lab.results import grids
 from gradnorm_optax.lab.results.plan import Plan, Planned, Speed
 from gradnorm_optax.lab.results.trials import Pair
 from gradnorm_optax.lab.training import output_check, steps
+from gradnorm_optax.lab.training.marginal import marginal
 from gradnorm_optax.lab.training.problem import Problem
-
-LONG = 0.05  # seconds that are long enough to be measured
-MOST = 100_000  # steps that no call needs to have more of
 
 
 class Checked(NamedTuple):
@@ -118,23 +116,3 @@ def _seconds(call: Callable[[], Any]) -> float:
   began = time.perf_counter()
   jax.block_until_ready(call())
   return time.perf_counter() - began
-
-
-def marginal(call: Callable[[int], float]) -> float:
-  """The seconds of a step, from calls of two lengths.
-
-  Args:
-    call: Gives the seconds of a call of so many steps.
-
-  >>> round(marginal(lambda count: 0.2 + 0.001 * count), 6)
-  0.001
-  """
-  call(1)
-  short, more = min(call(1), call(1)), 1
-  while True:
-    spent = call(1 + more) - short
-    if LONG < spent < 100 * LONG:  # not by a single interruption
-      spent = min(spent, call(1 + more) - short)
-    if spent > LONG or more > MOST:
-      return max(spent, 0.0) / more
-    more *= 4

@@ -66,10 +66,20 @@ class Runner:
         plan or Remaining(), self.trials, self.workers, self.batch)
 
   def run(self) -> None:
-    """Runs all phases, looks at the blocks and times the steps."""
+    """Runs all of a comparison."""
     self.compile()
     for phase in PHASES:
       self.finish(phase)
+    self.conclude()
+
+  def restrict(self, config: schema.Config) -> None:
+    """Goes on with other numbers of rates and seeds."""
+    self.config = config
+    self.trials = Trials(self.store.records, config, self.basis)
+    self.schedule.use(self.trials)
+
+  def conclude(self) -> None:
+    """Looks at the blocks and times the steps."""
     lost = missing.faults(self.trials)
     if lost:
       self.schedule.begin(FAULT)

@@ -1,5 +1,6 @@
 """What a comparison's plan is told, so that it knows how long it will take."""
 
+import math
 import statistics
 import threading
 
@@ -7,7 +8,7 @@ from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.comparison import missing, timing
 from gradnorm_optax.lab.comparison.missing import Call, Job
 from gradnorm_optax.lab.results import grids, step_cost
-from gradnorm_optax.lab.results.trials import PHASES, Trials
+from gradnorm_optax.lab.results.trials import PHASES, Pair, Trials
 from gradnorm_optax.lab.support.remaining import Remaining
 
 COMPILE, LOOK = 'compiling', 'looking at the blocks over a run of each method'
@@ -27,6 +28,7 @@ class Schedule:
                batch: int):
     """Knows nothing yet."""
     self.plan, self._trials = plan, trials
+    self.limit = math.inf  # seconds after which nothing more is timed
     self._workers, self._batch = workers, batch
     self._seconds: dict[tuple[str, str], float] = {}  # of a call, by program
     self._calls: dict[str, list[Call]] = {}
@@ -71,10 +73,24 @@ class Schedule:
 
     What was run in an earlier session counts, too.
     """
-    kept = sum(record['seconds'] for record in self._trials.records.values()
+    before = max(self.plan.elapsed() - self.plan.spent(TIME), self.kept())
+    most = SHARE / (1 - SHARE) * before - self.plan.spent(TIME)
+    return max(0.0, min(most, self.limit - self.plan.elapsed()))
+
+  def kept(self) -> float:
+    """Seconds of all trials that are finished, those of other sessions too."""
+    return sum(record['seconds'] for record in self._trials.records.values()
                if 'seconds' in record) / self._workers
-    before = max(self.plan.elapsed() - self.plan.spent(TIME), kept)
-    return max(0.0, SHARE / (1 - SHARE) * before - self.plan.spent(TIME))
+
+  def call_seconds(self, pair: Pair) -> float:
+    """Seconds that a call of a program takes; 0 where nothing is known."""
+    usual = statistics.fmean(self._seconds.values()) if self._seconds else 0.0
+    method = self._trials.config.methods[pair.method]
+    return self._seconds.get((pair.model, _key(method)), usual)
+
+  def use(self, trials: Trials) -> None:
+    """Plans other trials from here on."""
+    self._trials = trials
 
   def end(self) -> None:
     """Ends the last phase."""
@@ -112,12 +128,9 @@ class Schedule:
 
   def _of(self, call: Call) -> float:
     """Seconds that a call is expected to take; 1 where nothing is known."""
-    known = self._seconds
-    usual = statistics.fmean(known.values()) if known else 1.0
-    method = self._trials.config.methods[call.pair.method]
     calls = -(-len(call.seeds) // self._batch) * (
         grids.share(self._trials.config) if call.phase == 'early' else 1.0)
-    return calls * known.get((call.pair.model, _key(method)), usual)
+    return calls * (self.call_seconds(call.pair) if self._seconds else 1.0)
 
 
 def _key(method: schema.Method) -> str:
