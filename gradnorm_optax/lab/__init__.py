@@ -76,7 +76,8 @@ def load(config: Any, overrides: Sequence[str] = ()) -> 'Config':
 
 def compare(config: Any, overrides: Sequence[str] = (), *,
             out: str | pathlib.Path | None = None, fresh: bool = False,
-            quiet: bool = False) -> 'Comparison':
+            quiet: bool = False,
+            minutes: float | None = None) -> 'Comparison':
   """Compares methods over learning rates and seeds: `gradnorm compare`.
 
   Args:
@@ -85,6 +86,7 @@ def compare(config: Any, overrides: Sequence[str] = (), *,
     out: The run folder; `runs/NAME` if None.
     fresh: Forget the trials that are finished.
     quiet: No progress bar.
+    minutes: A time in which it ends, with fewer rates and seeds where needed.
 
   Returns:
     The comparison, with `.table()`, `.plot()` and `.summary`.
@@ -108,7 +110,7 @@ def compare(config: Any, overrides: Sequence[str] = (), *,
   """
   from gradnorm_optax.lab.comparison import comparison
   return comparison.run(
-      load(config, overrides), out, fresh=fresh, quiet=quiet)
+      load(config, overrides), out, fresh=fresh, quiet=quiet, minutes=minutes)
 
 
 def check(config: Any, overrides: Sequence[str] = (), *,
