@@ -21,7 +21,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gradnorm_optax.lab.support import errors
+from gradnorm_optax.lab.support import errors, user_code
 from gradnorm_optax.lab.support.errors import LabError
 
 if TYPE_CHECKING:
@@ -65,6 +65,9 @@ def load(config: Any, overrides: Sequence[str] = ()) -> 'Config':
   from gradnorm_optax.lab.schema import toml
   if isinstance(config, schema.Config):
     config = config.model_dump(exclude_none=True)
+  elif isinstance(config, Mapping):
+    # Not where the configuration that was read before found its modules.
+    user_code.search([os.getcwd()])
   if isinstance(config, Mapping):
     return checks.check_all(toml.parse(
         toml.overridden({'name': 'comparison', **config}, overrides),

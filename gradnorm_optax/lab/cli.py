@@ -139,7 +139,8 @@ def _app() -> Any:
   def predict(run: Annotated[pathlib.Path, typer.Argument(
       metavar='RUN', help='The folder of `gradnorm train`.')],
               data: Annotated[pathlib.Path, typer.Argument(
-      metavar='FILE', help='New examples: .csv, .parquet, .npz or .npy.')],
+      metavar='FILE', help='New examples: .csv, .parquet, .npz, .npy, .txt, '
+      'pictures or module:function.')],
               out: Annotated[pathlib.Path, typer.Option(
       '--out', '-o', help='.csv, .parquet or .npz.')],
               checkpoint: Which = 'best') -> None:
@@ -154,8 +155,8 @@ def _app() -> Any:
     console = _console()
     for note in found.notes:
       console.print(note, style='dim')
-    console.print(f'Answered by the checkpoint of step {loaded.step}, rows '
-                  f'1 to {len(found.x)}: {out}')
+    console.print(f'{len(found.x)} answers by the checkpoint of step '
+                  f'{loaded.step}, each with its {found.title}: {out}')
 
   @app.command()
   def export(run: Annotated[pathlib.Path, typer.Argument(
