@@ -165,7 +165,8 @@ def test_lines_are_printed_until_the_run_ends(sick, tmp_path, monkeypatch):
   follow.show(folder, screen)
   told = screen.file.getvalue().splitlines()
   assert len(naps) == 5
-  assert [line.split()[1] for line in told if ' loss ' in line] == [
+  assert [line.split()[1] for line in told
+          if line.startswith('step ') and ' loss ' in line] == [
       f'{step}/1000' for step in range(100, 1001, 100)]
   # A fault is told when it is first seen, once.
   first = next(i for i, line in enumerate(told) if 'vanishing' in line)

@@ -6,8 +6,8 @@ from typing import Any
 
 from rich import table, text
 
-from gradnorm_optax.lab.reporting.plan import duration
 from gradnorm_optax.lab.reporting.terminal import Page
+from gradnorm_optax.lab.reporting.units import duration
 from gradnorm_optax.lab.results.alerts import Alert
 
 BARS = '\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588'

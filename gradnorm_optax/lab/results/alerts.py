@@ -1,6 +1,6 @@
 """Which blocks left their safe range in a run, when, and what may help."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gradnorm_optax.lab.results import block_flags
@@ -66,6 +66,20 @@ try normalize = "bng"'
             'hardly moves' if side == 'below' else 'moved too far',
             'update / parameters', update[bound][i], scaled)
   return sorted(found, key=lambda one: (not one.now, one.first))
+
+
+def joined(flags: Mapping[str, str],
+           found: Sequence[Alert]) -> dict[str, str]:
+  """What looks at single steps say of blocks, and what was seen between them.
+
+  >>> joined({"a": "small"}, [Alert("a", "", 1, 2, 2, True, "still small")])
+  {'a': 'small; still small'}
+  """
+  told = dict(flags)
+  for one in found:
+    told[one.block] = '; '.join(
+        part for part in (told.get(one.block), one.text) if part)
+  return told
 
 
 def _alert(row: Mapping[str, Any], name: str, i: int, side: str, what: str,

@@ -38,6 +38,8 @@ class Look:
     flags: {block: what is wrong and what may help}.
     noise: tr(S) and |G|^2 of each step's batch, as `noise_scale` takes them;
       (n, 2), of looks of earlier versions (0, 2).
+    clipped: The share of all steps up to the last one whose gradient was
+      clipped; None where it is not known or nothing clips.
   """
 
   model: str
@@ -54,6 +56,7 @@ class Look:
   reached: np.ndarray
   flags: dict[str, str]
   noise: np.ndarray = dataclasses.field(default_factory=_none)
+  clipped: float | None = None
 
   def record(self) -> dict[str, Any]:
     """What JSON can hold of it, to five digits; null where not finite."""
@@ -97,7 +100,7 @@ class Look:
     others: dict[str, Any] = {
         name: record[name]
         for name in ('model', 'method', 'steps', 'blocks', 'flags')}
-    return cls(**arrays, **others, parts={
+    return cls(**arrays, **others, clipped=record.get('clipped'), parts={
         name: np.array(part, np.float64)
         for name, part in record['parts'].items()})
 

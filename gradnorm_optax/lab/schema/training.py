@@ -90,6 +90,15 @@ class Train(Table):
       self.idle('decay_factor', 'schedule = "step"')
     return self
 
+  def batch(self, examples: int) -> int:
+    """How many of so many training examples a step takes."""
+    return min(self.batch_size,
+               examples // self.accumulate * self.accumulate)
+
+  def per_epoch(self, examples: int) -> int:
+    """How many steps an epoch of so many training examples has."""
+    return examples // self.batch(examples)
+
   @pydantic.model_validator(mode='after')
   def _whole_chunks(self) -> 'Train':
     if self.steps % self.eval_every:

@@ -115,21 +115,12 @@ def open_step(problem: Problem, built: chain.Built, train: schema.Train,
           Figures(loss, optax.tree.norm(gradient), rows, choice), gradient)
 
 
-def per_epoch(train: schema.Train, examples: int) -> int:
-  """How many steps an epoch has."""
-  return examples // _batch_size(train, examples)
-
-
-def _batch_size(train: schema.Train, examples: int) -> int:
-  return min(train.batch_size, examples // train.accumulate * train.accumulate)
-
-
 def _rows(train: schema.Train, seed: jax.Array | int,
           state: State) -> tuple[jax.Array, jax.Array]:
   """The epoch's order and the rows of the next step's batch."""
   count = len(state.order)
-  size = _batch_size(train, count)
-  epoch, index = jnp.divmod(state.step, per_epoch(train, count))
+  size = train.batch(count)
+  epoch, index = jnp.divmod(state.step, train.per_epoch(count))
 
   def shuffled() -> jax.Array:
     # Keys are folded here: in every step that costs as much as a small layer.
