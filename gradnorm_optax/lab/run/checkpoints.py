@@ -75,7 +75,7 @@ class Checkpoints:
 
   def _sweep(self) -> None:
     """Deletes the checkpoints that were put aside."""
-    if self._read_only:
+    if self._read_only or jax.process_index():
       return
     shutil.rmtree(self.folder / LEFT, ignore_errors=True)
 
@@ -99,7 +99,7 @@ class Checkpoints:
   def restore(self, step: int, like: Any) -> Any:
     """Reads a state of the same structure as `like`."""
     leaves = jax.tree.leaves(like)
-    shapes = _numbered(like)
+    shapes = jax.tree.map(_placed, _numbered(like))
     damage = None
     with _unawaited_dropped():
       try:
@@ -159,6 +159,13 @@ def _unawaited_dropped() -> Iterator[None]:
       gc.collect()
   finally:
     log.setLevel(level)
+
+
+def _placed(leaf: Any) -> Any:
+  """A shape that says where its array is to lie, whoever saved it."""
+  sharding = getattr(leaf, 'sharding', None) or (
+      jax.sharding.SingleDeviceSharding(jax.local_devices()[0]))
+  return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
 def _score(metrics: Any) -> float:
