@@ -95,7 +95,8 @@ def test_collectives_are_counted_as_often_as_they_run():
       return lax.psum(x * w, 'x') / 8, None
     x, _ = lax.scan(layer, x, w)
     rare = lax.cond(x[0] > 5, lambda: lax.psum(x, 'x'), lambda: x * 8)
-    return lax.all_gather(rare, 'x'), lax.psum_scatter(x, 'x')
+    return lax.all_gather(rare, 'x'), lax.psum_scatter(
+        x, 'x', tiled=True)
 
   mapped = jax.shard_map(
       step, mesh=mesh, in_specs=(P(), P()), out_specs=(P(), P('x')),

@@ -17,6 +17,7 @@ import numpy as np
 from orbax import checkpoint as orbax
 from orbax.checkpoint import checkpoint_managers as policies
 
+from gradnorm_optax.lab.run import processes
 from gradnorm_optax.lab.support import process_wide
 from gradnorm_optax.lab.support.errors import LabError
 
@@ -107,6 +108,8 @@ class Checkpoints:
           found = self._manager.restore(
               step, args=orbax.args.StandardRestore(shapes))
       except Exception as error:  # what tensorstore finds damaged has no class
+        if processes.is_loss(error):
+          raise
         damage = str(error).partition('\n')[0][:100]
     if damage is not None:  # the error is gone, and with it what it held
       raise LabError(

@@ -87,7 +87,7 @@ def joined(distributed: bool, coordinator: str | None = None,
       jax.distributed.shutdown()
     raise
   except Exception as error:
-    if several() and _PEER.search(str(error)):
+    if is_loss(error):
       raise Lost(f'{_AGAIN} ({_line(error)[:200]})') from error
     raise
   jax.distributed.shutdown()
@@ -114,7 +114,12 @@ _kept: list[Any] = []  # what C calls must not be collected
 
 def several() -> bool:
   """Whether the run has several processes."""
-  return jax.distributed.is_initialized() and jax.process_count() > 1
+  return jax.process_count() > 1
+
+
+def is_loss(error: BaseException) -> bool:
+  """Whether an error comes of another process that is gone."""
+  return several() and _PEER.search(str(error)) is not None
 
 
 def first() -> bool:
