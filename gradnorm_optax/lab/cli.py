@@ -64,7 +64,10 @@ def _app() -> Any:
 
   @app.command()
   def compare(config: Config, set_: Set = [],  # noqa: B006
-              out: Out = None, fresh: Fresh = False) -> int:
+              out: Out = None, fresh: Fresh = False,
+              minutes: Annotated[float | None, typer.Option(min=0.0, help=(
+                  'End within so many, with fewer rates and seeds where '
+                  'needed.'))] = None) -> int:
     """Compare methods over learning rates and seeds; print the table.
 
     Interrupted? The same command goes on where it stopped.
@@ -74,9 +77,10 @@ def _app() -> Any:
     process_wide.one_thread_per_trial()
     from gradnorm_optax.lab.comparison import comparison
     again = shlex.join(['gradnorm', 'compare', str(config), *(
-        word for value in set_ for word in ('--set', value))])
+        word for value in set_ for word in ('--set', value)), *(
+            [] if minutes is None else ['--minutes', f'{minutes:g}'])])
     done = comparison.run(lab.load(config, set_), out, fresh=fresh,
-                   command=again)
+                          command=again, minutes=minutes)
     console = _console()
     console.print(done.table())
     console.print(f'\nReport: {done.folder}/report.html (beside it '
@@ -135,7 +139,8 @@ def _app() -> Any:
   def predict(run: Annotated[pathlib.Path, typer.Argument(
       metavar='RUN', help='The folder of `gradnorm train`.')],
               data: Annotated[pathlib.Path, typer.Argument(
-      metavar='FILE', help='New examples: .csv, .parquet, .npz or .npy.')],
+      metavar='FILE', help='New examples: .csv, .parquet, .npz, .npy, .txt, '
+      'pictures or module:function.')],
               out: Annotated[pathlib.Path, typer.Option(
       '--out', '-o', help='.csv, .parquet or .npz.')],
               checkpoint: Which = 'best') -> None:
@@ -150,8 +155,8 @@ def _app() -> Any:
     console = _console()
     for note in found.notes:
       console.print(note, style='dim')
-    console.print(f'Answered by the checkpoint of step {loaded.step}, rows '
-                  f'1 to {len(found.x)}: {out}')
+    console.print(f'{len(found.x)} answers by the checkpoint of step '
+                  f'{loaded.step}, each with its {found.title}: {out}')
 
   @app.command()
   def export(run: Annotated[pathlib.Path, typer.Argument(

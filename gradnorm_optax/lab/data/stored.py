@@ -61,6 +61,11 @@ class Stored(NamedTuple):
   readout: int | None
   preprocessing: Preprocessing | None
 
+  @property
+  def sequences(self) -> bool:
+    """Whether an example is a sequence: of symbols, or of channels."""
+    return self.symbols is not None or len(self.shape) == 2
+
   @classmethod
   def of(cls, dataset: Dataset) -> 'Stored':
     """Keeps what a trained model must know."""

@@ -32,7 +32,8 @@ class Net(NamedTuple):
 def make(model: Any, classes: int,
           image: tuple[int, int, int] | None,
           dtype: Any = None, *, inputs: int | None = None,
-          readout: int | None = None) -> Net:
+          readout: int | None = None,
+          shape: tuple[int, ...] | None = None) -> Net:
   """Builds the Flax module of a model's table.
 
   Args:
@@ -43,6 +44,7 @@ def make(model: Any, classes: int,
     inputs: Number of symbols, for recurrent models of integers.
     readout: How many last steps a recurrent model answers, (B, readout,
       classes); None for one answer, (B, classes).
+    shape: Of one example.
   """
   if isinstance(model, schema.MLP):
     return Net(perceptron.MLP(
@@ -71,5 +73,6 @@ def make(model: Any, classes: int,
         classes, model.norm, model.data_init, image, dtype, **options), {})
   if isinstance(model, schema.Own):
     narrow = dtype if dtype != jnp.float32 else None
-    return Net(user_model.make(model, classes, narrow), {})
+    return Net(user_model.make(
+        model, classes, narrow, {'input_shape': shape, 'symbols': inputs}), {})
   raise TypeError(type(model))

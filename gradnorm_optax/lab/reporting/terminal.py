@@ -86,7 +86,7 @@ def _notes(found: Summary) -> str:
                  'count by that share.')
   if any(row.edge and row.trains for row in found.rows):
     notes.append('! the best rate lies on the edge of its grid: widen the '
-                 'grid before using this row.')
+                 'grid before using this row (compare.extend = 2 does it).')
   notes += [f'not finite, not in one run ({", ".join(names)}): {fault}.'
             for fault, names in found.faults().items()]
   if any(not row.trains and not row.fault for row in found.rows):

@@ -88,8 +88,11 @@ def prepare(folder: pathlib.Path, config: schema.Config, data: str,
 
 
 def keep_modules(folder: pathlib.Path, config: schema.Config) -> None:
-  """Says where the user's own modules are; `schema.toml` looks there."""
+  """Says where the user's modules and files are; `schema.toml` looks there."""
   found = user_code.places(config.user_functions())
+  data = config.data.files()
+  found += sorted({place for name in data if (
+      place := user_code.origin(name)) and place not in found})
   if found:
     files.write(folder / toml.MODULES, '\n'.join(found) + '\n')
 

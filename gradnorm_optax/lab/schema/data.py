@@ -66,6 +66,8 @@ class Data(Table):
   target: str | None = None
   """A "module:function" that returns (inputs, labels), for source =
   "function"."""
+  options: dict[str, Any] = {}
+  """The arguments of that function, and of those of other parts."""
   label: str = 'y'
   """The column or array of what is to be predicted."""
   predict: Literal['class', 'number'] = 'class'
@@ -116,6 +118,7 @@ class Data(Table):
     named = self.source in ('function', 'hub') or kind in ('.csv', '.parquet')
     given = self.source in ('file', 'function', 'hub')
     for key, of_use in (
+        ('options', self.source == 'function'),
         ('ignore', named), ('categorical', named), ('symbols', given),
         ('labels_per', self.source in ('file', 'function') and (
             kind != '.csv')),
@@ -169,6 +172,12 @@ class Data(Table):
     return tuple(  # type: ignore[return-value]
         share if isinstance(share, float) else 0.0
         for share in (self.validation, self.test))
+
+  def files(self) -> list[str]:
+    """The files and folders of examples, as they are written here."""
+    return [] if self.path is None else [
+        name for name in (self.path, self.labels, self.validation, self.test)
+        if isinstance(name, str)]
 
   def functions(self) -> list[str]:
     """The user's functions that give examples."""

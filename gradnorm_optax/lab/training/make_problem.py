@@ -32,7 +32,8 @@ def join(model: schema.Model, dataset: Dataset,
   _check_kind(model, dataset)
   module, stacked = nets.make(
       model, dataset.outputs, dataset.image, jnp.dtype(dtype),
-      inputs=dataset.symbols, readout=x.shape[1] if every else dataset.readout)
+      inputs=dataset.symbols, readout=x.shape[1] if every else dataset.readout,
+      shape=x.shape[1:])
   takes, needs = takes_lengths(module)
   if dataset.train.lengths is not None and not (
       takes or dataset.objective.positions):

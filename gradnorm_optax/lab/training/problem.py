@@ -88,17 +88,10 @@ class Problem(NamedTuple):
   @contextlib.contextmanager
   def _calling(self, x: Any) -> Iterator[None]:
     """Says in one line what the user's own model raised, and where."""
-    try:
+    with user_code.telling(
+        f'{self.named}, called with examples {x.shape}, {x.dtype},'
+        ) if self._own else contextlib.nullcontext():
       yield
-    except LabError:
-      raise
-    except Exception as error:
-      if not self._own:
-        raise
-      told = (str(error).strip().splitlines() or [''])[0]
-      raise LabError(
-          f'{self.named}, called with examples {x.shape}, {x.dtype}, raised '
-          f'{type(error).__name__}: {told}{user_code.place(error)}') from error
 
   @property
   def _own(self) -> bool:
