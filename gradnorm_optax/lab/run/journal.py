@@ -19,6 +19,12 @@ from gradnorm_optax.lab.support.json_safe import finite
 from gradnorm_optax.lab.support.jsonl import Lines, read_steps
 
 
+def watched(folder: pathlib.Path, step: int) -> dict[str, Any] | None:
+  """All that a watcher had seen at a step; None if there is no row of it."""
+  return next((row for row in read_steps(folder / WATCH)
+               if row['step'] == step), None)
+
+
 class Journal:
   """A run's files of lines; those after its checkpoint are forgotten.
 
@@ -28,8 +34,6 @@ class Journal:
       through_time.jsonl; empty where the model is not recurrent.
     blocks: Looks at single steps as records, as in blocks.jsonl; `step` is
       that of the state before the step.
-    watched: The last row of watch.jsonl, all that a watcher had seen at the
-      step from which the run goes on; None if there is none of that step.
   """
 
   def __init__(self, folder: pathlib.Path, step: int, *, chooses: bool,
@@ -58,8 +62,6 @@ class Journal:
     self._profiles = Lines(folder / THROUGH_TIME, step) if timed else None
     # The look before the first step is taken again with it.
     self._blocks = Lines(folder / BLOCKS, step or -1)
-    self.watched = next((row for row in read_steps(folder / WATCH)
-                         if row['step'] == step), None) if watches else None
     self._watch = Lines(
         folder / WATCH, step, remember=False) if watches else None
     self.rows, self.blocks = self._metrics.rows, self._blocks.rows
@@ -104,3 +106,24 @@ class Journal:
   def close(self) -> None:
     """Gives the files free."""
     self._board.close()
+
+
+class Unwritten(Journal):
+  """That of a process that writes nothing: it keeps the figures alone."""
+
+  def __init__(self) -> None:
+    """Begins empty, with the process."""
+    self.rows, self.blocks, self.profiles = [], [], []
+
+  def add(self, row: dict[str, Any], figures: Any,
+          profile: list[float | None] | None,
+          watched: dict[str, Any] | None) -> None:
+    """Keeps the figures of a chunk."""
+    del figures, profile, watched
+    self.rows.append(row)
+
+  def add_look(self, look: Look | None) -> None:
+    """Leaves a look to the process that writes."""
+
+  def close(self) -> None:
+    """Has no files."""

@@ -17,12 +17,14 @@ AGAIN = 'the same command goes on from the last checkpoint'
 
 
 @contextlib.contextmanager
-def kept(folder: pathlib.Path, step: int) -> Iterator[list[int]]:
+def kept(folder: pathlib.Path, step: int,
+         writes: bool = True) -> Iterator[list[int]]:
   """Keeps status.json true while a run goes on, and when it ends.
 
   Args:
     folder: The run's.
     step: From which step it goes on.
+    writes: Whether this is the process that writes.
 
   Yields:
     A list; a signal's number in it at the end says what stopped the run.
@@ -32,8 +34,9 @@ def kept(folder: pathlib.Path, step: int) -> Iterator[list[int]]:
              'from_step': step}
 
   def write(state: str, told: str = '') -> None:
-    files.write(folder / STATUS, json.dumps(
-        {**content, 'state': state, 'told': told}) + '\n')
+    if writes:
+      files.write(folder / STATUS, json.dumps(
+          {**content, 'state': state, 'told': told}) + '\n')
 
   write('running')
   caught: list[int] = []
