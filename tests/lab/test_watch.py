@@ -344,3 +344,22 @@ def test_a_step_costs_what_it_did():
 
   # Once in ten steps, at most 0.5% more operations and 5% more bytes.
   assert (0.1 * (cost(10) / cost(0) - 1) <= [0.005, 0.05]).all()
+
+
+def test_on_several_devices_the_same_is_seen_and_goes_on():
+  from gradnorm_optax.lab.run.compiled_run import Trainer
+  records = []
+  for set_ in ([], ['run.mesh.data=2', 'run.mesh.fsdp=2']):
+    trainer = Trainer(lab.load({
+        **CONFIG, 'train': {'steps': 8, 'eval_every': 8, 'batch_size': 12},
+        'run': {'look': 0, 'watch': {'every': 3, 'learn': 6}}}, set_))
+    state, _ = trainer.chunk(trainer.watching(trainer.start(), None))
+    records.append(trainer.watched(state))
+    again = trainer.watching(state, json.loads(json.dumps(records[-1])))
+    jax.tree.map(np.testing.assert_array_equal, again.watched, state.watched)
+  one, several = records
+  assert (one['read'], one['taken']) == (7, 3)
+  assert one['gradient']['readings'] == [3] * 4
+  assert max(one['gradient']['high']) < math.inf  # learned from two
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4),
+               one['gradient'], several['gradient'])
