@@ -14,6 +14,7 @@ import pytest
 from flax import linen as nn
 from rich import console
 
+from benchmarks import kills
 from gradnorm_optax import lab
 from gradnorm_optax.lab.reporting import run_watch
 from gradnorm_optax.lab.results import alerts, look as look_lib
@@ -105,6 +106,11 @@ def test_the_journal_has_one_size(sick):
       lambda column: np.shape(column), row,
       is_leaf=lambda x: isinstance(x, list)) for row in rows]
   assert all(shape == shapes[0] for shape in shapes)
+  tags = kills.board(sick.folder / 'tensorboard')
+  assert tags['above/gradient/layer3'] == tags['reading/update/layer1'] == [
+      row['step'] for row in rows]
+  assert tags['clipped'] == [row['step'] for row in rows]
+  assert len(tags['noise_scale']) <= 3
 
 
 def test_a_run_that_is_none_or_has_no_such_files(

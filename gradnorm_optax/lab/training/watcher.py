@@ -12,6 +12,7 @@ from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.training import block_norms
 from gradnorm_optax.lab.training.problem import Problem
 
+SELDOM = 10  # readings of the gradient for one of the update
 _DATES = ('first_below', 'last_below', 'first_above', 'last_above')
 
 
@@ -47,9 +48,10 @@ class Watcher:
           'gradient', blocks, ranges=ends(table.ranges),
           learn=max(1, table.learn // table.every) if table.learn else None,
           margin=table.margin, every=table.every)
+      # Two more norms: where nothing is asked of them they are seldom read.
       self._update = gn.watch(
           'update', blocks, ranges=ends(table.ratios), learn=None, of='ratio',
-          every=table.every)
+          every=table.every * (1 if table.ratios else SELDOM))
     except ValueError as error:
       raise LabError(f'[run.watch] {error}') from error
 
