@@ -1,6 +1,6 @@
 """The `gradnorm` command."""
 
-import os
+import json
 import pathlib
 import shlex
 import sys
@@ -175,6 +175,22 @@ def _app() -> Any:
                      'says how to use it')
 
   @app.command()
+  def runs(folder: Annotated[pathlib.Path, typer.Argument(
+      metavar='[DIR]', help='Where to look.')] = pathlib.Path('runs'),
+           json_: Annotated[bool, typer.Option(
+               '--json', help='For other programs.')] = False) -> None:
+    """List comparisons and trainings below a folder: state, verdict, date.
+
+    Example: gradnorm runs
+    """
+    from gradnorm_optax.lab.run import overview
+    found = overview.find(folder)
+    if json_:
+      print(json.dumps(overview.records(found), indent=1))
+      return
+    _console().print(overview.table(found) if found else f'{folder}: no runs')
+
+  @app.command()
   def report(folder: Annotated[pathlib.Path, typer.Argument(
       metavar='FOLDER', help='A finished comparison, such as runs/demo.')]
              ) -> None:
@@ -233,12 +249,8 @@ def _checkpoint(given: str) -> Any:
 
 
 def _console() -> Any:
-  """A console that is wide enough for the table where no terminal says."""
-  from rich import console
-  screen = console.Console(highlight=False, markup=False)  # names hold brackets
-  if not screen.is_terminal and 'COLUMNS' not in os.environ:
-    screen.width = 120
-  return screen
+  from gradnorm_optax.lab.reporting import terminal
+  return terminal.screen()
 
 
 def main(args: list[str] | None = None) -> int:

@@ -22,6 +22,7 @@ from gradnorm_optax.lab.methods import chain
 from gradnorm_optax.lab.results import (
   grids,
   made_with as basis_lib,
+  results_file,
   step_cost,
 )
 from gradnorm_optax.lab.results.look import instants
@@ -61,7 +62,7 @@ class Runner:
   def use(self, store: Store, plan: Remaining | None = None) -> None:
     """Takes a folder, and a plan that is told what is done."""
     self.store = store
-    self.trials = Trials(store.records, self.config, self.basis)
+    self._take(self.config)
     self.schedule = Schedule(
         plan or Remaining(), self.trials, self.workers, self.batch)
 
@@ -74,9 +75,13 @@ class Runner:
 
   def restrict(self, config: schema.Config) -> None:
     """Goes on with other numbers of rates and seeds."""
+    self._take(config)
+    self.schedule.use(self.trials)
+
+  def _take(self, config: schema.Config) -> None:
     self.config = config
     self.trials = Trials(self.store.records, config, self.basis)
-    self.schedule.use(self.trials)
+    results_file.write_plan(self.store.folder, config, self.basis)
 
   def conclude(self) -> None:
     """Looks at the blocks and times the steps."""

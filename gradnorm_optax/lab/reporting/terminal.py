@@ -1,5 +1,7 @@
 """The template's table on a terminal."""
 
+import os
+
 from rich import console, jupyter, table, text
 
 from gradnorm_optax.lab.objective.quality import ACCURACY
@@ -12,6 +14,14 @@ UNSURE = 'yellow'
 
 class Page(console.Group, jupyter.JupyterMixin):
   """Tables and texts, on a terminal and in a notebook."""
+
+
+def screen() -> console.Console:
+  """A console that is wide enough for the table where no terminal says."""
+  found = console.Console(highlight=False, markup=False)  # names hold brackets
+  if not found.is_terminal and 'COLUMNS' not in os.environ:
+    found.width = 120
+  return found
 
 
 def render(found: Summary) -> Page:

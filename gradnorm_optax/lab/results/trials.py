@@ -120,6 +120,13 @@ class Trials:
     return len(self.seeds(phase)) * sum(
         len(self._rates(phase, pair)) for pair in self.pairs())
 
+  def count(self) -> tuple[int, int]:
+    """How many trials are finished, and how many there are so far."""
+    planned = sum(self.planned(phase) for phase in PHASES)
+    lost = sum(len(self.missing(phase, pair)) for phase in PHASES
+               for pair in self.pairs())
+    return planned - lost, planned
+
   def key(self, phase: str, pair: Pair, rate: float, seed: int) -> str:
     """The fingerprint of a trial."""
     if phase == 'early':  # of which steps, whatever rule asks for them
