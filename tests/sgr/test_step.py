@@ -201,6 +201,7 @@ def test_a_pool_smaller_than_the_choice_is_named(name):
 @pytest.mark.parametrize('change, message', [
     ('methods.sgr.sampling.size=13', 'exceeds train.batch_size'),
     ('methods.sgr.sampling.low=2.0', 'must not exceed high'),
+    ('methods.sgr.sampling.low=atuo', r"sampling\] low: .* not 'atuo' \(from"),
     ('methods.sgr.pascanu=1.0', 'must be "random"'),
     ('train.accumulate=2', 'whole batch'),
 ])

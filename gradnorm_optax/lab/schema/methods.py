@@ -6,6 +6,7 @@ import pydantic
 
 from gradnorm_optax.lab.schema.base import (
   Number,
+  OrAuto,
   PositiveFloat,
   PositiveInt,
   Rates,
@@ -42,14 +43,14 @@ class Sampling(Table):
   rule: Literal['sgr', 'random'] = 'sgr'
   """sgr selects from the pool where Q leaves its range, and takes the first
   `size` of it otherwise; random always does that."""
-  size: PositiveInt | Literal['auto'] = 20
+  size: OrAuto[PositiveInt] = 20
   """Examples that are trained on, of the batch; auto: a fifth of it."""
-  horizon: Share | Literal['auto'] = 0.9
+  horizon: OrAuto[Share] = 0.9
   """How far back Q looks, a share of the sequence; auto: 0.9."""
-  low: Number | Literal['auto'] = -2.5
+  low: OrAuto[Number] = -2.5
   """Of the range of Q. A narrow range acts at every step and does not learn.
   auto: learned from the first 100 steps, where relative within [-2.5, 1]."""
-  high: Number | Literal['auto'] = 1.0
+  high: OrAuto[Number] = 1.0
   """Of the range of Q, or auto."""
   relative: bool = True
   """Whether Q is relative to the gradient's norm at the end."""
