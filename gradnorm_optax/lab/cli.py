@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import shlex
 import sys
 import traceback
 from typing import Annotated, Any
@@ -77,18 +76,12 @@ def _app() -> Any:
     """
     process_wide.one_thread_per_trial()
     from gradnorm_optax.lab.comparison import comparison
-    again = shlex.join(['gradnorm', 'compare', str(config), *(
-        word for value in set_ for word in ('--set', value)), *(
-            [] if minutes is None else ['--minutes', f'{minutes:g}'])])
-    done = comparison.run(lab.load(config, set_), out, fresh=fresh,
-                          command=again, minutes=minutes)
+    done = comparison.run(
+        lab.load(config, set_), out, fresh=fresh, minutes=minutes,
+        command=comparison.command(config, set_, minutes))
     console = _console()
     console.print(done.table())
-    console.print(f'\nReport: {done.folder}/report.html (beside it '
-                  'results.json, config.toml and the figures)')
-    if done.earlier:
-      console.print('The report of another configuration that stood here is '
-                    f'kept: {done.earlier}')
+    console.print(done.written())
     return 3 if done.summary.lost else 0
 
   @app.command()
