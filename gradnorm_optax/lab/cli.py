@@ -133,20 +133,11 @@ def _app() -> Any:
       from gradnorm_optax.lab.run import loop
       done = loop.run(lab.load(config, set_), out, fresh=fresh)
       writes = lib.first()
-    if not writes:
-      return 128 + done.stopped if done.stopped else 0
-    console = _console()
-    console.print(done.data, style='dim')
-    console.print(done.table())
-    if done.test is not None:
-      console.print(f'test {done.measure.name} '
-                    f'{done.measure.figure(done.test["score"])} (checkpoint of '
-                    f'step {done.best}, the best on validation)')
-      console.print(f'Run: {done.folder}')
-      return 0
-    console.print(f'stopped and saved in {done.folder}; the same command goes '
-                  'on from there')
-    return 128 + (done.stopped or 0)
+    if writes:
+      _console().print(done.data, style='dim')
+      _console().print(done.table())
+      _console().print(done.told())
+    return 128 + done.stopped if done.stopped else 0
 
   Which = Annotated[str, typer.Option(
       metavar='best|last|STEP', help='Which checkpoint.')]
