@@ -139,6 +139,20 @@ def _app() -> Any:
       _console().print(done.told())
     return 128 + done.stopped if done.stopped else 0
 
+  @app.command()
+  def watch(run: Annotated[pathlib.Path, typer.Argument(
+      metavar='RUN', help='The folder of `gradnorm train`.')],
+            once: Annotated[bool, typer.Option(
+                '--once', help='Show it, and leave.')] = False) -> None:
+    """Show a running or finished run: figures, blocks out of range, advice.
+
+    Reads its files alone; Ctrl-C leaves the run as it is.
+
+    Example: gradnorm watch runs/demo-train
+    """
+    from gradnorm_optax.lab.run import follow
+    follow.show(run, _console(), once)
+
   Which = Annotated[str, typer.Option(
       metavar='best|last|STEP', help='Which checkpoint.')]
 
