@@ -46,6 +46,11 @@ def test_rows_differences_and_warnings(pair):
   assert found.differences == {
       'data (digest)': [one.basis.data, 'other'],
       'score': ['accuracy', 'macro F1'], 'train.steps': ['20', '30']}
+  config = one.config
+  less = one._replace(config=config.model_copy(update={
+      'methods': {'momentum': config.methods['momentum']}}))
+  assert results.put({'a': one, 'b': less}).differences == {
+      'methods.clip_momentum': ['there', 'not set']}
   scores, data = found.warnings
   assert 'a by accuracy; b by macro F1' in scores and 'a / b' in data
   same = results.put({'a': one, 'b': one})

@@ -73,8 +73,20 @@ def _leaves(table: Mapping[str, Any], at: str = '') -> Iterator[
 
 
 def _differences(parts: Sequence[dict[str, str]]) -> dict[str, list[str]]:
+  """The keys whose values are not all the same.
+
+  A model or a method that only some have is one line.
+  """
   keys = dict.fromkeys(key for part in parts for key in part)
-  shown = {key: [part.get(key, NONE) for part in parts] for key in keys}
+  shown: dict[str, list[str]] = {}
+  for key in keys:
+    table = '.'.join(key.split('.')[:2])
+    held = [any(other.startswith(f'{table}.') for other in part)
+            for part in parts]
+    if key.startswith(('models.', 'methods.')) and not all(held):
+      shown[table] = ['there' if one else NONE for one in held]
+    else:
+      shown[key] = [part.get(key, NONE) for part in parts]
   return {key: values for key, values in shown.items()
           if len(set(values)) > 1}
 
