@@ -1,7 +1,6 @@
 """The `gradnorm` command."""
 
 import pathlib
-import shlex
 import sys
 import traceback
 from typing import Annotated, Any
@@ -76,18 +75,12 @@ def _app() -> Any:
     """
     process_wide.one_thread_per_trial()
     from gradnorm_optax.lab.comparison import comparison
-    again = shlex.join(['gradnorm', 'compare', str(config), *(
-        word for value in set_ for word in ('--set', value)), *(
-            [] if minutes is None else ['--minutes', f'{minutes:g}'])])
-    done = comparison.run(lab.load(config, set_), out, fresh=fresh,
-                          command=again, minutes=minutes)
+    done = comparison.run(
+        lab.load(config, set_), out, fresh=fresh, minutes=minutes,
+        command=comparison.command(config, set_, minutes))
     console = _console()
     console.print(done.table())
-    console.print(f'\nReport: {done.folder}/report.html (beside it '
-                  'results.json, config.toml and the figures)')
-    if done.earlier:
-      console.print('The report of another configuration that stood here is '
-                    f'kept: {done.earlier}')
+    console.print(done.written())
     return 3 if done.summary.lost else 0
 
   @app.command()
@@ -139,20 +132,25 @@ def _app() -> Any:
       from gradnorm_optax.lab.run import loop
       done = loop.run(lab.load(config, set_), out, fresh=fresh)
       writes = lib.first()
-    if not writes:
-      return 128 + done.stopped if done.stopped else 0
-    console = _console()
-    console.print(done.data, style='dim')
-    console.print(done.table())
-    if done.test is not None:
-      console.print(f'test {done.measure.name} '
-                    f'{done.measure.figure(done.test["score"])} (checkpoint of '
-                    f'step {done.best}, the best on validation)')
-      console.print(f'Run: {done.folder}')
-      return 0
-    console.print(f'stopped and saved in {done.folder}; the same command goes '
-                  'on from there')
-    return 128 + (done.stopped or 0)
+    if writes:
+      _console().print(done.data, style='dim')
+      _console().print(done.table())
+      _console().print(done.told())
+    return 128 + done.stopped if done.stopped else 0
+
+  @app.command()
+  def watch(run: Annotated[pathlib.Path, typer.Argument(
+      metavar='RUN', help='The folder of `gradnorm train`.')],
+            once: Annotated[bool, typer.Option(
+                '--once', help='Show it, and leave.')] = False) -> None:
+    """Show a running or finished run: figures, blocks out of range, advice.
+
+    Reads its files alone; Ctrl-C leaves the run as it is.
+
+    Example: gradnorm watch runs/demo-train
+    """
+    from gradnorm_optax.lab.run import follow
+    follow.show(run, _console(), once)
 
   Which = Annotated[str, typer.Option(
       metavar='best|last|STEP', help='Which checkpoint.')]

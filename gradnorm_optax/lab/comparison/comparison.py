@@ -1,6 +1,8 @@
 """Methods x learning rates x seeds on the same footing."""
 
 import pathlib
+import shlex
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from gradnorm_optax.lab import schema
@@ -42,6 +44,15 @@ class Comparison(NamedTuple):
   def table(self) -> Any:
     """The table, as rich shows it on a terminal."""
     return terminal.render(self.summary)
+
+  def written(self) -> str:
+    """Where the report is, and one that stood there before."""
+    told = (f'\nReport: {self.folder}/report.html (beside it results.json, '
+            'config.toml and the figures)')
+    if self.earlier:
+      told += ('\nThe report of another configuration that stood here is '
+               f'kept: {self.earlier}')
+    return told
 
   def plot(self) -> dict[str, Any]:
     """The figures: {name: matplotlib figure}."""
@@ -85,6 +96,20 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
   run_folder.keep_modules(folder, config)
   return _judged(folder, runner.trials,
                  command or f'gradnorm compare {folder}/config.toml')
+
+
+def command(config: pathlib.Path, overrides: Sequence[str],
+            minutes: float | None) -> str:
+  """How a comparison is written on the command line.
+
+  >>> command(pathlib.Path('c.toml'), ['train.steps=5'], 30.0)
+  'gradnorm compare c.toml --set train.steps=5 --minutes 30'
+  """
+  words = ['gradnorm', 'compare', str(config)]
+  for value in overrides:
+    words += ['--set', value]
+  return shlex.join(words + (
+      [] if minutes is None else ['--minutes', f'{minutes:g}']))
 
 
 def again(folder: str | pathlib.Path) -> Comparison:

@@ -15,7 +15,6 @@ from gradnorm_optax.lab.support import packed
 from gradnorm_optax.lab.training import (
   make_problem,
   output_check,
-  steps,
   through_time,
 )
 from gradnorm_optax.lab.training.answers import answers
@@ -158,7 +157,7 @@ class Bench:
   @property
   def per_epoch(self) -> int:
     """How many steps an epoch has."""
-    return steps.per_epoch(self.train, len(self.problem.dataset.train.y))
+    return self.train.per_epoch(len(self.problem.dataset.train.y))
 
 
 def _outcome(history: Any, scores: Any, index: int, seconds: float,

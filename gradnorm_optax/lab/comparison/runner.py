@@ -6,7 +6,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.comparison import missing, preflight, timing
+from gradnorm_optax.lab.comparison import (
+  forward_timing,
+  missing,
+  preflight,
+  timing,
+)
 from gradnorm_optax.lab.comparison.missing import Call, Job
 from gradnorm_optax.lab.comparison.model_programs import Bench
 from gradnorm_optax.lab.comparison.parallelism import placement
@@ -20,6 +25,7 @@ from gradnorm_optax.lab.comparison.schedule import (
 from gradnorm_optax.lab.data import sources
 from gradnorm_optax.lab.methods import chain
 from gradnorm_optax.lab.results import (
+  forward_cost,
   grids,
   made_with as basis_lib,
   results_file,
@@ -31,6 +37,7 @@ from gradnorm_optax.lab.results.trials import FRESH, PHASES, Pair, Trials
 from gradnorm_optax.lab.support import provenance
 from gradnorm_optax.lab.support.remaining import Remaining
 from gradnorm_optax.lab.training import diagnosis, looks
+from gradnorm_optax.lab.training.forward import forward
 
 
 class Runner:
@@ -57,7 +64,7 @@ class Runner:
     self.basis = basis_lib.here(
         config, provenance.data_digest(dataset[:3]), dataset.description,
         dataset.objective, dataset.deviation, found.scopes,
-        together=self.batch > 1)
+        together=self.batch > 1, examples=len(dataset.train.y))
 
   def use(self, store: Store, plan: Remaining | None = None) -> None:
     """Takes a folder, and a plan that is told what is done."""
@@ -168,14 +175,29 @@ class Runner:
         self.benches[pair.model].problem, config.train, *pair,
         config.methods[pair.method], rate=self.trials.chosen(pair), seed=FRESH,
         marks=instants(config.train.steps, config.compare.look),
-        start=self.benches[pair.model].alone.start(FRESH))
+        start=self.benches[pair.model].alone.start(FRESH),
+        watch=schema.Watch())
     self.store.add({'fingerprint': self.trials.look_key(pair),
                     'phase': 'look', **found.record()})
     self.schedule.finish(LOOK)
 
+  def _serve(self, model: str) -> None:
+    """Keeps what a forward pass of a model costs."""
+    bench = self.benches[model].alone
+    problem = bench.problem
+    passes = forward_timing.measure(
+        forward(problem, *bench.start(FRESH)), problem.dataset.test)
+    self.store.add({
+        'fingerprint': forward_cost.key(self.trials, model),
+        'phase': 'forward', 'model': model,
+        'passes': [one._asdict() for one in passes]})
+
   def _time(self) -> None:
     """Times the steps of the models' methods, where that is not kept."""
     self.schedule.begin(TIME)
+    for model in missing.unserved(self.trials):
+      if self.schedule.plan.elapsed() < self.schedule.limit:
+        self._serve(model)
     models = missing.untimed(self.trials)
     rate = min(self.config.compare.learning_rates)
     for index, model in enumerate(models):

@@ -12,7 +12,13 @@ import jinja2
 import markupsafe
 from matplotlib import rc_context
 
-from gradnorm_optax.lab.reporting import canvas, class_tables, columns, figures
+from gradnorm_optax.lab.reporting import (
+  canvas,
+  class_tables,
+  columns,
+  figures,
+  run_watch,
+)
 from gradnorm_optax.lab.reporting.sheet import Panel, Sheet
 from gradnorm_optax.lab.results.findings import Profiles
 from gradnorm_optax.lab.results.look import Look
@@ -59,6 +65,10 @@ def render(done: Finished, looks: Sequence[Look] = (),
       sheets=drawn(figures.sheets(found, looks, profiles)),
       flags=[(look.model, look.method, block, flag) for look in looks
              for block, flag in look.flags.items()],
+      shares=[(look.model, look.method, '; '.join(told)) for look in looks
+              if (told := run_watch.shares(
+                  look.clipped, None, look.noise_scale,
+                  done.config.train.batch_size))],
       classes=class_tables.tables(found),
       own=own, whole=whole, versions=basis.versions,
       machine=basis.machine, revision=basis.revision,

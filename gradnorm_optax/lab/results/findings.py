@@ -32,6 +32,21 @@ class Clock(NamedTuple):
   rounds: tuple[float, ...] = ()
 
 
+class Pass(NamedTuple):
+  """What a forward pass costs.
+
+  Attributes:
+    batch: How many examples it answers.
+    seconds: Its time, calls following each other.
+    bytes: What its program holds: arguments, result and all between; None where
+      XLA does not say.
+  """
+
+  batch: int
+  seconds: float
+  bytes: int | None
+
+
 class Run(NamedTuple):
   """One trial, judged.
 
@@ -122,7 +137,11 @@ class Row:
     spread: Its standard deviation over the seeds.
     steps: Median step at which the target was reached; inf if it was not.
     reached: How many seeds reached it.
+    epochs: The same in epochs.
     seconds: `steps` times the measured time of a step.
+    whole_seconds: All steps of a run times that.
+    forward: Forward passes of the model, one example and an evaluation's batch;
+      its weight normalization is folded into the weights.
     diverged: How many fresh runs diverged.
     seeds: How many fresh seeds there were.
     validation: Mean final score on the validation part, which chose the rate.
@@ -172,6 +191,9 @@ class Row:
   rounds: tuple[float, ...] = ()
   confusion: Confusion | None = None
   fault: str | None = None
+  epochs: OrInf = math.inf
+  whole_seconds: OrNan = math.nan
+  forward: tuple[Pass, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,14 @@ import numpy as np
 from gradnorm_optax.lab.methods import bare_optimizer
 from gradnorm_optax.lab.objective import evidence
 from gradnorm_optax.lab.objective.rule import Rule
-from gradnorm_optax.lab.results import grids, judging, stats, step_cost, verdict
+from gradnorm_optax.lab.results import (
+  forward_cost,
+  grids,
+  judging,
+  stats,
+  step_cost,
+  verdict,
+)
 from gradnorm_optax.lab.results.findings import (
   Clock,
   Confusion,
@@ -123,7 +130,9 @@ def _row(trials: Trials, pair: Pair, clock: Clock,
       spread=float(np.std(scores, ddof=1)) if len(scores) > 1 else math.nan,
       steps=steps, reached=sum(map(math.isfinite, (
           run.steps_to_target for run in runs))),
-      seconds=steps * clock.step_seconds,
+      epochs=steps / trials.per_epoch, seconds=steps * clock.step_seconds,
+      whole_seconds=trials.config.train.steps * clock.step_seconds,
+      forward=forward_cost.of(trials, pair.model),
       diverged=sum(run.diverged for run in runs), seeds=len(runs),
       validation=float(np.mean([run.score for run in runs])),
       train_loss=float(np.mean([run.train_loss for run in runs])),

@@ -61,6 +61,12 @@ class Trials:
       return given
     return 0.9 if self.basis.measure.unit else math.inf
 
+  @property
+  def per_epoch(self) -> float:
+    """Steps of an epoch; NaN of a folder that does not tell."""
+    examples = self.basis.examples
+    return self.config.train.per_epoch(examples) if examples else math.nan
+
   def pairs(self) -> list[Pair]:
     """All models with their methods."""
     return [Pair(model, method) for model in self.config.models

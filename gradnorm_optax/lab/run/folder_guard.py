@@ -19,6 +19,7 @@ from gradnorm_optax.lab.support.errors import LabError
 DATA, CODE, MADE = 'data.digest', 'code.digest', 'made_with.json'
 METRICS, SELECTION = 'metrics.jsonl', 'selection.jsonl'
 THROUGH_TIME, BLOCKS = 'through_time.jsonl', 'blocks.jsonl'
+WATCH, STATUS = 'watch.jsonl', 'status.json'
 # What only that command writes.
 MARKS = {'gradnorm train': (METRICS, 'checkpoints', DATA),
          'gradnorm compare': (TRIALS,)}
@@ -66,8 +67,9 @@ def prepare(folder: pathlib.Path, config: schema.Config, data: str,
       something else.
   """
   if fresh:
-    for name in (METRICS, SELECTION, THROUGH_TIME, BLOCKS, CONFIG, DATA, CODE,
-                 MADE, toml.MODULES, stored.FILE, 'results.json'):
+    for name in (METRICS, SELECTION, THROUGH_TIME, BLOCKS, WATCH, STATUS,
+                 CONFIG, DATA, CODE, MADE, toml.MODULES, stored.FILE,
+                 'results.json'):
       (folder / name).unlink(missing_ok=True)
     for name in ('checkpoints', 'tensorboard'):
       if (folder / name).is_dir():  # renamed first: half of one is no run
