@@ -25,6 +25,7 @@ from gradnorm_optax.lab.support import errors, user_code
 from gradnorm_optax.lab.support.errors import LabError
 
 if TYPE_CHECKING:
+  from gradnorm_optax.lab.comparison.beside import SideBySide
   from gradnorm_optax.lab.comparison.check import Checked
   from gradnorm_optax.lab.comparison.comparison import Comparison
   from gradnorm_optax.lab.inspection.inspection import Inspection
@@ -166,6 +167,19 @@ def report(folder: str | pathlib.Path) -> 'Comparison':
   """
   from gradnorm_optax.lab.comparison import comparison
   return comparison.again(folder)
+
+
+def side_by_side(folders: Sequence[str | pathlib.Path], *,
+                 out: str | pathlib.Path | None = None) -> 'SideBySide':
+  """Puts finished comparisons side by side: `gradnorm report A B`.
+
+  Returns what has a `.table()`; writes a page to `out` if it is given.
+
+  Raises:
+    LabError: One is not finished, or is given twice.
+  """
+  from gradnorm_optax.lab.comparison import beside
+  return beside.put(folders, out)
 
 
 def train(config: Any, overrides: Sequence[str] = (), *,

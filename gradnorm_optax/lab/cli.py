@@ -1,6 +1,5 @@
 """The `gradnorm` command."""
 
-import json
 import pathlib
 import sys
 import traceback
@@ -195,68 +194,8 @@ def _app() -> Any:
     _console().print(f'Step {loaded.step} of {run}: {folder}/MODEL_CARD.md '
                      'says how to use it')
 
-  @app.command()
-  def runs(folder: Annotated[pathlib.Path, typer.Argument(
-      metavar='[DIR]', help='Where to look.')] = pathlib.Path('runs'),
-           json_: Annotated[bool, typer.Option(
-               '--json', help='For other programs.')] = False) -> None:
-    """List comparisons and trainings below a folder: state, verdict, date.
-
-    Example: gradnorm runs
-    """
-    from gradnorm_optax.lab.run import overview
-    found = overview.find(folder)
-    if json_:
-      print(json.dumps(overview.records(found), indent=1))
-      return
-    _console().print(overview.table(found) if found else f'{folder}: no runs')
-
-  @app.command()
-  def report(folder: Annotated[pathlib.Path, typer.Argument(
-      metavar='FOLDER', help='A finished comparison, such as runs/demo.')]
-             ) -> None:
-    """Judge a finished comparison again, and draw it again, in seconds.
-
-    Needs neither data nor models: FOLDER may come from another machine.
-
-    Example: gradnorm report runs/demo
-    """
-    from gradnorm_optax.lab.comparison import comparison
-    done = comparison.again(folder)
-    console = _console()
-    console.print(done.table())
-    console.print(f'\nReport: {done.folder}/report.html')
-
-  @app.command()
-  def methods() -> None:
-    """List the methods that a configuration can name.
-
-    Example: gradnorm methods
-    """
-    from gradnorm_optax.lab.reporting import methods_table
-    _console().print(methods_table.render())
-
-  @app.command()
-  def keys(section: Annotated[str, typer.Argument(
-      metavar='[SECTION]', show_default=False,
-      help='Such as train, models.mlp or train.steps; all if not given.')] = '',
-           markdown: Annotated[bool, typer.Option(
-               '--markdown', help='As a page of the docs.')] = False) -> None:
-    """List every key of a configuration: type, default, meaning.
-
-    Example: gradnorm keys train
-    """
-    from gradnorm_optax.lab.reporting import keys as page
-    from gradnorm_optax.lab.schema import keys as lib
-    found = lib.select(section) if section else lib.sections()
-    if markdown:
-      print(page.markdown(found), end='')
-      return
-    console = _console()
-    for shown in page.tables(found):
-      console.print(shown)
-      console.print()
-
+  from gradnorm_optax.lab import cli_reading
+  cli_reading.add(app)
   return app
 
 

@@ -177,6 +177,10 @@ class Trials:
     return self._lasting(pair, grid) if phase == 'tune' else (
         self._best(pair, grid),)
 
+  def tried(self, phase: str, pair: Pair) -> grids.Grid:
+    """The rates at which a phase trains."""
+    return self._rates(phase, pair)
+
   def _record(self, phase: str, pair: Pair, rate: float,
               seed: int) -> dict[str, Any] | None:
     """The record of a trial; of the first steps a whole one holds them."""
