@@ -26,14 +26,15 @@ class Running(NamedTuple):
   process: subprocess.Popen[str]
   err: Any
 
-  def end(self, timeout: float = 300) -> Ended:
+  def end(self, timeout: float = 900) -> Ended:
     """Waits for its end; kills what does not end."""
     try:
       out, _ = self.process.communicate(timeout=timeout)
     finally:
       self.process.kill()
-    self.err.seek(0)
-    return Ended(self.process.returncode, out, self.err.read())
+    with self.err:
+      self.err.seek(0)
+      return Ended(self.process.returncode, out, self.err.read())
 
 
 def environment(devices: int) -> dict[str, str]:

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import tempfile
+from concurrent import futures
 from typing import Any
 
 import numpy as np
@@ -70,29 +71,32 @@ def losses(file: pathlib.Path, folder: pathlib.Path, count: int, devices: int,
       folder / 'metrics.jsonl').read_text().splitlines()]
 
 
+def compared(file: pathlib.Path, folder: pathlib.Path,
+             method: str) -> dict[str, Any]:
+  """The differences of a method, by where it ran; or why it is refused."""
+  which, found = ('--set', f'run.method={method}'), {}
+  alone = losses(file, folder / 'alone', 1, 1, *which)
+  for name, (count, devices) in PLACES.items():
+    here = losses(file, folder / name.replace(' ', ''), count, devices,
+                  *which, *SPREAD)
+    if isinstance(alone, str):
+      assert here == alone, (here, alone)
+      found[name] = alone.replace(str(file), file.name)
+    else:
+      found[name] = float(np.abs(np.array(here) / np.array(alone) - 1).max())
+    print(method, name, found[name], flush=True)
+  return found
+
+
 def main() -> None:
-  """Runs them all."""
-  os.environ.setdefault(
-      'JAX_COMPILATION_CACHE_DIR',
-      str(pathlib.Path(tempfile.gettempdir()) / 'gradnorm-spread'))
-  found: dict[str, Any] = {}
-  with tempfile.TemporaryDirectory() as place:
+  """Runs the methods side by side."""
+  os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=0')
+  with tempfile.TemporaryDirectory() as place, (
+      futures.ThreadPoolExecutor(len(METHODS))) as pool:
     file = pathlib.Path(place) / 'spread.toml'
     file.write_text(CONFIG)
-    for method in METHODS:
-      folder = pathlib.Path(place) / method
-      which = ('--set', f'run.method={method}')
-      alone = losses(file, folder / 'alone', 1, 1, *which)
-      for name, (count, devices) in PLACES.items():
-        here = losses(file, folder / name.replace(' ', ''), count, devices,
-                      *which, *SPREAD)
-        if isinstance(alone, str):
-          assert here == alone, (here, alone)
-          found.setdefault(method, {})[name] = alone
-        else:
-          found.setdefault(method, {})[name] = float(np.abs(
-              np.array(here) / np.array(alone) - 1).max())
-        print(method, name, found[method][name], flush=True)
+    found = dict(zip(METHODS, pool.map(lambda method: compared(
+        file, file.parent / method, method), METHODS), strict=True))
   common.save('spread', {'largest relative difference': found})
 
 
