@@ -8,13 +8,14 @@ import pytest
 
 from benchmarks import process_kills, processes as real
 from gradnorm_optax import lab
+from gradnorm_optax.lab.data import generated_text
 from gradnorm_optax.lab.run import processes
 from gradnorm_optax.lab.support import jsonl
 
 RUN = """
 [data]
-source = "characters"
-size = 60
+source = "text"
+path = "book.txt"
 length = 8
 [models.decoder]
 kind = "transformer"
@@ -48,6 +49,7 @@ def _quick(monkeypatch):
 def file(tmp_path):
   path = tmp_path / 'run.toml'
   path.write_text(RUN)
+  path.with_name('book.txt').write_text(generated_text.text(500))
   return path
 
 
