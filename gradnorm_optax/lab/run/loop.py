@@ -83,7 +83,7 @@ def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,
     test = {name: float(value) for name, value in trainer.evaluate(
         trainer.built.unwrap(judged.params), judged.extra,
         trainer.parts[2]).items()}
-    files.write(folder / 'results.json', json.dumps({
+    files.write(folder / run_folder.RESULTS, json.dumps({
         'data': trainer.dataset.description,
         'measure': trainer.dataset.objective.measure.name, 'test': test,
         'last': journal.rows[-1],
@@ -118,7 +118,6 @@ def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
           caught: list[int]) -> steps.State:
   """Trains to the end or to the first signal."""
   every = config.train.eval_every
-  chunks = 0
   journal.add_look(trainer.look(state))
   while int(state.step) < config.train.steps and not caught:
     before = state
@@ -140,9 +139,9 @@ def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
     journal.add(row, figures, trainer.profile(state))
     journal.add_look(trainer.look(state))
     show(row)
-    chunks += 1
     last = row['step'] == config.train.steps
-    if last or caught or chunks % config.run.checkpoint_every == 0:
+    if last or caught or (
+        row['step'] // every % config.run.checkpoint_every == 0):
       score = row['validation_score']
       checkpoints.save(row['step'], state, -1e30 if score is None else score)
   return state

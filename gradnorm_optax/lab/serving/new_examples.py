@@ -113,7 +113,7 @@ def _numbers(raw: Raw, fitted: Preprocessing, config: schema.Data,
   holes = np.isnan(x)
   if raw.lengths is not None:
     holes &= padding.inside(raw.lengths, x.shape[1])[..., None]
-  bare = np.asarray(holes.reshape(len(x), -1).any(1))
+  bare: np.ndarray = np.asarray(holes.reshape(len(x), -1).any(1))
   if bare.any():
     notes.append(_missing(raw, holes, bare, config))
   if fitted.names:
