@@ -64,7 +64,10 @@ def _app() -> Any:
 
   @app.command()
   def compare(config: Config, set_: Set = [],  # noqa: B006
-              out: Out = None, fresh: Fresh = False) -> int:
+              out: Out = None, fresh: Fresh = False,
+              minutes: Annotated[float | None, typer.Option(min=0.0, help=(
+                  'End within so many, with fewer rates and seeds where '
+                  'needed.'))] = None) -> int:
     """Compare methods over learning rates and seeds; print the table.
 
     Interrupted? The same command goes on where it stopped.
@@ -74,9 +77,10 @@ def _app() -> Any:
     process_wide.one_thread_per_trial()
     from gradnorm_optax.lab.comparison import comparison
     again = shlex.join(['gradnorm', 'compare', str(config), *(
-        word for value in set_ for word in ('--set', value))])
+        word for value in set_ for word in ('--set', value)), *(
+            [] if minutes is None else ['--minutes', f'{minutes:g}'])])
     done = comparison.run(lab.load(config, set_), out, fresh=fresh,
-                   command=again)
+                          command=again, minutes=minutes)
     console = _console()
     console.print(done.table())
     console.print(f'\nReport: {done.folder}/report.html (beside it '

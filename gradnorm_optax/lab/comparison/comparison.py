@@ -4,6 +4,7 @@ import pathlib
 from typing import Any, NamedTuple
 
 from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.comparison import time_budget
 from gradnorm_optax.lab.comparison.runner import Runner
 from gradnorm_optax.lab.reporting import comparison_files, figures, terminal
 from gradnorm_optax.lab.results import results_file, summary as summary_lib
@@ -49,7 +50,8 @@ class Comparison(NamedTuple):
 
 def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
         fresh: bool = False, quiet: bool = False,
-        command: str | None = None) -> Comparison:
+        command: str | None = None,
+        minutes: float | None = None) -> Comparison:
   """Runs a comparison, or what is missing of it, and writes its folder.
 
   Args:
@@ -59,21 +61,26 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
     fresh: Forget the finished trials.
     quiet: No progress bar.
     command: How to run it again, for the report.
+    minutes: A time in which it ends, with fewer rates and seeds where the
+      configuration's do not fit; what fits is printed unless `quiet`.
 
   Returns:
     The comparison, with `.table()` and `.plot()`.
 
   Raises:
-    LabError: A folder of `gradnorm train`, a disk that is full, or a method
-      that refuses a model.
+    LabError: A folder of `gradnorm train`, a disk that is full, a method
+      that refuses a model, or `minutes` that allow no decision.
   """
   folder = pathlib.Path(out or pathlib.Path('runs') / config.name)
   run_folder.check(folder, 'gradnorm compare')
+  plan = Remaining()  # its clock begins
   runner = Runner(config)  # before --fresh forgets anything
-  plan = Remaining()
   with Store(folder, fresh=fresh) as store, progress.bar(plan, quiet):
     runner.use(store, plan)
-    runner.run()
+    if minutes is None:
+      runner.run()
+    else:
+      time_budget.run(runner, minutes, (lambda text: None) if quiet else print)
   run_folder.keep_modules(folder, config)
   return _judged(folder, runner.trials,
                  command or f'gradnorm compare {folder}/config.toml')

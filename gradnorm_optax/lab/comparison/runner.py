@@ -19,10 +19,14 @@ from gradnorm_optax.lab.comparison.schedule import (
 )
 from gradnorm_optax.lab.data import sources
 from gradnorm_optax.lab.methods import chain
-from gradnorm_optax.lab.results import made_with as basis_lib, step_cost
+from gradnorm_optax.lab.results import (
+  grids,
+  made_with as basis_lib,
+  step_cost,
+)
 from gradnorm_optax.lab.results.look import instants
 from gradnorm_optax.lab.results.store import Store
-from gradnorm_optax.lab.results.trials import FRESH, Pair, Trials
+from gradnorm_optax.lab.results.trials import FRESH, PHASES, Pair, Trials
 from gradnorm_optax.lab.support import provenance
 from gradnorm_optax.lab.support.remaining import Remaining
 from gradnorm_optax.lab.training import diagnosis, looks
@@ -62,10 +66,20 @@ class Runner:
         plan or Remaining(), self.trials, self.workers, self.batch)
 
   def run(self) -> None:
-    """Runs both phases, looks at the blocks and times the steps."""
+    """Runs all of a comparison."""
     self.compile()
-    for phase in ('tune', 'final'):
+    for phase in PHASES:
       self.finish(phase)
+    self.conclude()
+
+  def restrict(self, config: schema.Config) -> None:
+    """Goes on with other numbers of rates and seeds."""
+    self.config = config
+    self.trials = Trials(self.store.records, config, self.basis)
+    self.schedule.use(self.trials)
+
+  def conclude(self) -> None:
+    """Looks at the blocks and times the steps."""
     lost = missing.faults(self.trials)
     if lost:
       self.schedule.begin(FAULT)
@@ -88,7 +102,10 @@ class Runner:
   def finish(self, phase: str) -> None:
     """Runs what a phase still needs."""
     self.schedule.begin(phase)
-    self._each(self._call, missing.calls(self.trials, phase, self.batch))
+    # What was found may widen the grids.
+    while calls := list(missing.calls(self.trials, phase, self.batch)):
+      self._each(self._call, calls)
+      self.schedule.count()
 
   def _bench(self, job: Job) -> Bench:
     bench = self.benches[job.model]
@@ -117,7 +134,8 @@ class Runner:
     """Runs one call and keeps its trials."""
     outcomes = self.benches[call.pair.model].run(
         self.config.methods[call.pair.method], call.rates, call.seeds,
-        test=call.phase == 'final')
+        test=call.phase == 'final',
+        evaluations=grids.early(self.config) if call.phase == 'early' else None)
     for rate, seed, outcome in zip(
         call.rates, call.seeds, outcomes, strict=True):
       self.store.add({
