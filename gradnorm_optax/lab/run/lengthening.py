@@ -24,8 +24,7 @@ def refusal(was: schema.Train, now: schema.Train) -> str | None:
   >>> refusal(Train(steps=100), Train(steps=200))
   >>> refusal(Train(steps=100, schedule='cosine'),
   ...         Train(steps=200, schedule='cosine'))
-  'train.steps: 100 there, 200 here, and under schedule = "cosine" step 2 would \
-have had another learning rate'
+  'train.steps: 100 there, 200 here, and under schedule = "cosine" step 2 ...'
   """
   steps = f'train.steps: {was.steps} there, {now.steps} here'
   if now.steps < was.steps:

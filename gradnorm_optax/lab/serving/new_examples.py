@@ -113,7 +113,7 @@ def _numbers(raw: Raw, fitted: Preprocessing, config: schema.Data,
   holes = np.isnan(x)
   if raw.lengths is not None:
     holes &= padding.inside(raw.lengths, x.shape[1])[..., None]
-  bare: np.ndarray = np.asarray(holes.reshape(len(x), -1).any(1))
+  bare = np.asarray(holes.reshape(len(x), -1).any(1))
   if bare.any():
     notes.append(_missing(raw, holes, bare, config))
   if fitted.names:
@@ -143,7 +143,7 @@ def _symbols(raw: Raw, fitted: Preprocessing, data: Stored,
     odd = x < 0
   if raw.lengths is not None:
     odd &= padding.inside(raw.lengths, x.shape[1])
-  strange = odd.any(1)
+  strange: np.ndarray = np.asarray(odd.any(1))
   if strange.any():
     kinds = [repr(raw.alphabet[code] if raw.alphabet else int(code))
              for code in np.unique(raw.x[odd])]
