@@ -28,7 +28,8 @@ def _app() -> Any:
       help='Compare ways to keep gradients well scaled, on your data.',
       epilog='Begin with: gradnorm init demo. Exit codes: 0 done; 2 a mistake '
              'in what was given; 3 a run diverged, or every run of a '
-             'comparison; 128 + signal: stopped.')
+             'comparison; 75: another process of a run is lost; 128 + '
+             'signal: stopped.')
   Config = Annotated[pathlib.Path, typer.Argument(
       metavar='CONFIG', help='A TOML file; `gradnorm init` writes one.')]
   Set = Annotated[list[str], typer.Option(
@@ -95,7 +96,10 @@ def _app() -> Any:
               out: Out = None, batches: Annotated[int, typer.Option(
                   min=1, help='Training steps to look at.')] = 10,
               whole: Annotated[bool, typer.Option('--whole', help=(
-                  'Spread them over the whole run.'))] = False) -> None:
+                  'Spread them over the whole run.'))] = False,
+              plan: Annotated[bool, typer.Option('--plan', help=(
+                  'Say what one run takes on its devices; train nothing.'))
+                              ] = False) -> None:
     """Show what each method does to every block's gradient.
 
     CONFIG may also be the folder of a `gradnorm train` run, or a checkpoint in
@@ -103,22 +107,41 @@ def _app() -> Any:
 
     Example: gradnorm inspect demo/config.toml --batches 5
     """
-    from gradnorm_optax.lab.inspection import inspection
+    from gradnorm_optax.lab.inspection import inspection, run_plan
+    if plan:
+      return _console().print(run_plan.at(config, set_).table())
     done = inspection.at(config, set_, out, batches, whole)
     _console().print(done.table())
     _console().print(f'\nFigures and inspect.json: {done.folder}')
 
   @app.command()
   def train(config: Config, set_: Set = [],  # noqa: B006
-            out: Out = None, fresh: Fresh = False) -> int:
+            out: Out = None, fresh: Fresh = False,
+            distributed: Annotated[bool, typer.Option(
+                '--distributed', help='One of several processes of a run; '
+                'Slurm, Open MPI, Kubernetes and TPU pods say which.')] = False,
+            coordinator: Annotated[str | None, typer.Option(
+                metavar='HOST:PORT', help='Elsewhere: of process 0.')] = None,
+            processes: Annotated[int | None, typer.Option(
+                min=1, help='Elsewhere: how many there are.')] = None,
+            process: Annotated[int | None, typer.Option(
+                min=0, help='Elsewhere: which one this is, from 0.')] = None,
+            lost_after: Annotated[int, typer.Option(
+                min=1, help='Seconds after which a silent process counts as '
+                'lost; exit code 75.')] = 100) -> int:
     """Train one model with one method, as [run] names them.
 
     Interrupted, even killed? The same command goes on from the last checkpoint.
 
     Example: gradnorm train demo/config.toml --set run.method=adam
     """
-    from gradnorm_optax.lab.run import loop
-    done = loop.run(lab.load(config, set_), out, fresh=fresh)
+    from gradnorm_optax.lab.run import processes as lib
+    with lib.joined(distributed, coordinator, processes, process, lost_after):
+      from gradnorm_optax.lab.run import loop
+      done = loop.run(lab.load(config, set_), out, fresh=fresh)
+      writes = lib.first()
+    if not writes:
+      return 128 + done.stopped if done.stopped else 0
     console = _console()
     console.print(done.data, style='dim')
     console.print(done.table())

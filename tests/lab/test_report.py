@@ -237,8 +237,8 @@ def test_columns_have_one_number_of_decimals(finished):
   assert shown['rate'] == ['0.0005', '0.0500']
   assert shown['in s'] == ['0.166', '0.034']
   assert shown['test accuracy %'] == ['\u20079.0', '90.0']
-  assert made['test accuracy %'].cells[0].soft == '[\u20078.0, 14.0]'
-  assert made['30% at step'].room == '(1/2)'
+  assert made['test accuracy %'].cells[0].soft == ' [\u20078.0, 14.0]'
+  assert made['30% at step'].room == ' (1/2)'
 
 
 def test_own_keys_make_the_same_configuration(finished):

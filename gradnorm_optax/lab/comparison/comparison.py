@@ -13,7 +13,7 @@ from gradnorm_optax.lab.results.look import Look
 from gradnorm_optax.lab.results.results_file import Finished
 from gradnorm_optax.lab.results.store import Store
 from gradnorm_optax.lab.results.trials import Trials
-from gradnorm_optax.lab.run import folder_guard as run_folder
+from gradnorm_optax.lab.run import folder_guard as run_folder, processes
 from gradnorm_optax.lab.support import progress
 from gradnorm_optax.lab.support.remaining import Remaining
 
@@ -71,6 +71,7 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
     LabError: A folder of `gradnorm train`, a disk that is full, a method
       that refuses a model, or `minutes` that allow no decision.
   """
+  processes.alone_only('gradnorm compare')
   folder = pathlib.Path(out or pathlib.Path('runs') / config.name)
   run_folder.check(folder, 'gradnorm compare')
   plan = Remaining()  # its clock begins

@@ -71,7 +71,8 @@ class Stored(NamedTuple):
     """Keeps what a trained model must know."""
     part = dataset.train
     return cls(
-        part.x.shape[1:], str(part.x.dtype), len(part.x), dataset.outputs,
+        part.x.shape[1:], 'int32' if part.x.dtype.kind == 'u' else str(
+            part.x.dtype), len(part.x), dataset.outputs,
         part.y.dtype.kind == 'f', dataset.objective.positions,
         part.lengths is not None, dataset.image, dataset.symbols,
         dataset.readout, dataset.preprocessing)

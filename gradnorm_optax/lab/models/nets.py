@@ -58,7 +58,8 @@ def make(model: Any, classes: int,
   if isinstance(model, schema.Transformer):
     return Net(transformer.Transformer(
         model.depth, model.width, model.heads, classes, model.scan,
-        model.axis, dtype), {'layers/*': model.axis} if model.scan else {})
+        model.axis, dtype, model.remat, model.tie_embeddings), {
+            'layers/*': model.axis} if model.scan else {})
   if isinstance(model, schema.RecurrentNet):
     options: Any = model.model_dump(exclude={'kind', 'init'})
     return Net(recurrent.Recurrent(

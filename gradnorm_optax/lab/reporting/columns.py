@@ -16,7 +16,7 @@ class Cell(NamedTuple):
 
   Attributes:
     text: The figure.
-    soft: What follows it: an interval, a count.
+    soft: What follows it at once: an interval, a count, a mark.
     key: By what the column is sorted.
   """
 
@@ -63,7 +63,7 @@ def columns(found: Summary, rows: Sequence[Row]) -> list[Column]:
           '!' * (row.edge and row.trains) for row in rows])),
       Column(f'{found.aim} at step', _marked(
           figures(lambda row: row.steps, digits.column), [
-              f'({row.reached}/{row.seeds})' * (
+              f' ({row.reached}/{row.seeds})' * (
                   row.trains and row.reached < row.seeds) for row in rows])),
       Column('in s', figures(lambda row: row.seconds, digits.column)),
       Column(measure.label('test'), _scores(found, rows), '[95%]'),

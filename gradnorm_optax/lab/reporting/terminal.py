@@ -59,7 +59,7 @@ def _cell(column: columns.Column, cell: columns.Cell) -> text.Text:
   """A figure and what follows it; words may use the room of both."""
   if not column.room or cell.text.replace(' ', '').isalpha():
     return text.Text(cell.text)
-  return text.Text(f'{cell.text} {cell.soft:{len(column.room)}}')
+  return text.Text(f'{cell.text}{cell.soft:{len(column.room)}}')
 
 
 def _notes(found: Summary) -> str:

@@ -104,9 +104,12 @@ def keep_modules(folder: pathlib.Path, config: schema.Config) -> None:
 
 
 def _text(config: schema.Config) -> str:
-  """What a run is made of; comparisons make no difference to it."""
+  """What a run is made of: neither comparisons nor its devices."""
+  none = schema.Run()
+  run = config.run.model_copy(
+      update={'mesh': none.mesh, 'sharding': none.sharding})
   return toml.resolved(config.model_copy(
-      update={'compare': schema.Compare()}))
+      update={'compare': schema.Compare(), 'run': run}))
 
 
 def _equal(path: pathlib.Path, text: str) -> bool:

@@ -82,7 +82,7 @@ def _check_kind(model: schema.Model, dataset: Dataset) -> None:
                      f'needs {least} rows and columns')
   if isinstance(model, schema.Transformer) and not (
       dataset.symbols and dataset.objective.positions
-      and dataset.train.y.dtype.kind == 'i'):
+      and dataset.train.y.dtype.kind in 'iu'):
     raise LabError(
         f'{here} predicts the next symbol: give integer symbols (T,) '
         '(data.symbols) with a class for each position, or take another kind '
