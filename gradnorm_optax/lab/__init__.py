@@ -55,7 +55,8 @@ def load(config: Any, overrides: Sequence[str] = ()) -> 'Config':
 
 def compare(config: Any, overrides: Sequence[str] = (), *,
             out: str | pathlib.Path | None = None, fresh: bool = False,
-            quiet: bool = False) -> 'Comparison':
+            quiet: bool = False,
+            scheduler: str | None = None) -> 'Comparison':
   """Compares methods over learning rates and seeds: `gradnorm compare`.
 
   Args:
@@ -64,6 +65,8 @@ def compare(config: Any, overrides: Sequence[str] = (), *,
     out: The run folder; `runs/NAME` if None.
     fresh: Forget the trials that are finished.
     quiet: No progress bar.
+    scheduler: `'tcp://HOST:PORT'` of dask, whose workers run the trials, or
+      `'local:N'` for N workers on this machine; None: this process.
 
   Returns:
     The comparison, with `.table()`, `.plot()` and `.summary`.
@@ -73,7 +76,8 @@ def compare(config: Any, overrides: Sequence[str] = (), *,
   """
   from gradnorm_optax.lab.comparison import comparison
   return comparison.run(
-      load(config, overrides), out, fresh=fresh, quiet=quiet)
+      load(config, overrides), out, fresh=fresh, quiet=quiet,
+      scheduler=scheduler)
 
 
 def check(config: Any, overrides: Sequence[str] = (), *,

@@ -38,6 +38,9 @@ def _app() -> Any:
       help='The folder to write in; one below runs/ if not given.')]
   Fresh = Annotated[bool, typer.Option(
       '--fresh', help='Forget what is finished there.')]
+  Scheduler = Annotated[str | None, typer.Option(
+      metavar='ADDRESS', help='Run the trials on workers of dask: '
+      'tcp://HOST:PORT of its scheduler, or local:N for N on this machine.')]
 
   @app.command()
   def init(folder: Annotated[pathlib.Path, typer.Argument(
@@ -64,7 +67,8 @@ def _app() -> Any:
 
   @app.command()
   def compare(config: Config, set_: Set = [],  # noqa: B006
-              out: Out = None, fresh: Fresh = False) -> int:
+              out: Out = None, fresh: Fresh = False,
+              scheduler: Scheduler = None) -> int:
     """Compare methods over learning rates and seeds; print the table.
 
     Interrupted? The same command goes on where it stopped.
@@ -72,11 +76,14 @@ def _app() -> Any:
     Example: gradnorm compare demo/config.toml --set train.steps=100
     """
     process_wide.one_thread_per_trial()
+    if scheduler:
+      process_wide.on_the_processor()
     from gradnorm_optax.lab.comparison import comparison
     again = shlex.join(['gradnorm', 'compare', str(config), *(
-        word for value in set_ for word in ('--set', value))])
+        word for value in set_ for word in ('--set', value)), *(
+            ['--scheduler', scheduler] if scheduler else [])])
     done = comparison.run(lab.load(config, set_), out, fresh=fresh,
-                   command=again)
+                          command=again, scheduler=scheduler)
     console = _console()
     console.print(done.table())
     console.print(f'\nReport: {done.folder}/report.html (beside it '

@@ -4,6 +4,7 @@ import pathlib
 from typing import Any, NamedTuple
 
 from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.comparison import place as places
 from gradnorm_optax.lab.comparison.runner import Runner
 from gradnorm_optax.lab.reporting import comparison_files, figures, terminal
 from gradnorm_optax.lab.results import results_file, summary as summary_lib
@@ -49,7 +50,8 @@ class Comparison(NamedTuple):
 
 def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
         fresh: bool = False, quiet: bool = False,
-        command: str | None = None) -> Comparison:
+        command: str | None = None,
+        scheduler: str | None = None) -> Comparison:
   """Runs a comparison, or what is missing of it, and writes its folder.
 
   Args:
@@ -59,6 +61,8 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
     fresh: Forget the finished trials.
     quiet: No progress bar.
     command: How to run it again, for the report.
+    scheduler: Of dask, whose workers run the trials: `tcp://HOST:PORT`, or
+      `local:N` for N workers on this machine. None: this process.
 
   Returns:
     The comparison, with `.table()` and `.plot()`.
@@ -69,11 +73,12 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
   """
   folder = pathlib.Path(out or pathlib.Path('runs') / config.name)
   run_folder.check(folder, 'gradnorm compare')
-  runner = Runner(config)  # before --fresh forgets anything
   plan = Remaining()
-  with Store(folder, fresh=fresh) as store, progress.bar(plan, quiet):
-    runner.use(store, plan)
-    runner.run()
+  with places.open(scheduler, folder) as place:
+    runner = Runner(config, place)  # before --fresh forgets anything
+    with Store(folder, fresh=fresh) as store, progress.bar(plan, quiet):
+      runner.use(store, plan)
+      runner.run()
   run_folder.keep_modules(folder, config)
   return _judged(folder, runner.trials,
                  command or f'gradnorm compare {folder}/config.toml')

@@ -41,7 +41,8 @@ class Schedule:
         len(trials.missing('tune', pair)) + missing.final(trials, pair)
         for pair in trials.pairs()), planned
     self._count_calls()
-    self.plan.expect(LOOK, len(missing.looks(trials)), like=COMPILE)
+    self.plan.expect(LOOK, len(missing.looks(trials)),
+                     like=COMPILE if jobs else 'final')
     self.plan.expect(
         TIME, sum(len(step_cost.programs(config, model))
                   for model in missing.untimed(trials))

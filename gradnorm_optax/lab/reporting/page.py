@@ -90,7 +90,7 @@ def render(done: Finished, looks: Sequence[Look] = (),
              for block, flag in look.flags.items()],
       classes=class_tables.tables(found),
       config=toml.resolved(done.config), versions=basis.versions,
-      machine=basis.machine, revision=basis.revision,
+      machine=basis.machine, revision=basis.revision, workers=basis.workers,
       command=done.command, today=datetime.date.today().isoformat(),
       isfinite=math.isfinite)
 

@@ -35,7 +35,8 @@ class Clock(NamedTuple):
 class Run(NamedTuple):
   """One trial, judged.
 
-  A diverged run counts with the worst score, infinite loss and infinite time.
+  A diverged run counts with the worst score, infinite loss and infinite time;
+  so does one that was left out for a `reason`.
   """
 
   seed: int
@@ -46,6 +47,7 @@ class Run(NamedTuple):
   curve: tuple[float, ...]
   test_score: OrNan
   train_loss: OrInf = math.inf
+  reason: str | None = None
 
   @staticmethod
   def of(record: dict[str, Any], target: float = math.inf,
@@ -55,7 +57,7 @@ class Run(NamedTuple):
     if record['diverged']:
       return Run(
           record['seed'], True, worst, math.inf, math.inf, curve, worst,
-          math.inf)
+          math.inf, record.get('reason'))
     test = record.get('test')
     return Run(
         record['seed'], False, curve[-1], record['history']['loss'][-1],
@@ -254,7 +256,7 @@ class Summary:
   def diagnosis(self) -> str | None:
     """The command that says where the first diverged run went bad."""
     lost = next(((row, run) for row in self.rows for run in row.runs
-                 if run.diverged), None)
+                 if run.diverged and not run.reason), None)
     if lost is None:
       return None
     row, run = lost

@@ -30,6 +30,8 @@ class Basis(NamedTuple):
     machine: Processor and devices.
     arithmetic: What rounding rests on: device, threads, flags.
     together: Whether several trials shared a call.
+    workers: The machines of the cluster that trials were run on last, a line
+      for each; none where they ran here.
   """
 
   data: str
@@ -48,6 +50,7 @@ class Basis(NamedTuple):
   machine: dict[str, Any]
   arithmetic: dict[str, str]
   together: bool
+  workers: tuple[str, ...] = ()
 
   def user_code(self, model: str, method: str) -> list[str]:
     """The digests of the user's code behind one row."""

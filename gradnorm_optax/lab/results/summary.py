@@ -9,7 +9,13 @@ import numpy as np
 from gradnorm_optax.lab.methods import bare_optimizer
 from gradnorm_optax.lab.objective import evidence
 from gradnorm_optax.lab.objective.rule import Rule
-from gradnorm_optax.lab.results import judging, stats, step_cost, verdict
+from gradnorm_optax.lab.results import (
+  elsewhere,
+  judging,
+  stats,
+  step_cost,
+  verdict,
+)
 from gradnorm_optax.lab.results.findings import (
   Clock,
   Confusion,
@@ -39,12 +45,14 @@ def summarize(trials: Trials) -> Summary:
         row, difference=gain(row, base)) for row in own]
     verdicts.append(verdict.judge(
         own, config.compare.baseline, gain, basis.measure))
+  scopes, notes = _scopes(basis)
   return Summary(
       config.name, config.title or config.name, basis.description,
       basis.chance, trials.target, config.train.steps,
       config.train.eval_every, config.compare.seeds,
       config.compare.tune_seeds, tuple(rows), tuple(verdicts),
-      basis.measure, basis.worst, *_scopes(basis), classes=basis.classes,
+      basis.measure, basis.worst, scopes, notes + elsewhere.notes(trials),
+      classes=basis.classes,
       positive=None if (index := basis.rule.positive) is None
       else basis.classes[index])
 
