@@ -61,7 +61,7 @@ class Cluster:
     self._client = link.client
     self._settings = {name: getattr(jax.config, name)
                       for name in provenance.SETTINGS} | link.settings
-    self._flags = os.environ.get('XLA_FLAGS', '')
+    self._flags = provenance.arithmetic()['XLA_FLAGS']
     self._errands: Errands | None = None
 
   def close(self) -> None:

@@ -2,6 +2,8 @@
 
 import collections
 import contextlib
+import functools
+import pickle
 import threading
 import time
 import uuid
@@ -74,21 +76,22 @@ class Errands:
       deaths = 0
       while True:
         orphaned = self._orphaned
+        # By value, for the scheduler unpickles it and need not know this.
         future = self._client.submit(
-            on_worker.work, self._session, what, args, pure=False,
-            key=f'{what}-{uuid.uuid4().hex}', resources={self._session: 1})
+            lambda task: __import__('pickle').loads(task)(), pickle.dumps(
+                functools.partial(on_worker.work, self._session, what, args)),
+            key=f'{what}-{uuid.uuid4().hex}', pure=False,
+            resources={self._session: 1})
         try:
-          if not self._waited(future, orphaned):
-            continue
-          name, host, result = future.result(timeout=10 * WAIT)
+          if self._waited(future, orphaned):
+            name, host, result = future.result()
+            self._names[name] += trials
+            return host, result
+          deaths += self._deaths(future)
         except distributed.KilledWorker as error:
           deaths += error.allowed_failures + 1
-          if deaths >= DEATHS:
-            raise Killed(f'it killed {deaths} workers, the last one '
-                         f'{error.last_worker.address}') from error
-        else:
-          self._names[name] += trials
-          return host, result
+        if deaths >= DEATHS:
+          raise Killed(f'it killed {deaths} workers')
 
   def told(self) -> str:
     """How many trials each worker has made, for the progress bar."""
@@ -123,9 +126,8 @@ class Errands:
     future.add_done_callback(lambda _: ended.set())
     while not ended.wait(LOOK):
       self._check()
-      if orphaned != self._orphaned:
-        # A resource that comes back does not wake what waits for it.
-        future.cancel()
+      # A resource that comes back does not wake what waits for it.
+      if orphaned != self._orphaned and future.status == 'pending':
         return False
     while future.status in ('cancelled', 'lost'):  # with the scheduler
       self._check()
@@ -133,6 +135,15 @@ class Errands:
         return False
       time.sleep(LOOK)
     return True
+
+  def _deaths(self, future: distributed.Future) -> int:
+    """Takes a task back; how many workers have died of it."""
+    key = future.key
+    found = self._client.run_on_scheduler(
+        lambda dask_scheduler: getattr(
+            dask_scheduler.tasks.get(key), 'suspicious', 0))
+    future.cancel()
+    return int(found)
 
   def _check(self) -> None:
     if self._fault is not None:

@@ -41,8 +41,18 @@ def connect(address: str) -> Iterator[Link]:
     with _local(address) as link:
       yield link
     return
+  with _hushed():
+    client = _client(address)
+    try:
+      yield Link(client, {})
+    finally:
+      client.close(timeout=10 if client.status == 'running' else 1)
+
+
+def _client(address: str) -> distributed.Client:
+  """Finds the scheduler."""
   try:
-    client = distributed.Client(address, timeout=CONNECT, set_as_default=False)
+    return distributed.Client(address, timeout=CONNECT, set_as_default=False)
   except (OSError, TimeoutError) as error:
     raise LabError(
         f'--scheduler {address}: no scheduler answers there; start one with: '
@@ -50,19 +60,6 @@ def connect(address: str) -> Iterator[Link]:
   except (ValueError, TypeError) as error:
     raise LabError(f'--scheduler {address}: {error}; write tcp://HOST:PORT, '
                    'or local:N for N workers on this machine') from error
-  with _closing(client):
-    yield Link(client, {})
-
-
-@contextlib.contextmanager
-def _closing(client: distributed.Client) -> Iterator[None]:
-  """Closes a client, also one whose scheduler is gone."""
-  try:
-    yield
-  finally:
-    gone = client.status != 'running'
-    with _hushed() if gone else contextlib.nullcontext():
-      client.close(timeout=1 if gone else 10)
 
 
 @contextlib.contextmanager
@@ -77,8 +74,8 @@ def _local(address: str) -> Iterator[Link]:
       prefix='gradnorm-', ignore_cleanup_errors=True) as place, _hushed():
     with distributed.SpecCluster(
         scheduler={'cls': distributed.Scheduler, 'options': {
-            'host': '127.0.0.1', 'dashboard': False, 'dashboard_address': None,
-            'allowed_failures': DEATHS - 1}},
+            'host': '127.0.0.1', 'allowed_failures': DEATHS - 1,
+            'dashboard': False, 'dashboard_address': '127.0.0.1:0'}},
         workers={number: {'cls': distributed.Nanny, 'options': {
             'nthreads': 1, 'memory_limit': 0, 'local_directory': place,
             'silence_logs': logging.CRITICAL, 'dashboard': False,
@@ -109,10 +106,13 @@ def _devices(workers: int, address: str) -> list[dict[str, str]]:
 @contextlib.contextmanager
 def _hushed() -> Iterator[None]:
   """Keeps dask from telling on the terminal of every worker that dies."""
-  logger = logging.getLogger('distributed')
-  before = logger.level
-  logger.setLevel(logging.CRITICAL + 1)
+  names = [name for name in logging.root.manager.loggerDict
+           if name.partition('.')[0] == 'distributed']
+  before = {logger: logger.level for logger in map(logging.getLogger, names)}
+  for logger in before:
+    logger.setLevel(logging.CRITICAL + 1)
   try:
     yield
   finally:
-    logger.setLevel(before)
+    for logger, level in before.items():
+      logger.setLevel(level)
