@@ -1,14 +1,12 @@
 """The `gradnorm` command."""
 
-import os
 import pathlib
-import shlex
 import sys
 import traceback
 from typing import Annotated, Any
 
 from gradnorm_optax import lab
-from gradnorm_optax.lab.support import process_wide, signals, user_code
+from gradnorm_optax.lab.support import process_wide, screen, signals, user_code
 from gradnorm_optax.lab.support.errors import LabError
 
 try:
@@ -28,7 +26,8 @@ def _app() -> Any:
       help='Compare ways to keep gradients well scaled, on your data.',
       epilog='Begin with: gradnorm init demo. Exit codes: 0 done; 2 a mistake '
              'in what was given; 3 a run diverged, or every run of a '
-             'comparison; 128 + signal: stopped.')
+             'comparison; 75: another process of a run is lost; 128 + '
+             'signal: stopped.')
   Config = Annotated[pathlib.Path, typer.Argument(
       metavar='CONFIG', help='A TOML file; `gradnorm init` writes one.')]
   Set = Annotated[list[str], typer.Option(
@@ -63,12 +62,14 @@ def _app() -> Any:
     """
     process_wide.one_thread_per_trial()
     done = lab.check(config, set_, measure=not quick)
-    _console().print(done.table())
+    screen.console().print(done.table())
 
   @app.command()
   def compare(config: Config, set_: Set = [],  # noqa: B006
               out: Out = None, fresh: Fresh = False,
-              scheduler: Scheduler = None) -> int:
+              minutes: Annotated[float | None, typer.Option(min=0.0, help=(
+                  'End within so many, with fewer rates and seeds where '
+                  'needed.'))] = None, scheduler: Scheduler = None) -> int:
     """Compare methods over learning rates and seeds; print the table.
 
     Interrupted? The same command goes on where it stopped.
@@ -79,12 +80,12 @@ def _app() -> Any:
     if scheduler:
       process_wide.on_the_processor()
     from gradnorm_optax.lab.comparison import comparison
-    again = shlex.join(['gradnorm', 'compare', str(config), *(
-        word for value in set_ for word in ('--set', value)), *(
-            ['--scheduler', scheduler] if scheduler else [])])
-    done = comparison.run(lab.load(config, set_), out, fresh=fresh,
-                          command=again, scheduler=scheduler)
-    console = _console()
+    done = comparison.run(
+        lab.load(config, set_), out, fresh=fresh, minutes=minutes,
+        scheduler=scheduler, command=screen.command(
+            'compare', str(config), set=set_, minutes=minutes,
+            scheduler=scheduler))
+    console = screen.console()
     console.print(done.table())
     console.print(f'\nReport: {done.folder}/report.html (beside it '
                   'results.json, config.toml and the figures)')
@@ -98,7 +99,10 @@ def _app() -> Any:
               out: Out = None, batches: Annotated[int, typer.Option(
                   min=1, help='Training steps to look at.')] = 10,
               whole: Annotated[bool, typer.Option('--whole', help=(
-                  'Spread them over the whole run.'))] = False) -> None:
+                  'Spread them over the whole run.'))] = False,
+              plan: Annotated[bool, typer.Option('--plan', help=(
+                  'Say what one run takes on its devices; train nothing.'))
+                              ] = False) -> None:
     """Show what each method does to every block's gradient.
 
     CONFIG may also be the folder of a `gradnorm train` run, or a checkpoint in
@@ -106,23 +110,42 @@ def _app() -> Any:
 
     Example: gradnorm inspect demo/config.toml --batches 5
     """
-    from gradnorm_optax.lab.inspection import inspection
+    from gradnorm_optax.lab.inspection import inspection, run_plan
+    if plan:
+      return screen.console().print(run_plan.at(config, set_).table())
     done = inspection.at(config, set_, out, batches, whole)
-    _console().print(done.table())
-    _console().print(f'\nFigures and inspect.json: {done.folder}')
+    screen.console().print(done.table())
+    screen.console().print(f'\nFigures and inspect.json: {done.folder}')
 
   @app.command()
   def train(config: Config, set_: Set = [],  # noqa: B006
-            out: Out = None, fresh: Fresh = False) -> int:
+            out: Out = None, fresh: Fresh = False,
+            distributed: Annotated[bool, typer.Option(
+                '--distributed', help='One of several processes of a run; '
+                'Slurm, Open MPI, Kubernetes and TPU pods say which.')] = False,
+            coordinator: Annotated[str | None, typer.Option(
+                metavar='HOST:PORT', help='Elsewhere: of process 0.')] = None,
+            processes: Annotated[int | None, typer.Option(
+                min=1, help='Elsewhere: how many there are.')] = None,
+            process: Annotated[int | None, typer.Option(
+                min=0, help='Elsewhere: which one this is, from 0.')] = None,
+            lost_after: Annotated[int, typer.Option(
+                min=1, help='Seconds after which a silent process counts as '
+                'lost; exit code 75.')] = 100) -> int:
     """Train one model with one method, as [run] names them.
 
     Interrupted, even killed? The same command goes on from the last checkpoint.
 
     Example: gradnorm train demo/config.toml --set run.method=adam
     """
-    from gradnorm_optax.lab.run import loop
-    done = loop.run(lab.load(config, set_), out, fresh=fresh)
-    console = _console()
+    from gradnorm_optax.lab.run import processes as lib
+    with lib.joined(distributed, coordinator, processes, process, lost_after):
+      from gradnorm_optax.lab.run import loop
+      done = loop.run(lab.load(config, set_), out, fresh=fresh)
+      writes = lib.first()
+    if not writes:
+      return 128 + done.stopped if done.stopped else 0
+    console = screen.console()
     console.print(done.data, style='dim')
     console.print(done.table())
     if done.test is not None:
@@ -142,7 +165,8 @@ def _app() -> Any:
   def predict(run: Annotated[pathlib.Path, typer.Argument(
       metavar='RUN', help='The folder of `gradnorm train`.')],
               data: Annotated[pathlib.Path, typer.Argument(
-      metavar='FILE', help='New examples: .csv, .parquet, .npz or .npy.')],
+      metavar='FILE', help='New examples: .csv, .parquet, .npz, .npy, .txt, '
+      'pictures or module:function.')],
               out: Annotated[pathlib.Path, typer.Option(
       '--out', '-o', help='.csv, .parquet or .npz.')],
               checkpoint: Which = 'best') -> None:
@@ -154,11 +178,11 @@ def _app() -> Any:
     loaded = lab.load_run(run, _checkpoint(checkpoint))
     found = new_examples.read(data, loaded.data, loaded.config.data)
     answers_file.write(out, loaded, found)
-    console = _console()
+    console = screen.console()
     for note in found.notes:
       console.print(note, style='dim')
-    console.print(f'Answered by the checkpoint of step {loaded.step}, rows '
-                  f'1 to {len(found.x)}: {out}')
+    console.print(f'{len(found.x)} answers by the checkpoint of step '
+                  f'{loaded.step}, each with its {found.title}: {out}')
 
   @app.command()
   def export(run: Annotated[pathlib.Path, typer.Argument(
@@ -173,8 +197,8 @@ def _app() -> Any:
     from gradnorm_optax.lab.serving import export as export_lib
     loaded = lab.load_run(run, _checkpoint(checkpoint))
     export_lib.write(loaded, folder)
-    _console().print(f'Step {loaded.step} of {run}: {folder}/MODEL_CARD.md '
-                     'says how to use it')
+    screen.console().print(f'Step {loaded.step} of {run}: '
+                           f'{folder}/MODEL_CARD.md says how to use it')
 
   @app.command()
   def report(folder: Annotated[pathlib.Path, typer.Argument(
@@ -188,7 +212,7 @@ def _app() -> Any:
     """
     from gradnorm_optax.lab.comparison import comparison
     done = comparison.again(folder)
-    console = _console()
+    console = screen.console()
     console.print(done.table())
     console.print(f'\nReport: {done.folder}/report.html')
 
@@ -199,7 +223,7 @@ def _app() -> Any:
     Example: gradnorm methods
     """
     from gradnorm_optax.lab.reporting import methods_table
-    _console().print(methods_table.render())
+    screen.console().print(methods_table.render())
 
   @app.command()
   def keys(section: Annotated[str, typer.Argument(
@@ -217,7 +241,7 @@ def _app() -> Any:
     if markdown:
       print(page.markdown(found), end='')
       return
-    console = _console()
+    console = screen.console()
     for shown in page.tables(found):
       console.print(shown)
       console.print()
@@ -232,15 +256,6 @@ def _checkpoint(given: str) -> Any:
   if not given.isdigit():
     raise LabError(f'--checkpoint: best, last or a step, not {given!r}')
   return int(given)
-
-
-def _console() -> Any:
-  """A console that is wide enough for the table where no terminal says."""
-  from rich import console
-  screen = console.Console(highlight=False, markup=False)  # names hold brackets
-  if not screen.is_terminal and 'COLUMNS' not in os.environ:
-    screen.width = 120
-  return screen
 
 
 def main(args: list[str] | None = None) -> int:

@@ -22,13 +22,21 @@ _NAME = 'regularize_by_sampling'
 
 
 class RegularizeBySamplingState(NamedTuple):
-  """Counts the modes and keeps the last long-term log norm."""
+  """Counts the modes and keeps the last long-term log norm.
 
-  raised_count: jax.Array  # shape=(), dtype=int32: steps with Q < low
-  safe_count: jax.Array  # shape=(), dtype=int32: at random, Q in range
-  lowered_count: jax.Array  # shape=(), dtype=int32: steps with Q > high
-  blind_count: jax.Array  # shape=(), dtype=int32: at random, nothing known
-  log_norm: jax.Array  # shape=(), float32 or float64: the last Q
+  Attributes:
+    raised_count: Steps with Q < low; shape (), int32, as the other counts.
+    safe_count: Steps at random, Q in range.
+    lowered_count: Steps with Q > high.
+    blind_count: Steps at random, nothing known.
+    log_norm: The last Q, shape (), float32 or float64.
+  """
+
+  raised_count: jax.Array
+  safe_count: jax.Array
+  lowered_count: jax.Array
+  blind_count: jax.Array
+  log_norm: jax.Array
 
 
 def regularize_by_sampling(

@@ -11,10 +11,15 @@ from gradnorm_optax.sgr import norms
 
 
 class Selection(NamedTuple):
-  """Examples chosen from a pool."""
+  """Examples chosen from a pool.
 
-  indices: jax.Array  # shape=(size,), dtype=int32
-  mode: jax.Array  # shape=(), dtype=int32: -1 lowers, 0 random, +1 raises
+  Attributes:
+    indices: Their places in the pool, shape (size,), int32.
+    mode: Why these: -1 lowers Q, 0 at random, +1 raises it; shape (), int32.
+  """
+
+  indices: jax.Array
+  mode: jax.Array
 
 
 def select(

@@ -158,7 +158,7 @@ def test_a_scheduler_that_is_lost_leaves_what_is_finished(
     code, _, err = gradnorm(*command)
     assert code == 2 and err.count('\n') == 1
     assert err.startswith('gradnorm: worker tcp://')
-    assert err.endswith('ImportError: not this package\n')
+    assert err.endswith("ImportError('not this package')\n")
     bare.kill()
     dask('worker', '--nthreads', '1', '--no-nanny')
     add = store.Store.add

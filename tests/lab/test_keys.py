@@ -26,6 +26,7 @@ def test_every_key_of_every_table_has_a_meaning():
   # None is left out: every table of the package is among them.
   tables = [schema.Config, schema.Data, schema.Train, schema.Run,
             schema.Compare, schema.Method, schema.BlocksTable, schema.Sampling,
+            schema.Mesh,
             *(getattr(schema, name) for name in (
                 'MLP', 'CNN', 'ResNet', 'Transformer', 'Own', 'RecurrentNet',
                 'WeightNormNet'))]

@@ -218,7 +218,7 @@ def test_a_table_is_answered_by_the_command(patients, gradnorm, tmp_path):
   assert '1 missing cell filled with the median' in said
   found = pandas.read_csv(out, index_col='row')
   assert list(found.columns) == ['prediction', 'p(no)', 'p(yes)']
-  assert list(found.index) == [1, 2, 3, 4]
+  assert list(found.index) == [2, 3, 4, 5]  # the lines of the file
   assert list(found.prediction[:3]) == ['yes', 'no', 'yes']
   np.testing.assert_allclose(found['p(no)'] + found['p(yes)'], 1, rtol=1e-5)
   # The same numbers as from Python.

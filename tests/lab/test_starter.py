@@ -48,7 +48,7 @@ def test_from_python(tiny, tmp_path):
   assert [row.method for row in done.summary.rows] == [
       'momentum', 'clip_momentum']
   assert set(done.plot()) == {
-      'curves', 'sensitivity', 'norms-small', 'entries-small'}
+      'scores', 'curves', 'sensitivity', 'norms-small', 'entries-small'}
   raw = {'models': {'m': {'kind': 'mlp', 'depth': 1, 'width': 8}},
          'methods': {'bng': {'optimizer': 'momentum', 'normalize': 'bng'}},
          'train': {'steps': 10, 'eval_every': 10}}

@@ -99,7 +99,7 @@ class Cluster:
         fault = on_worker.difference(site, here)
         name = f'worker {address} on {site.host}'
       else:
-        fault, name = f'{type(site).__name__}: {site}', f'worker {address}'
+        fault, name = f'{site}', f'worker {address}'
       if fault:
         faults.append(f'{name}: {fault}')
     if faults:

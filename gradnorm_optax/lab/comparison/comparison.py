@@ -4,7 +4,7 @@ import pathlib
 from typing import Any, NamedTuple
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.comparison import place as places
+from gradnorm_optax.lab.comparison import place as places, time_budget
 from gradnorm_optax.lab.comparison.runner import Runner
 from gradnorm_optax.lab.reporting import comparison_files, figures, terminal
 from gradnorm_optax.lab.results import results_file, summary as summary_lib
@@ -13,8 +13,9 @@ from gradnorm_optax.lab.results.look import Look
 from gradnorm_optax.lab.results.results_file import Finished
 from gradnorm_optax.lab.results.store import Store
 from gradnorm_optax.lab.results.trials import Trials
-from gradnorm_optax.lab.run import folder_guard as run_folder
+from gradnorm_optax.lab.run import folder_guard as run_folder, processes
 from gradnorm_optax.lab.support import progress
+from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.support.remaining import Remaining
 
 
@@ -51,6 +52,7 @@ class Comparison(NamedTuple):
 def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
         fresh: bool = False, quiet: bool = False,
         command: str | None = None,
+        minutes: float | None = None,
         scheduler: str | None = None) -> Comparison:
   """Runs a comparison, or what is missing of it, and writes its folder.
 
@@ -61,6 +63,8 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
     fresh: Forget the finished trials.
     quiet: No progress bar.
     command: How to run it again, for the report.
+    minutes: A time in which it ends, with fewer rates and seeds where the
+      configuration's do not fit; what fits is printed unless `quiet`.
     scheduler: Of dask, whose workers run the trials: `tcp://HOST:PORT`, or
       `local:N` for N workers on this machine. None: this process.
 
@@ -68,17 +72,25 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
     The comparison, with `.table()` and `.plot()`.
 
   Raises:
-    LabError: A folder of `gradnorm train`, a disk that is full, or a method
-      that refuses a model.
+    LabError: A folder of `gradnorm train`, a disk that is full, a method
+      that refuses a model, or `minutes` that allow no decision.
   """
+  processes.alone_only('gradnorm compare')
   folder = pathlib.Path(out or pathlib.Path('runs') / config.name)
   run_folder.check(folder, 'gradnorm compare')
-  plan = Remaining()
+  if minutes is not None and scheduler is not None:
+    raise LabError('--minutes measures this machine; leave it or --scheduler '
+                   'out')
+  plan = Remaining()  # its clock begins
   with places.open(scheduler, folder) as place:
     runner = Runner(config, place)  # before --fresh forgets anything
     with Store(folder, fresh=fresh) as store, progress.bar(plan, quiet):
       runner.use(store, plan)
-      runner.run()
+      if minutes is None:
+        runner.run()
+      else:
+        time_budget.run(
+            runner, minutes, (lambda text: None) if quiet else print)
   run_folder.keep_modules(folder, config)
   return _judged(folder, runner.trials,
                  command or f'gradnorm compare {folder}/config.toml')

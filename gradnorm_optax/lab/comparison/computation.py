@@ -9,7 +9,7 @@ from gradnorm_optax.lab.comparison import timing
 from gradnorm_optax.lab.comparison.missing import Call
 from gradnorm_optax.lab.comparison.model_programs import Bench, Outcome
 from gradnorm_optax.lab.data.dataset import Dataset
-from gradnorm_optax.lab.results import step_cost
+from gradnorm_optax.lab.results import grids, step_cost
 from gradnorm_optax.lab.results.look import instants
 from gradnorm_optax.lab.results.trials import FRESH, Pair
 from gradnorm_optax.lab.training import diagnosis, looks
@@ -30,9 +30,10 @@ class Computation:
 
   def trials(self, call: Call) -> list[Outcome]:
     """Runs one call; fresh runs read the test part."""
+    early = grids.early(self.config) if call.phase == 'early' else None
     return self.benches[call.pair.model].run(
         self.config.methods[call.pair.method], call.rates, call.seeds,
-        test=call.phase == 'final')
+        test=call.phase == 'final', evaluations=early)
 
   def look(self, pair: Pair, rate: float) -> dict[str, Any]:
     """Trains once more, and sees what a method does to every block."""

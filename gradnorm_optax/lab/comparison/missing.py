@@ -38,7 +38,7 @@ def calls(trials: Trials, phase: str, batch: int) -> Iterator[Call]:
 
   Args:
     trials: Those that are finished.
-    phase: `tune` or `final`.
+    phase: `early`, `tune` or `final`.
     batch: How many trials share a call.
   """
   asked: set[str] = set()

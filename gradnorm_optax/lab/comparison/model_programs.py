@@ -110,15 +110,19 @@ class Bench:
     return (*self._init(seed), seed)
 
   def run(self, method: schema.Method, rates: Sequence[float],
-          seeds: Sequence[int], test: bool) -> list[Outcome]:
-    """Runs the trials of one call; reads the test part if told to."""
+          seeds: Sequence[int], test: bool,
+          evaluations: int | None = None) -> list[Outcome]:
+    """Runs the trials of one call; reads the test part if told to.
+
+    With `evaluations` they end after so many.
+    """
     params, extra, seed = self._start(seeds)
     rate: Any = jnp.float32(rates[0])
     if self.batch > 1:
       padded = [*rates, *[rates[-1]] * (self.batch - len(rates))]
       rate = jax.device_put(jnp.array(padded, jnp.float32), self._split)
     state, history, seconds = self.program(method).run(
-        self._data, params, extra, rate, seed)
+        self._data, params, extra, rate, seed, evaluations)
     scores = None
     if test:
       scores = jax.tree.map(np.asarray, self._test(

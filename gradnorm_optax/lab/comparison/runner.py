@@ -22,7 +22,7 @@ from gradnorm_optax.lab.data import sources
 from gradnorm_optax.lab.methods import chain
 from gradnorm_optax.lab.results import made_with as basis_lib, step_cost
 from gradnorm_optax.lab.results.store import Store
-from gradnorm_optax.lab.results.trials import Pair, Trials
+from gradnorm_optax.lab.results.trials import PHASES, Pair, Trials
 from gradnorm_optax.lab.support import provenance
 from gradnorm_optax.lab.support.remaining import Remaining
 
@@ -69,10 +69,20 @@ class Runner:
     self.schedule = Schedule(plan, self.trials, self.workers, self.batch)
 
   def run(self) -> None:
-    """Runs both phases, looks at the blocks and times the steps."""
+    """Runs all of a comparison."""
     self.compile()
-    for phase in ('tune', 'final'):
+    for phase in PHASES:
       self.finish(phase)
+    self.conclude()
+
+  def restrict(self, config: schema.Config) -> None:
+    """Goes on with other numbers of rates and seeds."""
+    self.config = self.computation.config = config
+    self.trials = Trials(self.store.records, config, self.basis)
+    self.schedule.use(self.trials)
+
+  def conclude(self) -> None:
+    """Looks at the blocks and times the steps."""
     lost = missing.faults(self.trials)
     if lost:
       self.schedule.begin(FAULT)
@@ -95,7 +105,10 @@ class Runner:
   def finish(self, phase: str) -> None:
     """Runs what a phase still needs."""
     self.schedule.begin(phase)
-    self._each(self._call, missing.calls(self.trials, phase, self.batch))
+    # What was found may widen the grids.
+    while calls := list(missing.calls(self.trials, phase, self.batch)):
+      self._each(self._call, calls)
+      self.schedule.count()
 
   def _bench(self, job: Job) -> Bench:
     bench = self.benches[job.model]

@@ -111,15 +111,33 @@ def _optimizer(method: schema.Method, learning_rate: Rate,
   row = OPTIMIZERS.get(method.optimizer)
   make = row.make if row else user_code.resolve(method.optimizer)
   options = _options(method, row, context) if row else dict(method.options)
+  here = f'optimizer {method.optimizer!r} with options {dict(method.options)}'
   try:
-    tx = make(learning_rate, **options)
+    with contextlib.nullcontext() if row else user_code.telling(here):
+      tx = make(learning_rate, **options)
   except (TypeError, ValueError) as error:
-    raise LabError(f'optimizer {method.optimizer!r} with options '
-                   f'{dict(method.options)}: {error}') from error
+    raise LabError(f'{here}: {error}') from error
   if not (hasattr(tx, 'init') and hasattr(tx, 'update')):
     raise LabError(f'{method.optimizer!r} returned {type(tx).__name__}, not '
                    'an optax.GradientTransformation')
-  return tx
+  return tx if row else _telling(tx, here)
+
+
+def _telling(tx: optax.GradientTransformation,
+             here: str) -> optax.GradientTransformation:
+  """The user's own transformation, whose faults are one line."""
+  inner = optax.with_extra_args_support(tx)
+
+  def init(params: Any) -> Any:
+    with user_code.telling(f'{here}, at init,'):
+      return inner.init(params)
+
+  def update(updates: Any, state: Any, params: Any = None,
+             **extra: Any) -> Any:
+    with user_code.telling(f'{here}, at an update,'):
+      return inner.update(updates, state, params, **extra)
+
+  return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _options(method: schema.Method, row: Optimizer,

@@ -38,8 +38,13 @@ def _acting(one: Planned) -> list[text.Text]:
 def _needs(plan: Plan) -> str:
   """Trials, memory and time, in sentences."""
   at_once = plan.workers * plan.together
+  short = f' and {plan.short} of {plan.share * plan.steps:.0f} steps' if (
+      plan.short) else ''
+  added = f', and up to {plan.added} more where grids widen' if (
+      plan.added) else ''
   told = [
-      f'{plan.trials} trials of {plan.steps} steps, {at_once} at once.',
+      f'{plan.trials} trials of {plan.steps} steps{short}{added}, {at_once} '
+      'at once.',
       f'Memory: about {size(plan.bytes)}, of which {size(plan.example_bytes)} '
       'are examples; activations are not counted.']
   for one in plan.speeds:
@@ -48,7 +53,7 @@ def _needs(plan: Plan) -> str:
         f'an evaluation, {duration(one.compiling)} to compile, measured with '
         f'{one.method}.')
   if plan.speeds:
-    most = 'At most about' if plan.together > 1 else 'About'
+    most = 'At most about' if plan.together > 1 or plan.added else 'About'
     told.append(f'{most} {duration(plan.seconds)} of training, if the methods '
                 'step as the measured ones; looks at the blocks, the timing of '
                 'steps and the report come on top.')

@@ -37,6 +37,11 @@ class Run(NamedTuple):
 
   A diverged run counts with the worst score, infinite loss and infinite time;
   so does one that was left out for a `reason`.
+
+  Attributes:
+    curve, losses: Validation score and loss at every evaluation.
+    train_losses: Mean loss of the batches since the evaluation before.
+    reason: Why it was left out, if it was.
   """
 
   seed: int
@@ -47,23 +52,29 @@ class Run(NamedTuple):
   curve: tuple[float, ...]
   test_score: OrNan
   train_loss: OrInf = math.inf
+  losses: tuple[OrNan, ...] = ()
+  train_losses: tuple[OrNan, ...] = ()
   reason: str | None = None
 
   @staticmethod
   def of(record: dict[str, Any], target: float = math.inf,
          every: int = 1, worst: float = 0.0) -> 'Run':
     """Judges a record of the run folder; no score counts below `worst`."""
-    curve = tuple(max(worst, value) for value in record['history']['score'])
+    history = record['history']
+    curve = tuple(max(worst, value) for value in history['score'])
+    losses, train_losses = (
+        tuple(math.nan if value is None else value for value in history[name])
+        for name in ('loss', 'train_loss'))
     if record['diverged']:
       return Run(
           record['seed'], True, worst, math.inf, math.inf, curve, worst,
-          math.inf, record.get('reason'))
+          math.inf, losses, train_losses, record.get('reason'))
     test = record.get('test')
     return Run(
-        record['seed'], False, curve[-1], record['history']['loss'][-1],
+        record['seed'], False, curve[-1], history['loss'][-1],
         stats.steps_to_target(curve, target, every), curve,
         max(worst, test['score']) if test else math.nan,
-        record['history']['train_loss'][-1])
+        history['train_loss'][-1], losses, train_losses)
 
 
 class Confusion(NamedTuple):

@@ -88,16 +88,22 @@ def prepare(folder: pathlib.Path, config: schema.Config, data: str,
 
 
 def keep_modules(folder: pathlib.Path, config: schema.Config) -> None:
-  """Says where the user's own modules are; `schema.toml` looks there."""
+  """Says where the user's modules and files are; `schema.toml` looks there."""
   found = user_code.places(config.user_functions())
+  data = config.data.files()
+  found += sorted({place for name in data if (
+      place := user_code.origin(name)) and place not in found})
   if found:
     files.write(folder / toml.MODULES, '\n'.join(found) + '\n')
 
 
 def _text(config: schema.Config) -> str:
-  """What a run is made of; comparisons make no difference to it."""
+  """What a run is made of: neither comparisons nor its devices."""
+  none = schema.Run()
+  run = config.run.model_copy(
+      update={'mesh': none.mesh, 'sharding': none.sharding})
   return toml.resolved(config.model_copy(
-      update={'compare': schema.Compare()}))
+      update={'compare': schema.Compare(), 'run': run}))
 
 
 def _same(path: pathlib.Path, text: str, other: str, mend: str = '') -> None:

@@ -79,3 +79,23 @@ class Journal:
   def close(self) -> None:
     """Gives the files free."""
     self._board.close()
+
+
+class Unwritten(Journal):
+  """That of a process that writes nothing: it keeps the figures alone."""
+
+  def __init__(self) -> None:
+    """Begins empty, with the process."""
+    self.rows, self.blocks, self.profiles = [], [], []
+
+  def add(self, row: dict[str, Any], figures: Any,
+          profile: list[float | None] | None) -> None:
+    """Keeps the figures of a chunk."""
+    del figures, profile
+    self.rows.append(row)
+
+  def add_look(self, look: Look | None) -> None:
+    """Leaves a look to the process that writes."""
+
+  def close(self) -> None:
+    """Has no files."""

@@ -15,6 +15,9 @@ from gradnorm_optax.lab.schema.config import (
 from gradnorm_optax.lab.schema.data import (
     Data as Data,
 )
+from gradnorm_optax.lab.schema.devices import (
+    Mesh as Mesh,
+)
 from gradnorm_optax.lab.schema.methods import (
     BlocksTable as BlocksTable,
     Method as Method,

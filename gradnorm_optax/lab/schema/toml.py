@@ -86,6 +86,12 @@ def resolved(config: schema.Config) -> str:
   return tomli_w.dumps(plain(config.model_dump(mode='json')))
 
 
+def own(config: schema.Config) -> str:
+  """The keys that differ from their defaults, as TOML."""
+  return tomli_w.dumps(plain(
+      config.model_dump(mode='json', exclude_defaults=True)))
+
+
 def plain(value: Any) -> Any:
   """Drops what TOML cannot say: None."""
   if isinstance(value, dict):

@@ -14,6 +14,7 @@ from gradnorm_optax.lab.schema.base import (
   Whole,
   complaint,
 )
+from gradnorm_optax.lab.schema.devices import Cut, Mesh
 from gradnorm_optax.lab.support.errors import nearest
 
 SCORES = ('accuracy', 'balanced_accuracy', 'f1', 'auc', 'average_precision')
@@ -121,6 +122,11 @@ class Run(Table):
   """So many are skipped in a row."""
   look: Annotated[Whole, Field(ge=0)] = 24
   """Evaluations that show the blocks; 0: none."""
+  mesh: Mesh = Mesh()
+  """Over how many devices the run is spread."""
+  sharding: dict[str, Cut] = {}
+  """{glob: for each axis of the parameter the mesh axis that cuts it, "" for
+  none}; without one, fsdp cuts the longest axis that it divides."""
 
   @pydantic.model_validator(mode='after')
   def _nothing_idle(self) -> 'Run':

@@ -13,6 +13,7 @@ from gradnorm_optax.lab.support import process_wide
 
 PACKAGES = ('gradnorm_optax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy',
             'scipy', 'scikit-learn')
+BLOCK = 1 << 24  # bytes that a digest takes at once
 # The lab's folders that shape no trial: they serve, judge and show.
 SHOW = ('support', 'results', 'reporting', 'run', 'inspection')
 
@@ -65,7 +66,9 @@ def data_digest(arrays: Any) -> str:
   digest = hashlib.sha256()
   for array in jax.tree.leaves(arrays):
     digest.update(repr((array.shape, array.dtype)).encode())
-    digest.update(array.tobytes())
+    rows = max(1, BLOCK // max(1, array[:1].nbytes))  # it may be a mapped file
+    for first in range(0, len(array), rows):
+      digest.update(array[first:first + rows].tobytes())
   return digest.hexdigest()[:16]
 
 
@@ -94,8 +97,16 @@ def arithmetic() -> dict[str, str]:
 
 
 def made_with() -> dict[str, str]:
-  """What the bits of one run rest on besides configuration, data and model."""
-  return versions() | arithmetic() | {
+  """What the bits of one run rest on besides configuration, data and model.
+
+  Over how many devices it is spread is left out: it may go on over others,
+  equal to rounding.
+  """
+  found = arithmetic()
+  flags = [flag for flag in found['XLA_FLAGS'].split()
+           if process_wide.DEVICES not in flag]
+  return versions() | found | {
+      'XLA_FLAGS': ' '.join(flags),
       'source of gradnorm_optax': source_digest(
           tuple(room for room in SHOW if room != 'run'))}
 

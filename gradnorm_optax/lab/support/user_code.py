@@ -37,12 +37,24 @@ def searched() -> tuple[str, ...]:
 
 
 def beside(name: str) -> pathlib.Path:
-  """A file of the user's: from here, else where modules are looked for."""
+  """A file of the user's: where modules are looked for, else from here.
+
+  Where modules are looked for, the configuration's folder comes first.
+  """
   path = pathlib.Path(name).expanduser()
-  if path.is_absolute() or _exists(path):
+  place = origin(name)
+  if path.is_absolute() or place is None:
     return path
-  found = (pathlib.Path(place) / path for place in _places)
-  return next((one for one in found if _exists(one)), path)
+  # From here, where that is here: messages say what was written.
+  here = pathlib.Path(place) == pathlib.Path.cwd()
+  return path if here else pathlib.Path(place) / path
+
+
+def origin(name: str) -> str | None:
+  """The folder in which `beside` finds a file; None if in none of its own."""
+  path = pathlib.Path(name).expanduser()
+  return next((place for place in _places if not path.is_absolute()
+               and _exists(pathlib.Path(place) / path)), None)
 
 
 def _exists(path: pathlib.Path) -> bool:
@@ -56,8 +68,8 @@ def resolve(name: str) -> Callable[..., Any]:
   """Imports the function.
 
   Raises:
-    LabError: No such module or function, or a module that cannot be imported.
-      What else a module raises is left for its author to see.
+    LabError: No such module or function, or a module that cannot be imported,
+      whatever it raises.
   """
   if not re.fullmatch(r'\w+(\.\w+)*(?<!\.py):\w+', name):
     raise LabError(f'{name!r} names no function; write "package.module:'
@@ -70,6 +82,9 @@ def resolve(name: str) -> Callable[..., Any]:
   except SystemExit as error:
     raise LabError(f'{name!r}: importing {module!r} ends the program; put what '
                    'it runs under `if __name__ == "__main__":`') from error
+  except Exception as error:
+    raise LabError(f'{name!r}: cannot import {module!r}: {told(error)}'
+                   ) from error
   if not hasattr(found, function):
     known = [key for key, value in vars(found).items()
              if not key.startswith('_') and callable(value)]
@@ -117,12 +132,24 @@ def root(module: ModuleType) -> str:
 
 
 @contextlib.contextmanager
-def importing(what: str) -> Iterator[None]:
-  """Says of a package that the user's code lacks whose code it is."""
+def telling(what: str) -> Iterator[None]:
+  """Says in one line what the user's own code raised, and where.
+
+  Args:
+    what: Whose code it is, and how it was called.
+  """
   try:
     yield
-  except ModuleNotFoundError as error:
-    raise LabError(f'{what}: {error}') from error
+  except LabError:
+    raise
+  except Exception as error:
+    raise LabError(f'{what} raised {told(error)}') from error
+
+
+def told(error: BaseException) -> str:
+  """What was raised, in its first line, and where in the user's code."""
+  first = (str(error).strip().splitlines() or [''])[0]
+  return f'{type(error).__name__}: {first}{place(error)}'
 
 
 def digests(names: Iterable[str]) -> list[str]:

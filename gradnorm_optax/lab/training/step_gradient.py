@@ -8,6 +8,7 @@ from jax import lax, numpy as jnp
 
 from gradnorm_optax.lab.data.dataset import Split
 from gradnorm_optax.lab.methods import chain, example_choice
+from gradnorm_optax.lab.support import batch_cut
 from gradnorm_optax.lab.training import pascanu, through_time
 from gradnorm_optax.lab.training.problem import Problem
 
@@ -55,8 +56,8 @@ def _plain(problem: Problem, params: Any, extra: Any, batch: Split,
     (loss, extra), gradient = take(params, extra, *batch)
     return loss, extra, gradient
 
-  pieces = jax.tree.map(
-      lambda a: a.reshape(parts, -1, *a.shape[1:]), batch)
+  pieces = batch_cut.rows(jax.tree.map(
+      lambda a: a.reshape(parts, -1, *a.shape[1:]), batch), axis=1)
   # A part weighs as its labels do: padding may be shared unevenly.
   held = jax.vmap(lambda piece: problem.dataset.objective.weight(
       piece.y, piece.lengths))(pieces)

@@ -10,6 +10,7 @@ from jax import lax
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data.dataset import Split
 from gradnorm_optax.lab.methods import chain
+from gradnorm_optax.lab.support import batch_cut
 from gradnorm_optax.lab.training import step_gradient
 from gradnorm_optax.lab.training.problem import Problem
 
@@ -30,6 +31,17 @@ class State(NamedTuple):
   extra: Any
   opt_state: Any
   order: jax.Array
+
+
+class Batch(NamedTuple):
+  """The examples of one step, or of several, as a `Split` of them.
+
+  In the place of all examples: the host has chosen.
+  """
+
+  x: Any
+  y: Any
+  lengths: Any = None
 
 
 def start(problem: Problem, built: chain.Built, params: Any,
@@ -61,7 +73,7 @@ class Figures(NamedTuple):
 
 
 def step(problem: Problem, built: chain.Built, train: schema.Train,
-         examples: Split, seed: jax.Array | int, state: State,
+         examples: Split | Batch, seed: jax.Array | int, state: State,
          trials: str | None = None) -> tuple[State, Figures]:
   """Takes one training step; returns the new state and its figures."""
   return open_step(
@@ -69,7 +81,7 @@ def step(problem: Problem, built: chain.Built, train: schema.Train,
 
 
 def open_step(problem: Problem, built: chain.Built, train: schema.Train,
-              examples: Split, seed: jax.Array | int, state: State,
+              examples: Split | Batch, seed: jax.Array | int, state: State,
               trials: str | None = None) -> tuple[State, Figures, Any]:
   """Takes one training step; returns the raw gradient too.
 
@@ -85,7 +97,7 @@ def open_step(problem: Problem, built: chain.Built, train: schema.Train,
     problem: What is trained.
     built: How.
     train: The sizes of batches.
-    examples: The training part.
+    examples: The training part, or the `Batch` of this step.
     seed: Of the order and of choices at random.
     state: The state before the step.
     trials: The name of the mapped axis; None for one trial.
@@ -93,8 +105,12 @@ def open_step(problem: Problem, built: chain.Built, train: schema.Train,
   Returns:
     The new state, figures, and the gradient.
   """
-  order, rows = _rows(train, seed, state)
-  batch = jax.tree.map(lambda a: a[rows], examples)
+  if isinstance(examples, Batch):
+    order, rows = state.order, jnp.arange(len(examples.y), dtype=jnp.int32)
+    batch = batch_cut.rows(Split(*examples))
+  else:
+    order, rows = _rows(train, seed, state)
+    batch = batch_cut.rows(jax.tree.map(lambda a: a[rows], examples))
   key = jax.random.fold_in(
       jax.random.fold_in(jax.random.key(seed), 2), state.step)
   loss, extra, gradient, choice = step_gradient.take(
@@ -108,25 +124,34 @@ def open_step(problem: Problem, built: chain.Built, train: schema.Train,
 
 def per_epoch(train: schema.Train, examples: int) -> int:
   """How many steps an epoch has."""
-  return examples // _batch_size(train, examples)
+  return examples // batch_size(train, examples)
 
 
-def _batch_size(train: schema.Train, examples: int) -> int:
+def batch_size(train: schema.Train, examples: int) -> int:
+  """How many examples a step takes: no more than there are."""
   return min(train.batch_size, examples // train.accumulate * train.accumulate)
+
+
+def at_once(train: schema.Train, examples: int) -> int:
+  """How many examples a gradient is taken of: a batch, or a part of one."""
+  return batch_size(train, examples) // train.accumulate
 
 
 def _rows(train: schema.Train, seed: jax.Array | int,
           state: State) -> tuple[jax.Array, jax.Array]:
   """The epoch's order and the rows of the next step's batch."""
   count = len(state.order)
-  size = _batch_size(train, count)
+  size = batch_size(train, count)
   epoch, index = jnp.divmod(state.step, per_epoch(train, count))
 
-  def shuffled() -> jax.Array:
-    # Keys are folded here: in every step that costs as much as a small layer.
-    key = jax.random.fold_in(
-        jax.random.fold_in(jax.random.key(seed), 1), epoch)
-    return jax.random.permutation(key, count)
-
-  order = lax.cond(index == 0, shuffled, lambda: state.order)
+  # Keys are folded there: in every step that costs as much as a small layer.
+  order = lax.cond(index == 0, lambda: shuffled(seed, epoch, count),
+                   lambda: state.order)
   return order, lax.dynamic_slice(order, (index * size,), (size,))
+
+
+def shuffled(seed: jax.Array | int, epoch: jax.Array | int,
+             count: int) -> jax.Array:
+  """The order of an epoch's examples."""
+  key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 1), epoch)
+  return jax.random.permutation(key, count)
