@@ -42,9 +42,8 @@ class Errands:
     self._client, self._address, self._session = client, address, session
     self._free = threading.Condition()
     self._fault: LabError | None = None
-    self._slots: dict[str, float] = {}  # of the workers that are there
+    self._slots: dict[Any, float] = {}  # of the workers that are there
     self._idle = self._lost = self._running = 0
-    self._orphaned = 0  # how often no worker of before was left
     self._seen = time.monotonic()  # a worker
     self._names: collections.Counter[str] = collections.Counter()
     self._end = threading.Event()
@@ -75,7 +74,6 @@ class Errands:
     with self._slot():
       deaths = 0
       while True:
-        orphaned = self._orphaned
         # By value, for the scheduler unpickles it and need not know this.
         future = self._client.submit(
             lambda task: __import__('pickle').loads(task)(), pickle.dumps(
@@ -83,11 +81,10 @@ class Errands:
             key=f'{what}-{uuid.uuid4().hex}', pure=False,
             resources={self._session: 1})
         try:
-          if self._waited(future, orphaned):
+          if self._waited(future):
             name, host, result = future.result()
             self._names[name] += trials
             return host, result
-          deaths += self._deaths(future)
         except distributed.KilledWorker as error:
           deaths += error.allowed_failures + 1
         if deaths >= DEATHS:
@@ -120,30 +117,18 @@ class Errands:
         self._running -= 1
         self._free.notify()
 
-  def _waited(self, future: distributed.Future, orphaned: int) -> bool:
+  def _waited(self, future: distributed.Future) -> bool:
     """Waits for a task; False where it must be sent again."""
     ended = threading.Event()
     future.add_done_callback(lambda _: ended.set())
     while not ended.wait(LOOK):
       self._check()
-      # A resource that comes back does not wake what waits for it.
-      if orphaned != self._orphaned and future.status == 'pending':
-        return False
     while future.status in ('cancelled', 'lost'):  # with the scheduler
       self._check()
       if self._client.status == 'running':
         return False
       time.sleep(LOOK)
     return True
-
-  def _deaths(self, future: distributed.Future) -> int:
-    """Takes a task back; how many workers have died of it."""
-    key = future.key
-    found = self._client.run_on_scheduler(
-        lambda dask_scheduler: getattr(
-            dask_scheduler.tasks.get(key), 'suspicious', 0))
-    future.cancel()
-    return int(found)
 
   def _check(self) -> None:
     if self._fault is not None:
@@ -167,14 +152,14 @@ class Errands:
     if self._client.status != 'running':
       raise OSError('the connection is lost')
     info = self._client.scheduler_info(n_workers=-1)['workers']
-    slots = {address: worker['resources'][self._session]
+    # One that is started again may have the address of before.
+    slots = {(address, worker['local_directory']):
+             worker['resources'][self._session]
              for address, worker in info.items()
              if worker['resources'].get(self._session)}
     now = time.monotonic()
     with self._free:
-      gone = self._slots.keys() - slots.keys()
-      self._lost += len(gone)
-      self._orphaned += bool(gone) and len(gone) == len(self._slots)
+      self._lost += len(self._slots.keys() - slots.keys())
       self._slots, self._idle = slots, len(info) - len(slots)
       self._seen = now if slots else self._seen
       self._free.notify_all()

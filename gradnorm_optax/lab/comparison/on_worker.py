@@ -123,6 +123,9 @@ class Share(distributed.WorkerPlugin):
     slots = await asyncio.get_running_loop().run_in_executor(
         None, self._prepare, worker)
     await worker.set_resources(**{self.session: slots})
+    # A resource that comes wakes no task that waits for it; this does.
+    worker.status = distributed.Status.paused
+    worker.status = distributed.Status.running
 
   async def teardown(self, worker: Any) -> None:
     """Forgets the comparison."""
