@@ -1,6 +1,5 @@
 """The template's table on a terminal."""
 
-import os
 from collections.abc import Sequence
 
 from rich import console, jupyter, table, text
@@ -16,14 +15,6 @@ UNSURE = 'yellow'
 
 class Page(console.Group, jupyter.JupyterMixin):
   """Tables and texts, on a terminal and in a notebook."""
-
-
-def screen() -> console.Console:
-  """A console that is wide enough for the table where no terminal says."""
-  found = console.Console(highlight=False, markup=False)  # names hold brackets
-  if not found.is_terminal and 'COLUMNS' not in os.environ:
-    found.width = 120
-  return found
 
 
 def render(found: Summary) -> Page:
