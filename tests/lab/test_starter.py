@@ -14,7 +14,8 @@ EXAMPLES = {
     'compare': 'missing cells filled', 'inspect': 'update / params',
     'train': 'Run: runs/demo-train', 'watch': 'blocks watched',
     'predict': '1 missing cell filled',
-    'export': 'MODEL_CARD.md', 'report': 'Report: runs/demo/report.html',
+    'export': 'MODEL_CARD.md', 'runs': 'finished',
+    'report': 'Report: runs/demo/report.html',
     'methods': 'centralize', 'keys': 'batch_size'}
 
 

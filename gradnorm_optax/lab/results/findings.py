@@ -50,11 +50,13 @@ class Pass(NamedTuple):
 class Run(NamedTuple):
   """One trial, judged.
 
-  A diverged run counts with the worst score, infinite loss and infinite time.
+  A diverged run counts with the worst score, infinite loss and infinite time;
+  so does one that was left out for a `reason`.
 
   Attributes:
     curve, losses: Validation score and loss at every evaluation.
     train_losses: Mean loss of the batches since the evaluation before.
+    reason: Why it was left out, if it was.
   """
 
   seed: int
@@ -67,6 +69,7 @@ class Run(NamedTuple):
   train_loss: OrInf = math.inf
   losses: tuple[OrNan, ...] = ()
   train_losses: tuple[OrNan, ...] = ()
+  reason: str | None = None
 
   @staticmethod
   def of(record: dict[str, Any], target: float = math.inf,
@@ -80,7 +83,7 @@ class Run(NamedTuple):
     if record['diverged']:
       return Run(
           record['seed'], True, worst, math.inf, math.inf, curve, worst,
-          math.inf, losses, train_losses)
+          math.inf, losses, train_losses, record.get('reason'))
     test = record.get('test')
     return Run(
         record['seed'], False, curve[-1], history['loss'][-1],
@@ -286,7 +289,7 @@ class Summary:
   def diagnosis(self) -> str | None:
     """The command that says where the first diverged run went bad."""
     lost = next(((row, run) for row in self.rows for run in row.runs
-                 if run.diverged), None)
+                 if run.diverged and not run.reason), None)
     if lost is None:
       return None
     row, run = lost

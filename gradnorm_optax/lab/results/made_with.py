@@ -31,6 +31,8 @@ class Basis(NamedTuple):
     arithmetic: What rounding rests on: device, threads, flags.
     together: Whether several trials shared a call.
     examples: How many the training part has; 0 of an earlier version.
+    workers: The machines of the cluster that trials were run on last, a line
+      for each; none where they ran here.
   """
 
   data: str
@@ -50,6 +52,7 @@ class Basis(NamedTuple):
   arithmetic: dict[str, str]
   together: bool
   examples: int = 0
+  workers: tuple[str, ...] = ()
 
   def user_code(self, model: str, method: str) -> list[str]:
     """The digests of the user's code behind one row."""

@@ -119,7 +119,7 @@ class Observer:
         sampling is None or sampling.rule == 'random'):
       return gradient
     if sampling is not None:
-      rows = rows[:sampling.size]
+      rows = rows[:sampling.taken(len(rows))]
     batch = jax.tree.map(lambda a: a[rows], examples)
     plain = self.built._replace(sampling=None, pascanu=None)
     return step_gradient.take(

@@ -121,8 +121,9 @@ def open_step(problem: Problem, built: chain.Built, train: schema.Train,
       jax.random.fold_in(jax.random.key(seed), 2), state.step)
   loss, extra, gradient, choice = step_gradient.take(
       problem, built, built.unwrap(state.params), state.extra, batch,
-      train.accumulate, key, trials)
-  updates, opt_state = built.tx.update(gradient, state.opt_state, state.params)
+      train.accumulate, key, trials, built.ends(state.opt_state))
+  updates, opt_state = built.update(
+      gradient, state.opt_state, state.params, choice)
   params = optax.apply_updates(state.params, updates)
   watched = state.watched if watcher is None else watcher.step(
       state.watched, gradient, built.unwrap(updates),
