@@ -19,7 +19,7 @@ from gradnorm_optax import lab
 from gradnorm_optax.lab.reporting import run_watch
 from gradnorm_optax.lab.results import alerts, look as look_lib
 from gradnorm_optax.lab.run import follow, loop, reading
-from gradnorm_optax.lab.support import jsonl
+from gradnorm_optax.lab.support import files, jsonl
 from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.training import noise
 
@@ -126,6 +126,11 @@ def test_a_run_that_is_none_or_has_no_such_files(
   code, out, _ = gradnorm('watch', old)
   assert code == 0 and 'blocks are not watched here' in out
   assert 'finished step 1000/1000' in out and 'noise scale' not in out
+  (old / 'results.json').unlink()
+  assert reading.read(old).state == 'stopped'
+  guard = files.claim(old)
+  assert reading.read(old).state == 'running'
+  guard.release()
 
 
 def copied(folder, there):
