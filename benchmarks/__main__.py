@@ -7,7 +7,8 @@ import sys
 NAMES = sorted(
     path.stem for path in pathlib.Path(__file__).parent.glob('*.py')
     if path.stem not in (
-        '__init__', '__main__', 'common', 'overhead_floors', 'overhead_torch'))
+        '__init__', '__main__', 'common', 'overhead_floors', 'overhead_torch',
+        'process_kills', 'processes'))
 
 if len(sys.argv) < 2 or sys.argv[1] not in NAMES:
   sys.exit(f'usage: python -m benchmarks NAME [OPTIONS]; NAME: {NAMES}')

@@ -82,7 +82,7 @@ class Drawn(NamedTuple):
 
 
 def draw(rng: np.random.Generator, world: World, examples: int, seeds: int,
-         better: float, anew: bool) -> Drawn:
+         better: float, anew: bool, tune: int = TUNE) -> Drawn:
   """Draws a comparison; the first rival is better by `better`."""
   ahead = np.zeros(METHODS, np.float32)
   ahead[1] = better
@@ -96,16 +96,16 @@ def draw(rng: np.random.Generator, world: World, examples: int, seeds: int,
         ).astype(np.float64)
 
   runs = world.seed * rng.standard_normal(
-      (METHODS, RATES, TUNE + seeds), np.float32) - world.slope * np.arange(
+      (METHODS, RATES, tune + seeds), np.float32) - world.slope * np.arange(
           RATES, dtype=np.float32)[:, None]
   chooses = part(RATES, runs, examples)
-  tuned = chooses[:, :, :TUNE].mean((2, 3))
-  chosen = runs[range(METHODS), tuned.argmax(1), TUNE:][:, None]
+  tuned = chooses[:, :, :tune].mean((2, 3))
+  chosen = runs[range(METHODS), tuned.argmax(1), tune:][:, None]
 
   def tested(size: int) -> np.ndarray:
     return part(1, chosen, size)[:, 0]
 
-  found = Drawn(chooses[:, :, :TUNE], chooses[:, :, TUNE:], tested(examples))
+  found = Drawn(chooses[:, :, :tune], chooses[:, :, tune:], tested(examples))
   if not anew:
     return found
   pool = round(examples / 0.15)
@@ -168,7 +168,8 @@ def judged(drawn: Drawn, baselines: int) -> dict[str, str]:
   def told(difference: Any, shown: bool = False) -> str:
     rows: Any = [types.SimpleNamespace(
         model='m', method=method, plain=method < baselines, trains=True,
-        edge=False, rounds=(), tuned=best[method], rate=rate[method],
+        edge=False, rounds=(), fault=None, tuned=best[method],
+        rate=rate[method],
         validation=fresh[method].mean(), sensitivity=[
             types.SimpleNamespace(rate=at, score=score)
             for at, score in enumerate(tuned[method])] if shown else [])
@@ -188,13 +189,13 @@ def judged(drawn: Drawn, baselines: int) -> dict[str, str]:
 
 
 def cell(name: str, examples: int, seeds: int, better: float,
-         count: int, baselines: int = 1) -> dict[str, Any]:
+         count: int, baselines: int = 1, tune: int = TUNE) -> dict[str, Any]:
   """Percent of gains and of losses under every rule."""
   rng = np.random.default_rng([len(name), examples, seeds])
   anew = examples == 270 and seeds == 5 and not better  # slow to draw
   said = {rule: Counter[str]() for rule in RULES}
   for _ in range(count):
-    drawn = draw(rng, WORLDS[name], examples, seeds, better, anew)
+    drawn = draw(rng, WORLDS[name], examples, seeds, better, anew, tune)
     for rule, kind in judged(drawn, baselines).items():
       said[rule][kind] += 1
   return {'world': name, 'examples': examples, 'seeds': seeds,

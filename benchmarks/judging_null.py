@@ -122,7 +122,7 @@ def told(kept: dict[str, Any], gain: stats.Interval, after: bool) -> str:
     return 'void'
   rows: Any = [types.SimpleNamespace(
       model='mlp', method=name, plain=name == 'one', trains=True, edge=False,
-      rounds=(), tuned=0.0, rate=kept['rates'][name],
+      rounds=(), fault=None, tuned=0.0, rate=kept['rates'][name],
       validation=np.mean(kept['validation'][name]), sensitivity=[
           types.SimpleNamespace(rate=float(rate), score=score)
           for rate, score in kept['tuned'][name].items()] if after else [])

@@ -4,7 +4,8 @@ A third of the kills come at any moment after the start, a third while figures
 are being written, a third while a checkpoint (or the report) is: as soon as its
 unfinished file is seen. The command is started again each time. Afterwards
 nothing may tell the run from one that nobody disturbed: parameters bit for bit,
-figures, TensorBoard's events, finished trials.
+figures, TensorBoard's events, finished trials. Of a run in two processes one is
+killed, see `process_kills`. A kind with 0 kills keeps what was measured before.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from benchmarks import common
+from benchmarks import common, process_kills
 from gradnorm_optax.lab.run import checkpoints, compiled_run, loop
 from gradnorm_optax.lab.schema import toml
 from gradnorm_optax.lab.support import jsonl
@@ -203,10 +204,17 @@ def compare_trains(file: pathlib.Path, one: pathlib.Path,
   assert [row['step'] for row in rows[0]] == steps, 'gaps or repeats'
   assert rows[0] == rows[1], 'other figures'
   assert looks[0] == looks[1], 'other looks at the blocks'
+  watched = [[{k: v for k, v in row.items() if k != 'time'}
+              for row in jsonl.read_steps(folder / 'watch.jsonl')]
+             for folder in (one, other)]
+  assert [row['step'] for row in watched[0]] == steps, 'gaps or repeats'
+  assert watched[0] == watched[1], 'the watcher saw something else'
   looked = [look['step'] for look in looks[0]]
   for tag, found in board(one / 'tensorboard').items():
-    # The tags of blocks hold a slash.
-    assert found == (looked if '/' in tag else steps), (
+    # What looks show of the blocks; what is watched has every evaluation.
+    shown = tag == 'noise_scale' or ('/' in tag and tag.split('/')[0] not in (
+        'reading', 'below', 'above'))
+    assert found == (looked if shown else steps), (
         f'TensorBoard: {tag} has gaps or repeats')
   trees = [jax.tree.leaves(loop.restored(folder, read)[1])
            for folder in (one, other)]
@@ -261,9 +269,13 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--train', type=int, default=20)
   parser.add_argument('--compare', type=int, default=10)
+  parser.add_argument('--processes', type=int, default=10)
   parser.add_argument('--seed', type=int, default=0)
   options = parser.parse_args()
-  results: dict[str, Any] = {}
+  kept = common.RESULTS / 'kills.json'
+  before = json.loads(kept.read_text()) if kept.exists() else {}
+  results: dict[str, Any] = {name: before[name] for name in (
+      'train', 'compare', 'processes') if name in before}
   with tempfile.TemporaryDirectory() as place:
     for kind in (TRAIN, COMPARE):
       kills = getattr(options, kind.command)
@@ -271,6 +283,9 @@ def main() -> None:
         results[kind.command] = measure(
             kind, kills, pathlib.Path(place), options.seed)
         print(f'{kind.command}: {results[kind.command]}', flush=True)
+    if options.processes:
+      results['processes'] = process_kills.measure(
+          options.processes, pathlib.Path(place), options.seed)
   common.save('kills', results)
 
 

@@ -8,7 +8,10 @@ from jax import lax
 
 def varying(array: Any) -> frozenset[Any]:
   """Returns the mesh axes over which an array differs between devices."""
-  return frozenset(jax.typeof(array).manual_axis_type.varying)
+  aval: Any = jax.typeof(array)
+  if hasattr(aval, 'manual_axis_type'):
+    return frozenset(aval.manual_axis_type.varying)
+  return frozenset(aval.vma)  # JAX below 0.10
 
 
 def tracked(axis: Any) -> bool:

@@ -170,7 +170,7 @@ def path_sgd(
     momentum: float | None = None,
     nesterov: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
-  r"""Steepest descent for the path regularizer.
+  r"""Descends along the steepest direction of the path regularizer.
 
   .. math:: w_e \leftarrow w_e - \frac{\eta}{\gamma_p(w, e)}
             \frac{\partial L}{\partial w_e}

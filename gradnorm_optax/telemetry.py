@@ -159,6 +159,14 @@ def block_norms(opt_state: Any, name: str | None = None) -> dict[str, Any]:
   Raises:
     KeyError: No recorder has that name.
     ValueError: Two recorders of one name hold norms of the same block.
+
+  Examples:
+    >>> import gradnorm_optax as gn, jax.numpy as jnp
+    >>> tx = gn.record_block_norms('raw', 'leaf')
+    >>> g = {'Dense_0': {'bias': jnp.array([3., 4.])}}
+    >>> _, state = tx.update(g, tx.init(g))
+    >>> print(gn.block_norms(state, 'raw')['Dense_0/bias'])
+    5.0
   """
   return _read(opt_state, name, 'norms', 'block_norms', '')
 

@@ -12,6 +12,8 @@
 # ---
 
 # %% [markdown]
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/gradnorm_optax/blob/main/notebooks/01_deep_nets.ipynb)
+#
 # # A deep net that does not train, and one line that makes it
 #
 # Twelve sigmoid layers, a gradient that shrinks a few times with every layer,
@@ -28,16 +30,19 @@
 # `docs/block_norm.md`.
 
 # %%
-# Does nothing where the library is installed. Elsewhere (Colab) it installs it
-# from SOURCE: this checkout, a wheel, or 'gradnorm_optax[lab] @ git+https://...'
+# Does nothing where the library is installed. Elsewhere (Colab) it installs it:
+# from the checkout around this notebook, or from SOURCE (or a wheel of yours).
+SOURCE = 'gradnorm_optax[lab] @ git+https://github.com/OWNER/gradnorm_optax'
+
 import importlib.util
+import pathlib
 import subprocess
 import sys
 
 if importlib.util.find_spec('gradnorm_optax') is None:
-  SOURCE = '..[lab]'
-  subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', SOURCE],
-                 check=True)
+  checkout = pathlib.Path('../pyproject.toml').exists()
+  subprocess.run([sys.executable, '-m', 'pip', 'install', '-q',
+                  '..[lab]' if checkout else SOURCE], check=True)
 
 # %%
 import functools

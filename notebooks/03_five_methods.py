@@ -12,6 +12,8 @@
 # ---
 
 # %% [markdown]
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/gradnorm_optax/blob/main/notebooks/03_five_methods.ipynb)
+#
 # # Five methods in ten minutes
 #
 # One small net, one data set, three starts: one that is made to train, one
@@ -31,16 +33,19 @@
 # worth a try, and each method has a page of its own.
 
 # %%
-# Does nothing where the library is installed. Elsewhere (Colab) it installs it
-# from SOURCE: this checkout, a wheel, or 'gradnorm_optax[lab] @ git+https://...'
+# Does nothing where the library is installed. Elsewhere (Colab) it installs it:
+# from the checkout around this notebook, or from SOURCE (or a wheel of yours).
+SOURCE = 'gradnorm_optax[lab] @ git+https://github.com/OWNER/gradnorm_optax'
+
 import importlib.util
+import pathlib
 import subprocess
 import sys
 
 if importlib.util.find_spec('gradnorm_optax') is None:
-  SOURCE = '..[lab]'
-  subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', SOURCE],
-                 check=True)
+  checkout = pathlib.Path('../pyproject.toml').exists()
+  subprocess.run([sys.executable, '-m', 'pip', 'install', '-q',
+                  '..[lab]' if checkout else SOURCE], check=True)
 
 # %%
 import functools

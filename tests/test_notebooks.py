@@ -134,6 +134,38 @@ def test_path_sgd_runs_one_course_from_a_rescaled_net(execute):
   _figures_are_labelled()
 
 
+def test_weight_norm_is_one_method_in_two_spellings(execute):
+  found = execute('05_weight_norm.py')
+  assert found['apart'] < 1e-4
+  wrapped, folded, other = (np.asarray(a) for a in found['answers'])
+  np.testing.assert_allclose(folded, wrapped, atol=1e-5)
+  np.testing.assert_allclose(other, wrapped, atol=1e-3)
+  as_it_was, from_data = found['spread'].values()
+  np.testing.assert_allclose(from_data, 1.0, rtol=1e-3)
+  assert as_it_was[-1] < 1e-4
+  ends = found['ends']
+  assert np.isinf(ends['weight norm'][-1])  # a length explodes
+  assert np.isfinite(ends['fixed lengths']).all()
+  *_, fast = found['lengths'].values()
+  assert fast[-1] > 3 * fast[0]  # v grows where the rate is large
+  _figures_are_labelled()
+
+
+def test_eight_devices_train_what_one_does(execute):
+  found = execute('08_sharded.py')
+  assert set(found['kept'].values()) == {len(found['wanted'])}
+  assert max(found['apart'].values()) < 1e-4
+  total = {name: sum(size for _, size in kinds.values())
+           for name, kinds in found['moved'].items()}
+  assert 0 < total['BNG'] - total['AdamW'] < 500  # a few numbers a block
+  gathers = {kinds['all-gather'] for kinds in found['moved'].values()}
+  assert len(gathers) == 1  # no parameter is gathered for a norm
+  for values in found['held'].values():
+    assert values[-1] < 0.25 * values[0]
+  assert found['gap'] < 1e-5
+  _figures_are_labelled()
+
+
 def test_watching_finds_faults_that_the_tracker_did_not_see(execute):
   found = execute('10_watching_norms.py')
   loud, empty = found['LOUD'], found['EMPTY']
@@ -171,6 +203,18 @@ def test_both_halves_hold_the_same_cells(script):
   assert cells[0] == cells[1]
   formats = [half.metadata['jupytext']['formats'] for half in (pair, notebook)]
   assert formats == ['ipynb,py:percent'] * 2
+
+
+def test_badge_and_source_are_those_of_the_repository():
+  stamp = runpy.run_path(str(FOLDER.parent / '.ci' / 'stamp.py'))
+  address = stamp['repository']()
+  for script in SCRIPTS:
+    text = script.read_text()
+    assert stamp['stamped'](text, script.stem, address) == text, (
+        f'{script.name}: run .ci/stamp.py')
+    moved = stamp['stamped'](text, script.stem, 'https://github.com/me/it')
+    assert f'github/me/it/blob/main/notebooks/{script.stem}.ipynb' in moved
+    assert '@ git+https://github.com/me/it\'' in moved and 'OWNER' not in moved
 
 
 @pytest.mark.parametrize('script', SCRIPTS, ids=lambda path: path.stem)

@@ -21,10 +21,11 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gradnorm_optax.lab.support import errors
+from gradnorm_optax.lab.support import errors, user_code
 from gradnorm_optax.lab.support.errors import LabError
 
 if TYPE_CHECKING:
+  from gradnorm_optax.lab.comparison.beside import SideBySide
   from gradnorm_optax.lab.comparison.check import Checked
   from gradnorm_optax.lab.comparison.comparison import Comparison
   from gradnorm_optax.lab.inspection.inspection import Inspection
@@ -36,14 +37,38 @@ if TYPE_CHECKING:
 def load(config: Any, overrides: Sequence[str] = ()) -> 'Config':
   """Reads a configuration: a path, a nested dictionary, or a `Config`.
 
+  Args:
+    config: A path of a TOML file, the same keys as a nested dictionary, or what
+      `load` returned.
+    overrides: Assignments such as `'train.steps=500'`.
+
+  Returns:
+    The configuration, every key checked and every default filled in.
+
   Raises:
     LabError: An unknown key, a value out of range, or another type.
+
+  Examples:
+    >>> from gradnorm_optax import lab
+    >>> config = lab.load({
+    ...     'models': {'mlp': {'kind': 'mlp'}},
+    ...     'methods': {'bng': {'optimizer': 'sgd', 'normalize': 'bng'}}})
+    >>> config.methods['bng'].normalize
+    ('bng',)
+    >>> try:
+    ...   lab.load(config, ['train.step=500'])
+    ... except lab.LabError as error:
+    ...   print('train.step' in str(error))
+    True
   """
   from gradnorm_optax.lab import schema
   from gradnorm_optax.lab.methods import checks
   from gradnorm_optax.lab.schema import toml
   if isinstance(config, schema.Config):
     config = config.model_dump(exclude_none=True)
+  elif isinstance(config, Mapping):
+    # Not where the configuration that was read before found its modules.
+    user_code.search([os.getcwd()])
   if isinstance(config, Mapping):
     return checks.check_all(toml.parse(
         toml.overridden({'name': 'comparison', **config}, overrides),
@@ -55,7 +80,9 @@ def load(config: Any, overrides: Sequence[str] = ()) -> 'Config':
 
 def compare(config: Any, overrides: Sequence[str] = (), *,
             out: str | pathlib.Path | None = None, fresh: bool = False,
-            quiet: bool = False) -> 'Comparison':
+            quiet: bool = False,
+            minutes: float | None = None,
+            scheduler: str | None = None) -> 'Comparison':
   """Compares methods over learning rates and seeds: `gradnorm compare`.
 
   Args:
@@ -64,32 +91,61 @@ def compare(config: Any, overrides: Sequence[str] = (), *,
     out: The run folder; `runs/NAME` if None.
     fresh: Forget the trials that are finished.
     quiet: No progress bar.
+    minutes: A time in which it ends, with fewer rates and seeds where needed.
+    scheduler: `'tcp://HOST:PORT'` of dask, whose workers run the trials, or
+      `'local:N'` for N workers on this machine; None: this process.
 
   Returns:
     The comparison, with `.table()`, `.plot()` and `.summary`.
 
   Raises:
     LabError: A mistake in what was given, named in one line.
+
+  Examples:
+    >>> import tempfile
+    >>> from gradnorm_optax import lab
+    >>> config = {'models': {'mlp': {'kind': 'mlp', 'depth': 1, 'width': 8}},
+    ...           'methods': {'adam': {'optimizer': 'adam'},
+    ...                       'bng': {'optimizer': 'adam', 'normalize': 'bng'}},
+    ...           'train': {'steps': 4, 'eval_every': 2},
+    ...           'compare': {'learning_rates': [1e-3, 1e-2, 1e-1], 'seeds': 2}}
+    >>> folder = tempfile.mkdtemp()
+    >>> found = lab.compare(config, out=folder, quiet=True)
+    >>> [row.method for row in found.summary.rows]
+    ['adam', 'bng']
+    >>> again = lab.report(folder)
   """
   from gradnorm_optax.lab.comparison import comparison
   return comparison.run(
-      load(config, overrides), out, fresh=fresh, quiet=quiet)
+      load(config, overrides), out, fresh=fresh, quiet=quiet, minutes=minutes,
+      scheduler=scheduler)
 
 
 def check(config: Any, overrides: Sequence[str] = (), *,
           measure: bool = True) -> 'Checked':
   """Finds all mistakes of a configuration: `gradnorm check`.
 
-  Takes what `compare` takes; writes nothing. Returns what a comparison would do
-  and need, with `.table()` and `.plan`.
+  Writes nothing.
 
   Args:
     config: A path, a nested dictionary, or what `load` returned.
     overrides: Assignments such as `'train.steps=500'`.
     measure: Also compile one method of every model and time its steps.
 
+  Returns:
+    What a comparison would do and need, with `.table()` and `.plan`.
+
   Raises:
     LabError: All mistakes, a line for each.
+
+  Examples:
+    >>> from gradnorm_optax import lab
+    >>> config = {'models': {'mlp': {'kind': 'mlp', 'depth': 1}},
+    ...           'methods': {'adam': {'optimizer': 'adam'},
+    ...                       'bng': {'optimizer': 'adam', 'normalize': 'bng'}}}
+    >>> [(planned.method, planned.parameters) for planned
+    ...  in lab.check(config, measure=False).plan.planned]
+    [('adam', 7510), ('bng', 7510)]
   """
   from gradnorm_optax.lab.comparison import check as lib
   try:
@@ -104,6 +160,12 @@ def report(folder: str | pathlib.Path) -> 'Comparison':
 
   Needs neither data nor models: the folder may come from another machine.
 
+  Args:
+    folder: What `compare` wrote into.
+
+  Returns:
+    The comparison, as `compare` returns it (the example is there).
+
   Raises:
     LabError: No finished comparison is there, or some of its trials are gone.
   """
@@ -111,18 +173,54 @@ def report(folder: str | pathlib.Path) -> 'Comparison':
   return comparison.again(folder)
 
 
+def side_by_side(folders: Sequence[str | pathlib.Path], *,
+                 out: str | pathlib.Path | None = None) -> 'SideBySide':
+  """Puts finished comparisons side by side: `gradnorm report A B`.
+
+  Returns what has a `.table()`; writes a page to `out` if it is given.
+
+  Raises:
+    LabError: One is not finished, or is given twice.
+  """
+  from gradnorm_optax.lab.comparison import beside
+  return beside.put(folders, out)
+
+
 def train(config: Any, overrides: Sequence[str] = (), *,
           out: str | pathlib.Path | None = None, fresh: bool = False,
           quiet: bool = False) -> 'Trained':
   """Trains one model with one method: `gradnorm train`.
 
-  Takes what `compare` takes; returns figures and final parameters, with
-  `.table()` and `.plot()`. A signal, as of a notebook's stop button, saves and
-  returns; the same call goes on from there.
+  A signal, as of a notebook's stop button, saves and returns; the same call
+  goes on from there.
+
+  Args:
+    config: A path, a nested dictionary, or what `load` returned.
+    overrides: Assignments such as `'train.steps=500'`.
+    out: The run folder; `runs/NAME-train` if None.
+    fresh: Start anew where a run is there already.
+    quiet: No progress bar.
+
+  Returns:
+    Figures and final parameters, with `.table()` and `.plot()`.
 
   Raises:
     LabError: A mistake in what was given, named in one line.
     diagnosis.Diverged: The first step and block that were not finite.
+
+  Examples:
+    >>> import tempfile
+    >>> from gradnorm_optax import lab
+    >>> folder = tempfile.mkdtemp()
+    >>> trained = lab.train({
+    ...     'models': {'mlp': {'kind': 'mlp', 'depth': 1, 'width': 8}},
+    ...     'methods': {'adam': {'optimizer': 'adam'}},
+    ...     'train': {'steps': 4, 'eval_every': 2}}, out=folder, quiet=True)
+    >>> sorted(trained.params)
+    ['layer01', 'output']
+    >>> model = lab.load_run(folder)
+    >>> model.step
+    4
   """
   from gradnorm_optax.lab.run import loop
   return loop.run(load(config, overrides), out, fresh=fresh, quiet=quiet)
@@ -135,6 +233,9 @@ def load_run(folder: str | pathlib.Path,
   Args:
     folder: Of a `gradnorm train` run. Its data are not needed.
     checkpoint: `'best'` by validation score, `'last'`, or a step.
+
+  Returns:
+    The model; the example is `train`'s.
 
   Raises:
     LabError: No run is there, or no such checkpoint.
@@ -149,14 +250,30 @@ def inspect(config: Any, overrides: Sequence[str] = (), *,
             batches: int = 10, whole: bool = False) -> 'Inspection':
   """Looks at what methods do to every block's gradient: `gradnorm inspect`.
 
-  Takes what `compare` takes, or the folder of a `train` run, or one of the
-  `checkpoints/STEP` in it, whose run goes on from there; returns the raw
-  gradient, what reaches the moments and the update, in the first `batches`
-  steps or, `whole`, in so many spread over the run; with `.table()` and
-  `.plot()`.
+  Args:
+    config: What `compare` takes, or the folder of a `train` run, or one of the
+      `checkpoints/STEP` in it, whose run goes on from there.
+    overrides: Assignments such as `'train.steps=500'`.
+    out: The folder; `runs/NAME-inspect`, or `inspect` in the run's, if None.
+    batches: How many steps are looked at.
+    whole: Spread them over the whole run; else they are the first.
+
+  Returns:
+    Norms of the raw gradient, of what reaches the moments and of the update,
+    in each of these steps, with `.table()` and `.plot()`.
 
   Raises:
     LabError: A mistake in what was given, named in one line.
+
+  Examples:
+    >>> import tempfile
+    >>> from gradnorm_optax import lab
+    >>> looked = lab.inspect({
+    ...     'models': {'mlp': {'kind': 'mlp', 'depth': 1, 'width': 8}},
+    ...     'methods': {'bng': {'optimizer': 'sgd', 'normalize': 'bng'}}},
+    ...     batches=2, out=tempfile.mkdtemp())
+    >>> [(look.model, look.method) for look in looked.looks]
+    [('mlp', 'bng')]
   """
   from gradnorm_optax.lab.inspection import inspection
   if isinstance(config, str | pathlib.Path):

@@ -156,7 +156,27 @@ def _scale(
 
 
 def bilinear(lifter: Lifter, eqn: Any, left: Value, right: Value) -> Any:
-  """dot_general and convolution: products summed, one operand of data."""
+  """Lifts dot_general and convolution: products summed, one of them of data.
+
+  For `register_rule`, where a primitive of your own is such a product.
+
+  Args:
+    lifter: The interpreter that calls rules.
+    eqn: The equation in the traced program.
+    left: The first operand, lifted.
+    right: The second operand, lifted.
+
+  Returns:
+    The lifted result; `NotImplemented` where an operand is a truth value or an
+    index.
+
+  Raises:
+    LiftError: Both operands depend on the data.
+
+  Examples:
+    >>> from gradnorm_optax import paths
+    >>> rule = paths.register_rule('my_matmul')(paths.bilinear)
+  """
   if isinstance(left, Mask) or isinstance(right, Mask):
     return NotImplemented
   if isinstance(left, Data) and isinstance(right, Data):

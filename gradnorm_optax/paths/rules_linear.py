@@ -20,7 +20,20 @@ def keeps_bias(rule: Rule) -> Rule:
 
 @keeps_bias
 def identity(lifter: Lifter, eqn: Any, *args: Value) -> Any:
-  """Passes its operands on; for any function whose slopes are at most 1."""
+  """Passes its operands on; for any function whose slopes are at most 1.
+
+  Args:
+    lifter: The interpreter that calls rules.
+    eqn: The equation in the traced program.
+    *args: The operands, lifted.
+
+  Returns:
+    The first operand; all of them where the primitive has several results.
+
+  Examples:
+    >>> from gradnorm_optax import paths
+    >>> rule = paths.register_rule('my_activation')(paths.identity)
+  """
   del lifter
   return list(args) if eqn.primitive.multiple_results else args[0]
 
@@ -31,6 +44,17 @@ def structural(*operands: int) -> Rule:
   Args:
     *operands: Positions of these operands; none means all. The others (indices)
       must be constants.
+
+  Returns:
+    A rule for `register_rule`: the primitive itself, applied to the lifted
+    operands.
+
+  Raises:
+    LiftError: By the rule, where one of the others depends on the data.
+
+  Examples:
+    >>> from gradnorm_optax import paths
+    >>> rule = paths.register_rule('my_flip')(paths.structural(0))
   """
 
   def rule(lifter: Lifter, eqn: Any, *args: Value) -> Any:

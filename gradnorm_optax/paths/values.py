@@ -44,7 +44,11 @@ class Num:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Const:
-  """Holds a value that is no edge by itself (see the module)."""
+  """Holds a value that is no edge by itself: a constant of the network.
+
+  Attributes:
+    value: The value as the traced program has it.
+  """
 
   value: Any
 
@@ -52,7 +56,12 @@ class Const:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Weight:
-  """Holds an expression multiplicative in parameters: plain and lifted."""
+  """Holds an expression multiplicative in parameters: plain and lifted.
+
+  Attributes:
+    value: The value as the traced program has it.
+    lifted: Its absolute value to the power p.
+  """
 
   value: Any
   lifted: Num
@@ -105,7 +114,18 @@ Value: TypeAlias = Const | Weight | Data | Mask
 
 
 class LiftError(ValueError):
-  """Reports a network that has no path norm, and what to do about it."""
+  """Reports a network that has no path norm, and what to do about it.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from gradnorm_optax import paths
+    >>> try:
+    ...   paths.path_norm(lambda w, x: jnp.tanh(x @ w), jnp.ones((2, 1)),
+    ...                   jnp.zeros(2))
+    ... except paths.LiftError as error:
+    ...   print('tanh' in str(error))
+    True
+  """
 
 
 def _power_of_two(exponent: jax.Array) -> jax.Array:

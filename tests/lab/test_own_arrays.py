@@ -96,10 +96,27 @@ def test_functions_that_cannot_be_called():
       sources.load(schema.Data(source='function', target=f'{HERE}:{name}'))
 
 
-def test_what_a_function_raises_is_left_to_be_seen():
-  with pytest.raises(ZeroDivisionError, match='of my own') as found:
-    call(ZeroDivisionError('of my own'))
-  assert found.traceback[-1].name == 'given'
+def test_what_a_function_raises_is_one_line_with_its_place():
+  with pytest.raises(LabError, match=(
+      r"given' raised ZeroDivisionError: of my own \(test_own_arrays\.py, "
+      r'line \d+\)$')):
+    call(ZeroDivisionError('of my own\nin two lines'))
+
+
+def scaled(factor, shift=0.0):
+  return X * factor + shift, Y
+
+
+def test_functions_take_options():
+  config = {'source': 'function', 'target': f'{HERE}:scaled'}
+  one = sources.load(schema.Data(**config, options={'factor': 1}))
+  two = sources.load(schema.Data(**config, options={'factor': -3, 'shift': 1}))
+  np.testing.assert_allclose(two.train.x, -one.train.x, atol=1e-5)
+  with pytest.raises(LabError, match=(
+      r"scaled' is called with data.options \{'factr': 1\}: .*'factor'")):
+    sources.load(schema.Data(**config, options={'factr': 1}))
+  with pytest.raises(ValueError, match='options has no meaning with source'):
+    schema.Data(options={'factor': 1})
 
 
 HOT = np.eye(3)[np.arange(40) % 3]

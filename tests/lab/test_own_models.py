@@ -225,10 +225,21 @@ def test_models_that_do_not_fit_are_named(digits, name, words):
       jax.eval_shape(lambda use=use: use(made.init(0)))
 
 
-def test_what_a_models_function_raises_is_left_to_be_seen():
-  with pytest.raises(TypeError, match='unsupported operand') as found:
+def test_what_a_models_function_raises_is_one_line_with_its_place():
+  with pytest.raises(LabError, match=(
+      r"own_models:hasty', called with outputs=10, raised TypeError: unsup.* "
+      r'\(own_models\.py, line \d+\)$')):
     model('hasty')
-  assert found.traceback[-1].name == 'hasty'
+
+
+@pytest.mark.parametrize('data, size', [
+    ({'source': 'wine'}, 13), ({'source': 'characters', 'size': 60}, None)])
+def test_a_function_is_told_the_shape_of_its_inputs(data, size):
+  dataset = sources.load(schema.Data(**data))
+  params = build('Shaped', dataset).init(0)[0]
+  kernel, = params['first'].values() if dataset.symbols else (
+      params['first']['kernel'],)
+  assert kernel.shape == (size or dataset.symbols, 4)
 
 
 @pytest.mark.parametrize('name, words', [

@@ -132,6 +132,8 @@ def test_a_loaded_model_and_its_program_agree(run, name, tmp_path):
   assert not any('_g' in path or path.endswith('/g') for path in weights)
   card = (there / export.CARD).read_text()
   assert f'step {loaded.step}' in card and 'Roll back' in card
+  assert 'forward pass of 1 example: ' in card and 'of 1024 examples' in card
+  assert f'training to this checkpoint: {loaded.step} steps, ' in card
   assert not list(tmp_path.glob('*.part'))
   with pytest.raises(LabError, match='exists; give another folder'):
     export.write(loaded, there)
@@ -218,7 +220,7 @@ def test_a_table_is_answered_by_the_command(patients, gradnorm, tmp_path):
   assert '1 missing cell filled with the median' in said
   found = pandas.read_csv(out, index_col='row')
   assert list(found.columns) == ['prediction', 'p(no)', 'p(yes)']
-  assert list(found.index) == [1, 2, 3, 4]
+  assert list(found.index) == [2, 3, 4, 5]  # the lines of the file
   assert list(found.prediction[:3]) == ['yes', 'no', 'yes']
   np.testing.assert_allclose(found['p(no)'] + found['p(yes)'], 1, rtol=1e-5)
   # The same numbers as from Python.

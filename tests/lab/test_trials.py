@@ -148,12 +148,12 @@ def test_the_chosen_rate_and_its_edge(
   pair = trials.pairs()[0]
   records = dict(trials.records)
   for rate, score, loss in zip(
-      trials.rates(pair.method), scores, losses, strict=True):
+      trials.rates(pair), scores, losses, strict=True):
     for seed in trials.seeds('tune'):
       records[trials.key('tune', pair, rate, seed)] = record(score, loss)
   asked = type(trials)(records, trials.config, trials.basis)
   assert asked.chosen(pair) == chosen
-  rates = sorted(asked.rates(pair.method))
+  rates = sorted(asked.rates(pair))
   assert (chosen in (rates[0], rates[-1])) == edge
   for seed in asked.seeds('final'):  # as if that rate had been run
     records[asked.key('final', pair, chosen, seed)] = record(0.5) | {

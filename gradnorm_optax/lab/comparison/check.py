@@ -15,13 +15,12 @@ from gradnorm_optax.lab.data import sources
 from gradnorm_optax.lab.methods import chain
 from gradnorm_optax.lab.methods.schedules import schedule
 from gradnorm_optax.lab.reporting import plan as page
+from gradnorm_optax.lab.results import grids
 from gradnorm_optax.lab.results.plan import Plan, Planned, Speed
 from gradnorm_optax.lab.results.trials import Pair
 from gradnorm_optax.lab.training import output_check, steps
+from gradnorm_optax.lab.training.marginal import marginal
 from gradnorm_optax.lab.training.problem import Problem
-
-LONG = 0.05  # seconds that are long enough to be measured
-MOST = 100_000  # steps that no call needs to have more of
 
 
 class Checked(NamedTuple):
@@ -60,22 +59,23 @@ def run(config: schema.Config, measure: bool = True) -> Checked:
       config.title or config.name, dataset.description,
       tuple(_planned(config, pair, found) for pair in found.states),
       _bytes(dataset[:3]), train.steps, train.steps // train.eval_every,
-      workers, together, speeds))
+      workers, together, speeds, grids.share(config)))
 
 
 def _planned(config: schema.Config, pair: Pair,
              found: preflight.Sound) -> Planned:
   """One row of the plan."""
-  compare, state = config.compare, found.states[pair]
-  rates = config.methods[pair.method].learning_rates or compare.learning_rates
+  state = found.states[pair]
+  counts = grids.counts(config)
   params, extra = jax.eval_shape(found.problems[pair.model].init, 0)
   scopes = found.scopes[pair.model][pair.method]
   return Planned(
       *pair, tuple(scope.text() for scope in scopes),
       any(scope.partial for scope in scopes),
-      len(rates) * compare.tune_seeds + compare.seeds,
+      counts.whole,
       sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)),
-      _bytes((params, extra)), _bytes(state.opt_state))
+      _bytes((params, extra)), _bytes(state.opt_state), counts.short,
+      counts.added)
 
 
 def _bytes(tree: Any) -> int:
@@ -116,23 +116,3 @@ def _seconds(call: Callable[[], Any]) -> float:
   began = time.perf_counter()
   jax.block_until_ready(call())
   return time.perf_counter() - began
-
-
-def marginal(call: Callable[[int], float]) -> float:
-  """The seconds of a step, from calls of two lengths.
-
-  Args:
-    call: Gives the seconds of a call of so many steps.
-
-  >>> round(marginal(lambda count: 0.2 + 0.001 * count), 6)
-  0.001
-  """
-  call(1)
-  short, more = min(call(1), call(1)), 1
-  while True:
-    spent = call(1 + more) - short
-    if LONG < spent < 100 * LONG:  # not by a single interruption
-      spent = min(spent, call(1 + more) - short)
-    if spent > LONG or more > MOST:
-      return max(spent, 0.0) / more
-    more *= 4

@@ -15,7 +15,6 @@ from gradnorm_optax.lab.support import packed
 from gradnorm_optax.lab.training import (
   make_problem,
   output_check,
-  steps,
   through_time,
 )
 from gradnorm_optax.lab.training.answers import answers
@@ -34,6 +33,8 @@ class Outcome(NamedTuple):
       `objective.evidence`.
     profile: {step: log10 norms of the gradient at every step of a sequence}, of
       fresh runs of recurrent models.
+    reason: Why it is left out as diverged, if nothing is known of it but that
+      it killed the workers of a cluster.
   """
 
   history: dict[str, list[float]]
@@ -42,6 +43,7 @@ class Outcome(NamedTuple):
   test: dict[str, float] | None
   evidence: str | None = None
   profile: dict[str, list[float | None]] | None = None
+  reason: str | None = None
 
 
 class Bench:
@@ -107,15 +109,19 @@ class Bench:
     return (*self._init(seed), seed)
 
   def run(self, method: schema.Method, rates: Sequence[float],
-          seeds: Sequence[int], test: bool) -> list[Outcome]:
-    """Runs the trials of one call; reads the test part if told to."""
+          seeds: Sequence[int], test: bool,
+          evaluations: int | None = None) -> list[Outcome]:
+    """Runs the trials of one call; reads the test part if told to.
+
+    With `evaluations` they end after so many.
+    """
     params, extra, seed = self._start(seeds)
     rate: Any = jnp.float32(rates[0])
     if self.batch > 1:
       padded = [*rates, *[rates[-1]] * (self.batch - len(rates))]
       rate = jax.device_put(jnp.array(padded, jnp.float32), self._split)
     state, history, seconds = self.program(method).run(
-        self._data, params, extra, rate, seed)
+        self._data, params, extra, rate, seed, evaluations)
     scores = None
     if test:
       scores = jax.tree.map(np.asarray, self._test(
@@ -154,7 +160,7 @@ class Bench:
   @property
   def per_epoch(self) -> int:
     """How many steps an epoch has."""
-    return steps.per_epoch(self.train, len(self.problem.dataset.train.y))
+    return self.train.per_epoch(len(self.problem.dataset.train.y))
 
 
 def _outcome(history: Any, scores: Any, index: int, seconds: float,

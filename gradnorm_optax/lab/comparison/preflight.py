@@ -12,7 +12,6 @@ from gradnorm_optax.lab.data.dataset import Dataset
 from gradnorm_optax.lab.methods import chain
 from gradnorm_optax.lab.objective.quality import Measure
 from gradnorm_optax.lab.results.trials import Pair
-from gradnorm_optax.lab.support import user_code
 from gradnorm_optax.lab.support.errors import LabError, lines
 from gradnorm_optax.lab.training import make_problem, steps
 from gradnorm_optax.lab.training.problem import Problem
@@ -39,8 +38,7 @@ def look(config: schema.Config, dataset: Dataset,
   Args:
     config: What is to be compared.
     dataset: Its examples.
-    whole: Also trace a whole step of every method on every model, and tell in
-      a line what the user's own functions raise.
+    whole: Also trace a whole step of every method on every model.
 
   Raises:
     LabError: All that was found wrong, a line for each.
@@ -50,7 +48,7 @@ def look(config: schema.Config, dataset: Dataset,
   for name, model in config.models.items():
     problem = _kept(
         functools.partial(_joined, model, dataset, config.train),
-        f'[models.{name}] ', whole and isinstance(model, schema.Own), found)
+        f'[models.{name}] ', found)
     if problem is not None:
       problems[name] = problem
   scopes, refused = refusals.look(config, problems)
@@ -60,8 +58,7 @@ def look(config: schema.Config, dataset: Dataset,
     method = config.methods[pair.method]
     state = _kept(
         functools.partial(_state, problems[pair.model], method, config.train),
-        f'[methods.{pair.method}] on [models.{pair.model}]: ',
-        ':' in method.optimizer or ':' in config.train.loss, found)
+        f'[methods.{pair.method}] on [models.{pair.model}]: ', found)
     if state is not None:
       states[pair] = state
   if found:
@@ -82,26 +79,12 @@ def _pairs(scopes: refusals.Scopes) -> list[Pair]:
   return [Pair(model, method) for model in scopes for method in scopes[model]]
 
 
-def _kept(make: Callable[[], Any], where: str, own: bool,
-          found: list[str]) -> Any:
-  """What `make` gives; None if it complains, and then `found` says so.
-
-  Args:
-    make: Is called.
-    where: What a complaint begins with.
-    own: Whether the user's own function may raise anything.
-    found: Gets a line for each complaint.
-  """
+def _kept(make: Callable[[], Any], where: str, found: list[str]) -> Any:
+  """What `make` gives; None if it complains, and then `found` says so."""
   try:
     return make()
   except LabError as error:
     found += [where + line.removeprefix('[models] ') for line in lines(error)]
-  except Exception as error:
-    if not own:
-      raise
-    told = (str(error).strip().splitlines() or [''])[0]
-    found.append(f'{where}{type(error).__name__}: {told}'
-                 f'{user_code.place(error)}')
   return None
 
 

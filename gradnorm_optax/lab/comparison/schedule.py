@@ -1,13 +1,14 @@
 """What a comparison's plan is told, so that it knows how long it will take."""
 
+import math
 import statistics
 import threading
 
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.comparison import missing, timing
 from gradnorm_optax.lab.comparison.missing import Call, Job
-from gradnorm_optax.lab.results import step_cost
-from gradnorm_optax.lab.results.trials import Trials
+from gradnorm_optax.lab.results import grids, step_cost
+from gradnorm_optax.lab.results.trials import PHASES, Pair, Trials
 from gradnorm_optax.lab.support.remaining import Remaining
 
 COMPILE, LOOK = 'compiling', 'looking at the blocks over a run of each method'
@@ -27,6 +28,7 @@ class Schedule:
                batch: int):
     """Knows nothing yet."""
     self.plan, self._trials = plan, trials
+    self.limit = math.inf  # seconds after which nothing more is timed
     self._workers, self._batch = workers, batch
     self._seconds: dict[tuple[str, str], float] = {}  # of a call, by program
     self._calls: dict[str, list[Call]] = {}
@@ -36,12 +38,9 @@ class Schedule:
     """Counts what every phase needs; nothing is measured yet."""
     trials, config = self._trials, self._trials.config
     self.plan.expect(COMPILE, jobs)
-    planned = sum(map(trials.planned, ('tune', 'final')))
-    self.plan.trials = planned - sum(
-        len(trials.missing('tune', pair)) + missing.final(trials, pair)
-        for pair in trials.pairs()), planned
-    self._count_calls()
-    self.plan.expect(LOOK, len(missing.looks(trials)), like=COMPILE)
+    self.count()
+    self.plan.expect(LOOK, len(missing.looks(trials)),
+                     like=COMPILE if jobs else 'final')
     self.plan.expect(
         TIME, sum(len(step_cost.programs(config, model))
                   for model in missing.untimed(trials))
@@ -51,8 +50,8 @@ class Schedule:
   def begin(self, phase: str, what: str | None = None) -> None:
     """Begins a phase; of trials, it is known by now which those are."""
     self.plan.begin(phase, what)
-    if phase == 'final':
-      self._count_calls()
+    if phase in PHASES:
+      self.count()
 
   def finish(self, phase: str, units: float = 1.0) -> None:
     """Counts what is done of a phase."""
@@ -75,26 +74,49 @@ class Schedule:
 
     What was run in an earlier session counts, too.
     """
-    kept = sum(record['seconds'] for record in self._trials.records.values()
+    before = max(self.plan.elapsed() - self.plan.spent(TIME), self.kept())
+    most = SHARE / (1 - SHARE) * before - self.plan.spent(TIME)
+    return max(0.0, min(most, self.limit - self.plan.elapsed()))
+
+  def kept(self) -> float:
+    """Seconds of all trials that are finished, those of other sessions too."""
+    return sum(record['seconds'] for record in self._trials.records.values()
                if 'seconds' in record) / self._workers
-    before = max(self.plan.elapsed() - self.plan.spent(TIME), kept)
-    return max(0.0, SHARE / (1 - SHARE) * before - self.plan.spent(TIME))
+
+  def call_seconds(self, pair: Pair) -> float:
+    """Seconds that a call of a program takes; 0 where nothing is known."""
+    usual = statistics.fmean(self._seconds.values()) if self._seconds else 0.0
+    method = self._trials.config.methods[pair.method]
+    return self._seconds.get((pair.model, _key(method)), usual)
+
+  def use(self, trials: Trials) -> None:
+    """Plans other trials from here on."""
+    self._trials = trials
 
   def end(self) -> None:
     """Ends the last phase."""
     self.plan.end()
 
-  def _count_calls(self) -> None:
-    """Counts the calls; which fresh ones, tuning must tell."""
+  def count(self) -> None:
+    """Counts trials and calls, as far as is known by now.
+
+    Which rates go on, and where grids widen, finished trials tell; which fresh
+    ones are run, tuning must.
+    """
     trials = self._trials
-    tune = list(missing.calls(trials, 'tune', self._batch))
+    planned = sum(map(trials.planned, PHASES))
+    self.plan.trials = planned - sum(
+        len(trials.missing('early', pair)) + len(trials.missing('tune', pair))
+        + missing.final(trials, pair) for pair in trials.pairs()), planned
+    early, tune = (list(missing.calls(trials, phase, self._batch))
+                   for phase in ('early', 'tune'))
     if tune:
       seeds = tuple(trials.seeds('final'))
       final = [Call('final', pair, (0.0,) * len(seeds), seeds)
                for pair in dict.fromkeys(call.pair for call in tune)]
     else:
       final = list(missing.calls(trials, 'final', self._batch))
-    self._calls = {'tune': tune, 'final': final}
+    self._calls = {'early': early, 'tune': tune, 'final': final}
     self._expect_calls()
 
   def _expect_calls(self) -> None:
@@ -103,15 +125,13 @@ class Schedule:
     for phase, calls in self._calls.items():
       self.plan.expect(
           phase, self.plan.done(phase) + sum(map(self._of, calls)), guess,
-          like='tune' if phase == 'final' else None)
+          like={'final': 'tune', 'tune': 'early'}.get(phase))
 
   def _of(self, call: Call) -> float:
     """Seconds that a call is expected to take; 1 where nothing is known."""
-    known = self._seconds
-    usual = statistics.fmean(known.values()) if known else 1.0
-    method = self._trials.config.methods[call.pair.method]
-    calls = -(-len(call.seeds) // self._batch)
-    return calls * known.get((call.pair.model, _key(method)), usual)
+    calls = -(-len(call.seeds) // self._batch) * (
+        grids.share(self._trials.config) if call.phase == 'early' else 1.0)
+    return calls * (self.call_seconds(call.pair) if self._seconds else 1.0)
 
 
 def _key(method: schema.Method) -> str:

@@ -6,6 +6,7 @@ import csv
 import itertools
 import pathlib
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from gradnorm_optax.lab import schema
@@ -51,22 +52,32 @@ def find(config: schema.Data, path: pathlib.Path) -> Format:
   return Format(encoding, separator, notes, int(said is not None))
 
 
-def line(path: pathlib.Path, form: Format, row: int) -> int:
-  """The line of a CSV file in which a row of its table begins, from 1.
+def lines(path: pathlib.Path, form: Format, count: int) -> list[int]:
+  """The lines of a CSV file in which the rows of its table begin, from 1.
 
   Blank lines are no rows, and a cell in quotes may hold several lines.
+
+  Args:
+    path: The file.
+    form: How it is written.
+    count: How many rows are asked for, from the first on.
   """
+  found = list(itertools.islice(_begins(path, form), count))
+  # What the csv module cannot read is taken for rows of one line.
+  return found + list(range(len(found) + 2 + form.skip, count + 2 + form.skip))
+
+
+def _begins(path: pathlib.Path, form: Format) -> Iterator[int]:
   with path.open(newline='', encoding=form.encoding, errors='replace') as file:
     reader = csv.reader(file, delimiter=form.separator)
     begins, rows = 1, -1 - form.skip  # the header is no row
     with contextlib.suppress(csv.Error):  # a cell longer than 128 kB
       for cells in reader:
         if any(cell.strip() for cell in cells) or len(cells) > 1:
-          if rows == row:
-            return begins
+          if rows >= 0:
+            yield begins
           rows += 1
         begins = reader.line_num + 1
-  return row + 2 + form.skip
 
 
 def _encoding(path: pathlib.Path) -> str:

@@ -7,13 +7,16 @@ import numpy as np
 from gradnorm_optax.lab.data.preprocessing import Preprocessing
 from gradnorm_optax.lab.objective import objective as objective_lib
 
+COUNTED = 1_000_000  # symbols of a mapped text
+
 
 class Split(NamedTuple):
   """Inputs and targets, first axis: examples.
 
   Attributes:
-    x: Inputs, float32, or symbols, int32; padded where lengths differ.
-    y: Classes, int32, or standardized numbers, float32.
+    x: Inputs, float32, or symbols, int32; padded where lengths differ. Symbols
+      of a text lie in a mapped file, as small whole numbers without a sign.
+    y: Classes, int32, or standardized numbers, float32; of a text as `x`.
     lengths: Positions of each sequence that are no padding, int32; None where
       all are as long.
   """
@@ -21,6 +24,16 @@ class Split(NamedTuple):
   x: np.ndarray
   y: np.ndarray
   lengths: np.ndarray | None = None
+
+  @property
+  def mapped(self) -> bool:
+    """Whether the examples lie in a file that may exceed the memory."""
+    return isinstance(self.x, np.memmap)
+
+  def labelled(self) -> 'Split':
+    """All, or of a mapped file enough to count labels."""
+    rows = max(1, COUNTED // self.x.shape[1]) if self.mapped else None
+    return Split(self.x[:rows], self.y[:rows], self.lengths)
 
 
 class Dataset(NamedTuple):

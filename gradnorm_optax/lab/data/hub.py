@@ -13,6 +13,7 @@ from gradnorm_optax.lab.data import (
   tables,
 )
 from gradnorm_optax.lab.data.raw import Raw
+from gradnorm_optax.lab.support import user_code
 from gradnorm_optax.lab.support.errors import LabError, nearest
 
 CIFAR10 = 'uoft-cs/cifar10'
@@ -21,6 +22,8 @@ CIFAR10 = 'uoft-cs/cifar10'
 def read(config: schema.Data) -> Raw:
   """Reads a set of the hub by name, or a folder that `datasets` can read."""
   name, label = config.path or '', config.label
+  if user_code.origin(name):
+    name = str(user_code.beside(name))
   if config.source == 'cifar10':
     name, label = config.path or CIFAR10, 'label'
   # What lies here is read afresh; what comes over the network is kept.

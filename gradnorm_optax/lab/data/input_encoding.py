@@ -36,7 +36,8 @@ def numbers(raw: Raw, train: np.ndarray, config: schema.Data
   from sklearn.preprocessing import StandardScaler
   # Squares of larger ones overflow in the scaler.
   _check_size(raw, raw.x, {2: np.inf, 4: 1e18}.get(raw.x.dtype.itemsize, 1e150))
-  found = Preprocessing(columns=tuple(raw.columns) if raw.columns else None)
+  named = raw.columns or raw.channels
+  found = Preprocessing(columns=tuple(named) if named else None)
   x = raw.x
   if raw.kinds:
     found = found._replace(names=_names(raw, train))

@@ -37,7 +37,7 @@ def _one(path: pathlib.Path, code: int, cache: str
     raise LabError(f'[data] {path}: no folder, as that of the training part is')
   files = [file.relative_to(path) for file in sorted(path.rglob('*'))
            if file.is_file() and not file.name.startswith('.')]
-  if not any(_is_picture(file) for file in files):
+  if not any(is_picture(file) for file in files):
     raise LabError(f'{path}: no picture in this folder; a folder of tables is '
                    'read with source = "hub"')
   for file in files:
@@ -57,7 +57,7 @@ def _one(path: pathlib.Path, code: int, cache: str
   if others > 0:
     notes.append(f'{counted(others, "file")} left out that '
                  f'{"is no picture" if others == 1 else "are no pictures"}')
-  full = {path / folder for file in files if _is_picture(file)
+  full = {path / folder for file in files if is_picture(file)
           for folder in file.parents}
   empty = [str(folder.relative_to(path)) for folder in sorted(path.rglob('*'))
            if folder.is_dir() and not folder.name.startswith('.')
@@ -68,14 +68,15 @@ def _one(path: pathlib.Path, code: int, cache: str
   return parts, notes
 
 
-def _is_picture(file: pathlib.Path) -> bool:
+def is_picture(file: pathlib.Path) -> bool:
+  """Whether a file is called like a picture."""
   from PIL import Image
   return file.suffix.lower() in Image.registered_extensions()
 
 
 def _unsorted(path: pathlib.Path, files: list[pathlib.Path]) -> LabError:
   """Says why the loader found no classes in the names of the folders."""
-  pictures = [file for file in files if _is_picture(file)]
+  pictures = [file for file in files if is_picture(file)]
   usual = collections.Counter(len(file.parts) for file in pictures)
   for file in pictures:
     if usual[len(file.parts)] < max(usual.values()):

@@ -37,23 +37,23 @@ def decoded(name: str, parts: list[hub_loading.Part], column: str, label: str,
     return path or f'{name}: example {example}'
 
   seen: collections.Counter[str] = collections.Counter()
-  opened: list[np.ndarray | None] = []
+  found: list[np.ndarray | None] = []
   broken = []
   for i, item in enumerate(items):
     try:
-      opened.append(_opened(item[column], where(i, None), config.resize, seen))
+      found.append(opened(item[column], where(i, None), config.resize, seen))
     except (OSError, SyntaxError, ValueError) as error:
       broken.append(f'{where(i, None)}: cannot read this picture: '
                     f'{(str(error).splitlines() or [""])[0]}')
-      opened.append(None)
+      found.append(None)
   if broken and config.missing != 'drop':
     raise LabError(f'{broken[0]} ({len(broken)} of {len(items)} pictures); '
                    'mend it, or set data.missing = "drop" to leave out what '
                    'cannot be read')
-  kept = [i for i, picture in enumerate(opened) if picture is not None]
+  kept = [i for i, picture in enumerate(found) if picture is not None]
   if not kept:
     raise LabError(f'{name}: no picture can be read; {broken[0]}')
-  x = _stacked([picture for picture in opened if picture is not None],
+  x = _stacked([picture for picture in found if picture is not None],
                [where(i, None) for i in kept])
   notes = [f'pictures of {x.shape[1]}x{x.shape[2]}x{x.shape[3]}'
            + (', resized' if config.resize else '')]
@@ -96,9 +96,16 @@ def _told(seen: collections.Counter[str], coloured: bool) -> list[str]:
   return notes
 
 
-def _opened(item: dict[str, Any], place: str, resize: tuple[int, int] | None,
-            seen: collections.Counter[str]) -> np.ndarray:
-  """One picture as bytes: (height, width), or (height, width, 3)."""
+def opened(item: dict[str, Any], place: str, resize: tuple[int, int] | None,
+           seen: collections.Counter[str]) -> np.ndarray:
+  """Decodes a picture: (height, width), or (height, width, 3).
+
+  Args:
+    item: Its `bytes`, or the `path` where those are None.
+    place: What messages call it.
+    resize: Height and width to bring it to.
+    seen: Counts its mode, and whether it was turned.
+  """
   from PIL import ExifTags, Image, ImageOps
   source = item['path'] if item['bytes'] is None else io.BytesIO(item['bytes'])
   with Image.open(source) as picture:

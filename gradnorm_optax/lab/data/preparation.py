@@ -69,6 +69,7 @@ def _inputs(raw: Raw, train: np.ndarray, config: schema.Data
   if raw.x.dtype.kind == 'f':
     return *input_encoding.numbers(raw, train, config), None
   fitted = Preprocessing(
+      columns=None if raw.channels is None else tuple(raw.channels),
       symbols=None if raw.alphabet is None else tuple(raw.alphabet))
   return raw.x.astype(np.int32), fitted, int(raw.x.max()) + 1
 

@@ -17,7 +17,8 @@ class Preprocessing(NamedTuple):
       None of symbols.
     fill: What stands for a missing cell in each entry; None where a missing
       cell is an error, or its row is left out.
-    columns: The names of a table's columns, in their order.
+    columns: The names of a table's columns, in their order; of sequences in
+      its cells, of each channel.
     names: Of columns of names, {column: those that become entries}.
     symbols: The alphabet of texts, in the order of their numbers.
     classes: The names of the classes, in the order of the outputs.

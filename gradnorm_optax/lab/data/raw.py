@@ -23,6 +23,7 @@ class Raw(NamedTuple):
     lengths: Positions of each sequence that are no padding, or None.
     image: Height, width and channels where an example is a picture.
     columns: The names of the entries, where they have any.
+    channels: Of a table of sequences, the names of its columns.
     kinds: Of a table, {column: the names that its numbers stand for}.
     alphabet: Of symbols that are texts, what their numbers stand for.
     part: The part that the set itself puts each example in: `VALIDATION`,
@@ -40,6 +41,7 @@ class Raw(NamedTuple):
   lengths: np.ndarray | None = None
   image: tuple[int, int, int] | None = None
   columns: list[str] | None = None
+  channels: list[str] | None = None
   kinds: dict[int, list[str]] | None = None
   alphabet: list[str] | None = None
   part: np.ndarray | None = None

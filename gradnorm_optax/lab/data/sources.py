@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.data import bundled, hub, user_data
+from gradnorm_optax.lab.data import bundled, hub, text, user_data
 from gradnorm_optax.lab.data.dataset import Dataset
 from gradnorm_optax.lab.data.generated import characters_set, long_dependency
 from gradnorm_optax.lab.data.preparation import finish
@@ -40,12 +40,13 @@ def load(config: schema.Data, train: schema.Train | None = None) -> Dataset:
     found = found._replace(objective=usual.numbers(
         found.validation.y, found.validation.lengths,
         found.objective.positions, train.loss, found.objective.holes))
+  held, known, last = (part.labelled() for part in (
+      found.validation, found.train, found.test))
   objective = user_objective.chosen(
-      found.objective, train, found.validation.y, found.validation.lengths,
-      found.outputs, padding.labels(
-          found.train.y, found.train.lengths, found.objective.positions))
+      found.objective, train, held.y, held.lengths, found.outputs,
+      padding.labels(known.y, known.lengths, found.objective.positions))
   class_options.check_part(objective, 'test', padding.labels(
-      found.test.y, found.test.lengths, objective.positions))
+      last.y, last.lengths, objective.positions))
   if objective.rule.name != 'mean' and train.score is None:
     told += ('; judged by balanced accuracy, for the classes are uneven '
              '(train.score = "accuracy" asks for the other)')
@@ -83,5 +84,6 @@ def _hub(config: schema.Data) -> Dataset:
 
 SOURCES: dict[str, Callable[[schema.Data], Dataset]] = {
     **dict.fromkeys(bundled.SETS, _bundled),
-    'characters': characters_set, 'long_dependency': long_dependency,
+    'characters': characters_set, 'text': text.windows,
+    'long_dependency': long_dependency,
     'file': _own, 'function': _own, 'hub': _hub, 'cifar10': _hub}

@@ -61,12 +61,18 @@ class Stored(NamedTuple):
   readout: int | None
   preprocessing: Preprocessing | None
 
+  @property
+  def sequences(self) -> bool:
+    """Whether an example is a sequence: of symbols, or of channels."""
+    return self.symbols is not None or len(self.shape) == 2
+
   @classmethod
   def of(cls, dataset: Dataset) -> 'Stored':
     """Keeps what a trained model must know."""
     part = dataset.train
     return cls(
-        part.x.shape[1:], str(part.x.dtype), len(part.x), dataset.outputs,
+        part.x.shape[1:], 'int32' if part.x.dtype.kind == 'u' else str(
+            part.x.dtype), len(part.x), dataset.outputs,
         part.y.dtype.kind == 'f', dataset.objective.positions,
         part.lengths is not None, dataset.image, dataset.symbols,
         dataset.readout, dataset.preprocessing)

@@ -22,12 +22,14 @@ class TableFile(NamedTuple):
     place: What messages call a row, by its number.
     notes: What was found out about the file, in words.
     semicolons: Whether they separate its cells.
+    numbers: What messages number the rows by; from 1 on if None.
   """
 
   frame: Any
   place: Callable[[int], str]
   notes: list[str]
   semicolons: bool = False
+  numbers: Callable[[], list[int]] | None = None
 
 
 def read(config: schema.Data, path: pathlib.Path) -> TableFile:
@@ -104,9 +106,10 @@ def _csv(config: schema.Data, path: pathlib.Path,
                       'without cells left out')
 
   def place(row: int) -> str:
-    return f'{path}: row {csv_format.line(path, form, row)}'
+    return f'{path}: row {csv_format.lines(path, form, row + 1)[row]}'
 
-  return TableFile(frame, place, form.notes, form.separator == ';')
+  return TableFile(frame, place, form.notes, form.separator == ';',
+                   lambda: csv_format.lines(path, form, len(frame)))
 
 
 def _parquet(config: schema.Data, path: pathlib.Path) -> TableFile:

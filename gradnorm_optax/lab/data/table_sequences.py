@@ -55,4 +55,4 @@ def read(config: schema.Data, name: str, found: TableFile, inputs: list[str],
     rows.append(one[0] if len(one) == 1 else np.stack(one, -1) if one else [])
   raw = arrays.padded(config, name, rows, y, where, place)
   raw.notes[:0] = found.notes
-  return raw
+  return raw._replace(channels=list(map(str, listed)))

@@ -91,8 +91,8 @@ def _tables(config: schema.Data, paths: list[pathlib.Path]
 
 
 def _called(config: schema.Data, names: list[str]) -> tuple[Raw, list[int]]:
-  """Calls the user's functions; what they raise stays as it is."""
-  found = [_given(name) for name in names]
+  """Calls the user's functions."""
+  found = [_given(name, config.options) for name in names]
   sizes = [len(one[1]) if hasattr(one[1], '__len__') else 0 for one in found]
   if hasattr(found[0][0], 'iloc') and hasattr(found[0][0], 'columns'):
     framed = [_framed(config, name, *given)
@@ -109,21 +109,33 @@ def _called(config: schema.Data, names: list[str]) -> tuple[Raw, list[int]]:
   return array_parts.checked(config, names, found), sizes
 
 
-def _given(name: str) -> tuple[Any, ...]:
-  """What a function of the user's returns."""
+def call(name: str, options: dict[str, Any]) -> Any:
+  """Calls a function of the user's that gives examples.
+
+  Raises:
+    LabError: It is none, takes other options, or raises something: then with
+      the file and the line.
+  """
+  here = f'[data] target: {name!r}'
   function = user_code.resolve(name)
   if not callable(function):
-    raise LabError(f'[data] target: {name!r} is {arrays.kind(function)}, not a '
-                   f'function that returns {MEND}')
+    raise LabError(f'{here} is {arrays.kind(function)}, not a function that '
+                   f'returns {MEND}')
   try:
-    inspect.signature(function).bind()
+    inspect.signature(function).bind(**options)
   except TypeError as error:
-    raise LabError(f'[data] target: {name!r} is called without arguments: '
-                   f'{error}; give them defaults') from error
+    given = f'with data.options {options}' if options else 'without arguments'
+    mend = '' if options else '; give them defaults, or data.options'
+    raise LabError(f'{here} is called {given}: {error}{mend}') from error
   except ValueError:  # a signature that cannot be looked at
     pass
-  with user_code.importing(f'[data] target: {name!r}'):
-    given = function()
+  with user_code.telling(here):
+    return function(**options)
+
+
+def _given(name: str, options: dict[str, Any]) -> tuple[Any, ...]:
+  """What a function for training returns."""
+  given = call(name, options)
   if not isinstance(given, tuple) or len(given) not in (2, 3):
     raise LabError(f'[data] target: {name!r} must return {MEND}, not '
                    + (f'{len(given)} values' if isinstance(given, tuple)

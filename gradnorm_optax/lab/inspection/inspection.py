@@ -14,7 +14,7 @@ from gradnorm_optax.lab.data import sources
 from gradnorm_optax.lab.methods import checks
 from gradnorm_optax.lab.reporting import block_figures, canvas, look_table
 from gradnorm_optax.lab.results.look import Look, instants
-from gradnorm_optax.lab.run import loop
+from gradnorm_optax.lab.run import loop, processes
 from gradnorm_optax.lab.schema import toml
 from gradnorm_optax.lab.support import files
 from gradnorm_optax.lab.support.json_safe import plain
@@ -67,6 +67,7 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
   Returns:
     The norms, with `.table()` and `.plot()`.
   """
+  processes.alone_only('gradnorm inspect')
   folder = pathlib.Path(out or pathlib.Path('runs') / f'{config.name}-inspect')
   dataset = sources.load(config.data, config.train)
   marks = (instants(config.train.steps, batches) if whole
@@ -100,6 +101,7 @@ def at(path: pathlib.Path, overrides: Sequence[str] = (),
     batches: How many training steps to look at.
     whole: As in `run`; of a checkpoint, over as many steps as the run has.
   """
+  processes.alone_only('gradnorm inspect')
   if not path.is_dir():
     return run(_read(path, overrides), out, batches=batches, whole=whole)
   step = None

@@ -32,7 +32,8 @@ class Net(NamedTuple):
 def make(model: Any, classes: int,
           image: tuple[int, int, int] | None,
           dtype: Any = None, *, inputs: int | None = None,
-          readout: int | None = None) -> Net:
+          readout: int | None = None,
+          shape: tuple[int, ...] | None = None) -> Net:
   """Builds the Flax module of a model's table.
 
   Args:
@@ -43,6 +44,7 @@ def make(model: Any, classes: int,
     inputs: Number of symbols, for recurrent models of integers.
     readout: How many last steps a recurrent model answers, (B, readout,
       classes); None for one answer, (B, classes).
+    shape: Of one example.
   """
   if isinstance(model, schema.MLP):
     return Net(perceptron.MLP(
@@ -56,7 +58,8 @@ def make(model: Any, classes: int,
   if isinstance(model, schema.Transformer):
     return Net(transformer.Transformer(
         model.depth, model.width, model.heads, classes, model.scan,
-        model.axis, dtype), {'layers/*': model.axis} if model.scan else {})
+        model.axis, dtype, model.remat, model.tie_embeddings), {
+            'layers/*': model.axis} if model.scan else {})
   if isinstance(model, schema.RecurrentNet):
     options: Any = model.model_dump(exclude={'kind', 'init'})
     return Net(recurrent.Recurrent(
@@ -71,5 +74,6 @@ def make(model: Any, classes: int,
         classes, model.norm, model.data_init, image, dtype, **options), {})
   if isinstance(model, schema.Own):
     narrow = dtype if dtype != jnp.float32 else None
-    return Net(user_model.make(model, classes, narrow), {})
+    return Net(user_model.make(
+        model, classes, narrow, {'input_shape': shape, 'symbols': inputs}), {})
   raise TypeError(type(model))

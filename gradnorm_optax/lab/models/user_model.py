@@ -2,6 +2,8 @@
 
 import functools
 import inspect
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from flax import linen as nn, nnx
@@ -13,19 +15,23 @@ from gradnorm_optax.lab.models.user_nnx import FromNnx
 from gradnorm_optax.lab.support.errors import LabError
 
 
-def make(model: schema.Own, outputs: int, dtype: Any = None) -> Any:
+def make(model: schema.Own, outputs: int, dtype: Any = None,
+         facts: Mapping[str, Any] = MappingProxyType({})) -> Any:
   """Calls the user's function and looks at what it returns.
 
   The function is called as `target(outputs=n, **options)` and returns a Linen
   module or an NNX one. If it takes `rngs`, it is called for every seed with
   `nnx.Rngs` of its own; an NNX model made without them starts every run from
-  the same weights, trained ones for example.
+  the same weights, trained ones for example. It is also told those of `facts`
+  that it names: an NNX layer must know the shape of its inputs.
 
   Args:
     model: The table that names the function.
     outputs: What the model returns for each example.
     dtype: Of the computation where it is not float32; the function must take it
       then.
+    facts: What may be known of the examples: their `input_shape` without the
+      batch, and how many `symbols` there are (None where they are numbers).
 
   Raises:
     LabError: A function or a module that cannot be called like this.
@@ -42,21 +48,23 @@ def make(model: schema.Own, outputs: int, dtype: Any = None) -> Any:
   options = dict(model.options)
   if dtype is not None and 'dtype' not in options:
     options['dtype'] = dtype
-  function = functools.partial(given, outputs=outputs, **options)
   called: Any = getattr(given, '__init__') if isinstance(given, type) else given
   itself = (None,) if isinstance(given, type) else ()
-  try:  # what it raises itself is for its author to see
+  try:
     signature = inspect.signature(called)
     if 'dtype' in options and 'dtype' not in model.options and (
         'dtype' not in signature.parameters):
       raise LabError(f'[train] dtype = "{dtype}": {here} takes no dtype; let '
                      'its function take it and hand it to the layers')
     draws = {'rngs': None} if 'rngs' in signature.parameters else {}
+    options = {name: value for name, value in facts.items()
+               if name in signature.parameters} | options
     signature.bind(*itself, outputs=outputs, **options, **draws)
   except TypeError as error:
     raise LabError(f'{here} is called with outputs= and options {options}: '
                    f'{error}') from error
-  with user_code.importing(here):
+  function = functools.partial(given, outputs=outputs, **options)
+  with user_code.telling(f'{here}, called with outputs={outputs},'):
     if draws:
       return FromNnx(
           lambda rngs: _module(here, function(rngs=rngs), nnx.Module))

@@ -69,12 +69,11 @@ def _own(key: str, name: str, positions: bool) -> Callable[[Any, Any], Any]:
     try:
       values = jnp.asarray(function(outputs, y))
     except Exception as error:
-      told = (str(error).strip().splitlines() or [''])[0]
+      told = user_code.told(error)
       mend = '; compute with jax.numpy' if 'traced array' in told else ''
       raise LabError(
           f'[train] {key} = "{name}", called with outputs {outputs.shape} and '
-          f'labels {y.shape}, raised {type(error).__name__}: {told}'
-          f'{user_code.place(error)}{mend}') from error
+          f'labels {y.shape}, raised {told}{mend}') from error
     if values.shape != y.shape[:1 + positions]:
       raise LabError(
           f'[train] {key} = "{name}" returned shape {values.shape} for outputs '

@@ -1,51 +1,63 @@
-"""What a picture shows, for those who cannot see it."""
+"""What a panel shows, for those who cannot see it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from gradnorm_optax.lab.results.findings import Profiles, Summary
+from gradnorm_optax.lab.objective.quality import Measure
+from gradnorm_optax.lab.results.findings import Row
 from gradnorm_optax.lab.results.look import QUANTILES, Look
 
 _MEDIAN = QUANTILES.index(0.5)
 
 
-def describe(name: str, found: Summary, looks: Sequence[Look],
-         profiles: Profiles) -> str:
-  """The figures of a picture in words.
+def scores(rows: Sequence[Row], measure: Measure) -> str:
+  """Final scores with their intervals."""
+  def one(row: Row) -> str:
+    if not row.trains:
+      return f'{row.method} does not train'
+    between = (f' [{measure.show(row.score.low)}, '
+               f'{measure.show(row.score.high)}]') if row.seeds > 1 else ''
+    return f'{row.method} {measure.figure(row.score.mean)}{between}'
+  return f'test {measure.name}: ' + '; '.join(map(one, rows))
 
-  Args:
-    name: The picture's, such as "curves" or "norms-MODEL".
-    found: The rows.
-    looks: What the methods do to the blocks.
-    profiles: The gradients through time.
-  """
-  kind, _, model = name.partition('-')
-  if kind == 'norms':
-    own = [look for look in looks if look.model == model]
-    parts = [f'{look.method}: gradient {spread(look.gradient)}, at the moments '
-             f'{spread(look.after)}, update over parameters '
-             f'{spread(look.ratio)}' for look in own]
-    return 'Largest over smallest median of a block: ' + '; '.join(parts)
-  if kind == 'entries':
-    return 'Largest over smallest median entry of a block: ' + '; '.join(
-        f'{look.method}: gradient {spread(look.before[..., _MEDIAN])}, at the '
-        f'moments {spread(look.reached[..., _MEDIAN])}'
-        for look in looks if look.model == model)
-  if kind == 'through_time':
-    return '; '.join(
-        f'{method}, after step {max(moments)}: {ends(moments[max(moments)])}'
-        for method, moments in profiles[model].items())
-  measure = found.measure
-  if kind == 'sensitivity':
-    return '; '.join(
-        f'{row.model}, {row.method}: ' + ', '.join(
-            f'{measure.figure(point.score)} at {point.rate:g}'
-            for point in row.sensitivity) for row in found.rows)
-  return '; '.join(
-      f'{row.model}, {row.method}: '
-      + (f'{measure.name} {measure.figure(row.score.mean)}'
-         if row.trains else 'does not train') for row in found.rows)
+
+def curves(row: Row, measure: Measure) -> str:
+  """Where a method's curves end."""
+  end = (f'validation {measure.name} {measure.figure(row.validation)} at the '
+         f'end, training loss {row.train_loss:.3g}')
+  if row.runs:
+    ends = [measure.show(run.score) for run in row.runs]
+    end += f'; by run {", ".join(ends)}'
+  lost = f'; {row.diverged} of {row.seeds} diverged' * bool(row.diverged)
+  return f'{end}{"" if row.trains else "; does not train"}{lost}'
+
+
+def sensitivity(row: Row, measure: Measure) -> str:
+  """The score at every rate."""
+  return ', '.join(
+      f'{measure.figure(point.score)} at {point.rate:g}'
+      + f' ({point.diverged} diverged)' * bool(point.diverged)
+      for point in row.sensitivity) + f'; chosen: {row.rate:g}'
+
+
+def norms(look: Look) -> str:
+  """How far the blocks' norms lie apart."""
+  return (f'largest over smallest median of a block: gradient '
+          f'{spread(look.gradient)}, at the moments {spread(look.after)}, '
+          f'update over parameters {spread(look.ratio)}')
+
+
+def entries(look: Look) -> str:
+  """How far the blocks' entries lie apart."""
+  return (f'largest over smallest median entry of a block: gradient '
+          f'{spread(look.before[..., _MEDIAN])}, at the moments '
+          f'{spread(look.reached[..., _MEDIAN])}')
+
+
+def through_time(moments: Mapping[int, Sequence[float | None]]) -> str:
+  """The ends of the last profile."""
+  return f'after step {max(moments)}: {ends(moments[max(moments)])}'
 
 
 def spread(norms: np.ndarray) -> str:

@@ -3,6 +3,7 @@
 from rich import console, table, text
 
 from gradnorm_optax.lab.reporting.terminal import Page
+from gradnorm_optax.lab.reporting.units import duration, size
 from gradnorm_optax.lab.results.plan import Plan, Planned
 
 COLUMNS = ('model', 'method', 'trials', 'parameters', 'their size',
@@ -38,8 +39,13 @@ def _acting(one: Planned) -> list[text.Text]:
 def _needs(plan: Plan) -> str:
   """Trials, memory and time, in sentences."""
   at_once = plan.workers * plan.together
+  short = f' and {plan.short} of {plan.share * plan.steps:.0f} steps' if (
+      plan.short) else ''
+  added = f', and up to {plan.added} more where grids widen' if (
+      plan.added) else ''
   told = [
-      f'{plan.trials} trials of {plan.steps} steps, {at_once} at once.',
+      f'{plan.trials} trials of {plan.steps} steps{short}{added}, {at_once} '
+      'at once.',
       f'Memory: about {size(plan.bytes)}, of which {size(plan.example_bytes)} '
       'are examples; activations are not counted.']
   for one in plan.speeds:
@@ -48,36 +54,8 @@ def _needs(plan: Plan) -> str:
         f'an evaluation, {duration(one.compiling)} to compile, measured with '
         f'{one.method}.')
   if plan.speeds:
-    most = 'At most about' if plan.together > 1 else 'About'
+    most = 'At most about' if plan.together > 1 or plan.added else 'About'
     told.append(f'{most} {duration(plan.seconds)} of training, if the methods '
                 'step as the measured ones; looks at the blocks, the timing of '
                 'steps and the report come on top.')
   return '\n'.join(told)
-
-
-def size(count: int) -> str:
-  """A number of bytes.
-
-  >>> size(512), size(20480), size(3 << 30)
-  ('512 B', '20 KiB', '3 GiB')
-  """
-  value = float(count)
-  for unit in ('B', 'KiB', 'MiB', 'GiB'):
-    if value < 1024:
-      break
-    value /= 1024
-  else:
-    unit = 'TiB'
-  return f'{value:.3g} {unit}' if value < 1000 else f'{value:.0f} {unit}'
-
-
-def duration(seconds: float) -> str:
-  """A time, as short as it is read.
-
-  >>> duration(2.6e-5), duration(0.45), duration(90), duration(9000)
-  ('26 us', '450 ms', '1.5 min', '2.5 h')
-  """
-  for least, unit in ((3600, 'h'), (60, 'min'), (1, 's'), (1e-3, 'ms')):
-    if seconds >= least:
-      return f'{seconds / least:.3g} {unit}'
-  return f'{seconds / 1e-6:.3g} us'

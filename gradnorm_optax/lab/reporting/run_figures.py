@@ -1,18 +1,26 @@
 """The pictures of one run."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps, lines
+from matplotlib import colormaps, colors, ticker
 
+from gradnorm_optax.lab.reporting import alt_texts
 from gradnorm_optax.lab.reporting.canvas import COLOURS, Canvas
+from gradnorm_optax.lab.reporting.sheet import (
+  NARROW,
+  Frame,
+  Key,
+  Panel,
+  Sheet,
+)
+
+Moments = Mapping[int, Sequence[float | None]]
 
 
-def through_time(
-    profiles: Mapping[str, Mapping[int, Sequence[float | None]]]) -> Canvas:
-  """Draws the gradient's norm at every step of a sequence.
+def through_time(profiles: Mapping[str, Moments]) -> Canvas:
+  """Draws the gradient's norm at every step of a sequence, on one canvas.
 
   Args:
     profiles: {method: {training step: log10 norms}}, the norms from a
@@ -22,32 +30,44 @@ def through_time(
     One panel for each method, one line for each moment of training; a line
     that falls to the left is a gradient that vanishes on its way back.
   """
-  columns = min(len(profiles), 4)
-  rows = -(-len(profiles) // columns)
-  picture = Canvas(
-      figsize=(1.6 + 2.3 * columns, 0.4 + 2.2 * rows), layout='constrained')
-  axes = picture.subplots(
-      rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-  moments = sorted({step for moment in profiles.values() for step in moment})
+  return time_sheet('', profiles).whole()
+
+
+def time_sheet(model: str, profiles: Mapping[str, Moments]) -> Sheet:
+  """The same, as panels."""
+  steps = sorted({step for moments in profiles.values() for step in moments})
   # Without the ends, which a dark or a white page would swallow.
-  colour = colormaps['viridis'](np.linspace(0.3, 0.85, len(moments)))
-  for axis, (method, kept) in zip(axes, profiles.items(), strict=False):
-    for step, norms in kept.items():
-      shown = np.array(norms, np.float64)  # None becomes NaN: a gap
-      axis.plot(np.arange(1, len(shown) + 1), shown, linewidth=1.3,
-                color=colour[moments.index(step)])
-    axis.set_title(textwrap.fill(method, 26), fontsize=9)
-    axis.tick_params(labelsize=8)
-    axis.spines[['top', 'right']].set_visible(False)
-  for axis in axes[len(profiles):]:
-    axis.set_visible(False)
-  picture.supxlabel('step of the sequence', fontsize=9)
-  picture.supylabel('log10 of the gradient\'s norm', fontsize=9)
-  picture.legend(
-      [lines.Line2D([], [], color=c) for c in colour],
-      [f'after step {step}' for step in moments], loc='outside right center',
-      frameon=False, fontsize=8)
-  return picture
+  hues = colormaps['viridis'](np.linspace(0.3, 0.85, len(steps)))
+  colour = {step: colors.to_hex(hue)
+            for step, hue in zip(steps, hues, strict=True)}
+  known = [value for moments in profiles.values()
+           for norms in moments.values() for value in norms
+           if value is not None]
+  low, high = (min(known), max(known)) if known else (0.0, 0.0)
+  margin = 0.05 * (high - low) or 1.0
+  return Sheet(
+      f'The gradient through time: {model}',
+      'Decimal logarithm of the norm of the loss\'s gradient at every step of '
+      'a sequence, at four moments of the first fresh run. A line that falls '
+      'to the left vanishes on its way back, one that rises explodes.',
+      tuple(Panel(
+          method, alt_texts.through_time(moments), NARROW, 1.4,
+          lambda frame, moments=moments: _time(
+              frame, moments, colour, (low - margin, high + margin)))
+            for method, moments in profiles.items()),
+      tuple(Key(f'after step {step}', colour[step]) for step in steps))
+
+
+def _time(frame: Frame, moments: Moments, colour: Mapping[int, str],
+          limits: tuple[float, float]) -> None:
+  axis = frame.axes(0.42, 0.06, NARROW - 0.5, 1.12)
+  for step, norms in moments.items():
+    shown = np.array(norms, np.float64)  # None becomes NaN: a gap
+    axis.plot(np.arange(1, len(shown) + 1), shown, linewidth=1.4,
+              color=colour[step])
+  axis.set_ylim(*limits)
+  axis.xaxis.set_major_locator(ticker.MaxNLocator(3, integer=True))
+  axis.yaxis.set_major_locator(ticker.MaxNLocator(5))
 
 
 def training(rows: list[dict[str, Any]]) -> Canvas:

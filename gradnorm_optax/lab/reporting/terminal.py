@@ -1,11 +1,13 @@
 """The template's table on a terminal."""
 
-import math
+from collections.abc import Sequence
 
 from rich import console, jupyter, table, text
 
-from gradnorm_optax.lab.objective.quality import ACCURACY, Measure
-from gradnorm_optax.lab.results.findings import Row, Summary
+from gradnorm_optax.lab.objective.quality import ACCURACY
+from gradnorm_optax.lab.reporting import columns
+from gradnorm_optax.lab.reporting.units import duration, size
+from gradnorm_optax.lab.results.findings import Pass, Summary
 
 STYLES = {'gain': 'green', 'loss': 'red', 'none': 'yellow', 'void': 'yellow'}
 UNSURE = 'yellow'
@@ -28,6 +30,9 @@ def render(found: Summary) -> Page:
   parts: list[console.RenderableType] = [head]
   for model in models:
     parts.append(_one(found, model))
+    told = _forward(next(
+        row.forward for row in found.rows if row.model == model))
+    parts += [text.Text(told, style='dim')] * bool(told)
     parts += [text.Text(verdict.text, style=(
         STYLES[verdict.kind] if verdict.sure else UNSURE))
               for verdict in found.verdicts if verdict.model == model]
@@ -41,50 +46,41 @@ def _one(found: Summary, model: str) -> table.Table:
   shown = table.Table(title=text.Text(f'\n{model}'), title_justify='left',
                       title_style='bold', pad_edge=False, box=None,
                       collapse_padding=True)
-  shown.add_column('method', no_wrap=True)
-  measure = found.measure
-  sampled = any(row.acted is not None for row in found.rows)
-  for name in ('rate', f'{found.aim} at step', 'in s',
-               f'{measure.label("test")}\n[95%]', 'spread', 'validation',
-               'train loss', 'diverged', 'step ms', 'x bare\n[95%]',
-               *['acted %'] * sampled):
-    shown.add_column(  # rather a heading in two lines than an interval
-        text.Text(name), justify='right', no_wrap='[95%]' in name)
+  rows = [row for row in found.rows if row.model == model]
+  made = [column for column in columns.columns(found, rows) if not column.wide]
+  for column in made:  # rather a heading in two lines than an interval
+    shown.add_column(
+        text.Text(f'{column.name}\n{column.note}'.rstrip()),
+        justify='left' if column is made[0] else 'right',
+        no_wrap=column is made[0] or bool(column.note))
   choice = found.choice(model)
-  for row in found.rows:
-    if row.model == model:
-      style = 'bold' if row.method == choice else None
-      shown.add_row(*map(text.Text, _cells(row, measure, sampled)),
-                    style=style)
+  for i, row in enumerate(rows):
+    shown.add_row(
+        *(_cell(column, column.cells[i]) for column in made),
+        style='bold' if row.method == choice else None)
   return shown
 
 
-def _cells(row: Row, measure: Measure, sampled: bool) -> list[str]:
-  """The cells of a row."""
-  name = row.method
-  cost = [f'{1000 * row.step_seconds:.3g}',
-          '{1:.2f} [{0:.2f}, {2:.2f}]'.format(*row.overhead)
-          if row.overhead else '1']
-  if sampled:
-    cost.append('-' if row.acted is None else f'{100 * row.acted:.0f}')
-  failed = f'{row.diverged}/{row.seeds}'
-  if not row.trains:
-    told = 'not finite' if row.fault else 'does not train'
-    return [name, '-', '-', '-', told, '-', '-', '-', failed, *cost]
-  rate = f'{row.rate:g}' + ('!' if row.edge else '')
-  steps, seconds = '-', '-'
-  if math.isfinite(row.steps):
-    steps = f'{row.steps:.0f}'
-    seconds = f'{row.seconds:.2g}'
-  if row.reached < row.seeds:
-    steps += f' ({row.reached}/{row.seeds})'
-  score, spread = measure.show(row.score.mean), '-'
-  if row.seeds > 1:
-    score += (f' [{measure.show(row.score.low)}, '
-              f'{measure.show(row.score.high)}]')
-    spread = measure.show(row.spread)
-  return [name, rate, steps, seconds, score, spread,
-          measure.show(row.validation), f'{row.train_loss:.3g}', failed, *cost]
+def _forward(passes: Sequence[Pass]) -> str:
+  """The forward passes of a model in a line; methods have no part in them.
+
+  >>> _forward([Pass(1, 2e-5, 20480), Pass(270, 3e-4, None)])
+  'forward pass: 20 us, 20 KiB of 1 example; 300 us of 270'
+  """
+  if not passes:
+    return ''
+  parts = [duration(one.seconds) + (
+      '' if one.bytes is None else f', {size(one.bytes)}')
+           + f' of {one.batch}' for one in passes]
+  parts[0] += ' example' + 's' * (passes[0].batch > 1)
+  return 'forward pass: ' + '; '.join(parts)
+
+
+def _cell(column: columns.Column, cell: columns.Cell) -> text.Text:
+  """A figure and what follows it; words may use the room of both."""
+  if not column.room or cell.text.replace(' ', '').isalpha():
+    return text.Text(cell.text)
+  return text.Text(f'{cell.text}{cell.soft:{len(column.room)}}')
 
 
 def _notes(found: Summary) -> str:
@@ -96,7 +92,9 @@ def _notes(found: Summary) -> str:
       'the table says to use.',
       'step: median over the seeds, (n/m) if only n of m reached the target; '
       'spread: standard deviation over the seeds; x bare: time of a step '
-      'against the optimizer alone, the call apart, interleaved.']
+      'against the optimizer alone, the call apart, interleaved; all s: the '
+      'time of all steps; forward pass: called again and again from Python, '
+      'weight normalization folded; memory: arguments, result and all between.']
   bare = sorted({(row.method, row.bare) for row in found.rows if row.bare})
   if bare:
     notes.append('bare: ' + ', '.join(
@@ -111,7 +109,7 @@ def _notes(found: Summary) -> str:
                  'count by that share.')
   if any(row.edge and row.trains for row in found.rows):
     notes.append('! the best rate lies on the edge of its grid: widen the '
-                 'grid before using this row.')
+                 'grid before using this row (compare.extend = 2 does it).')
   notes += [f'not finite, not in one run ({", ".join(names)}): {fault}.'
             for fault, names in found.faults().items()]
   if any(not row.trains and not row.fault for row in found.rows):

@@ -12,6 +12,8 @@ class Planned(NamedTuple):
       optimizer.
     partial: Whether one of them leaves out most of the parameters.
     trials: How many runs, on tuning seeds and on fresh ones.
+    short: How many more over the first steps alone.
+    added: How many more at most, where grids widen.
     parameters: How many numbers are trained.
     model_bytes: Parameters and the model's other variables.
     state_bytes: The optimizer's state.
@@ -25,6 +27,8 @@ class Planned(NamedTuple):
   parameters: int
   model_bytes: int
   state_bytes: int
+  short: int = 0
+  added: int = 0
 
   @property
   def bytes(self) -> int:
@@ -61,6 +65,7 @@ class Plan(NamedTuple):
     workers: How many runs, or calls, go on side by side.
     together: How many runs share a call.
     speeds: One for each model.
+    share: Of a run, what a short one takes.
   """
 
   name: str
@@ -72,11 +77,22 @@ class Plan(NamedTuple):
   workers: int
   together: int
   speeds: tuple[Speed, ...] = ()
+  share: float = 1.0
 
   @property
   def trials(self) -> int:
-    """How many runs in all."""
+    """How many runs in all, short ones and what widening adds aside."""
     return sum(one.trials for one in self.planned)
+
+  @property
+  def short(self) -> int:
+    """How many runs over the first steps alone."""
+    return sum(one.short for one in self.planned)
+
+  @property
+  def added(self) -> int:
+    """How many runs more at most, where grids widen."""
+    return sum(one.added for one in self.planned)
 
   @property
   def bytes(self) -> int:
@@ -86,10 +102,14 @@ class Plan(NamedTuple):
 
   @property
   def seconds(self) -> float:
-    """About how long it takes if every method steps as the measured one."""
+    """About how long it takes if every method steps as the measured one.
+
+    At most, where grids may widen.
+    """
     speeds = {one.model: one for one in self.speeds}
     return sum(
-        speeds[one.model].compiling + one.trials * (
+        speeds[one.model].compiling + (
+            one.trials + one.added + one.short * self.share) * (
             self.steps * speeds[one.model].step
             + self.evaluations * speeds[one.model].evaluation)
         for one in self.planned) / self.workers

@@ -10,12 +10,13 @@ from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.results import step_cost, store
 from gradnorm_optax.lab.results.findings import Summary
 from gradnorm_optax.lab.results.made_with import Basis
-from gradnorm_optax.lab.results.trials import Trials
+from gradnorm_optax.lab.results.trials import PHASES, Trials
 from gradnorm_optax.lab.support import files
 from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.support.json_safe import plain
 
 FILE = 'results.json'
+PLAN = 'plan.json'  # what is being compared, from the first trial on
 
 
 class Finished(NamedTuple):
@@ -34,7 +35,15 @@ class Finished(NamedTuple):
   command: str
 
 
+class Begun(NamedTuple):
+  """What plan.json holds: the configuration, and what else trials rest on."""
+
+  config: schema.Config
+  basis: Basis
+
+
 _SHAPE: Any = pydantic.TypeAdapter(Finished)
+_BEGUN: Any = pydantic.TypeAdapter(Begun)
 
 
 def write(folder: pathlib.Path, found: Finished) -> None:
@@ -47,6 +56,32 @@ def write(folder: pathlib.Path, found: Finished) -> None:
       'summary': plain(found.summary), 'basis': plain(basis)}
   files.write(folder / FILE,
               json.dumps(content, indent=1, allow_nan=False) + '\n')
+
+
+def write_plan(folder: pathlib.Path, config: schema.Config,
+               basis: Basis) -> None:
+  """Writes plan.json, by which others see how far a comparison is."""
+  files.write(folder / PLAN, json.dumps({
+      'config': config.model_dump(mode='json'), 'basis': plain(basis)},
+      indent=1, allow_nan=False) + '\n')
+
+
+def begun(folder: pathlib.Path) -> Trials | None:
+  """The trials of a comparison that was begun here; None if none was.
+
+  Raises:
+    LabError: plan.json or the trials are damaged.
+  """
+  path = folder / PLAN
+  if not path.exists():
+    return None
+  try:
+    found = _BEGUN.validate_python(
+        json.loads(path.read_text(encoding='utf-8')))
+  except (OSError, ValueError, TypeError) as error:
+    raise LabError(f'{path}: not as gradnorm compare of this version wrote it'
+                   ) from error
+  return Trials(store.finished(folder), *found)
 
 
 def read(folder: pathlib.Path) -> Finished:
@@ -85,7 +120,7 @@ def trials(folder: pathlib.Path, found: Finished) -> Trials:
     LabError: One is missing.
   """
   asked = Trials(store.finished(folder), found.config, found.basis)
-  lost = sum(len(asked.missing(phase, pair)) for phase in ('tune', 'final')
+  lost = sum(len(asked.missing(phase, pair)) for phase in PHASES
              for pair in asked.pairs())
   if lost:
     raise LabError(f'{folder}: {lost} trials of results.json are missing in '

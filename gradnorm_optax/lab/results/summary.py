@@ -3,13 +3,22 @@
 import dataclasses
 import math
 import statistics
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from gradnorm_optax.lab.methods import bare_optimizer
 from gradnorm_optax.lab.objective import evidence
 from gradnorm_optax.lab.objective.rule import Rule
-from gradnorm_optax.lab.results import judging, stats, step_cost, verdict
+from gradnorm_optax.lab.results import (
+  elsewhere,
+  forward_cost,
+  grids,
+  judging,
+  stats,
+  step_cost,
+  verdict,
+)
 from gradnorm_optax.lab.results.findings import (
   Clock,
   Confusion,
@@ -44,7 +53,7 @@ def summarize(trials: Trials) -> Summary:
       basis.chance, trials.target, config.train.steps,
       config.train.eval_every, config.compare.seeds,
       config.compare.tune_seeds, tuple(rows), tuple(verdicts),
-      basis.measure, basis.worst, *_scopes(basis), classes=basis.classes,
+      basis.measure, basis.worst, *_told(trials), classes=basis.classes,
       positive=None if (index := basis.rule.positive) is None
       else basis.classes[index])
 
@@ -58,16 +67,44 @@ def _possible(found: stats.Interval, basis: Basis) -> stats.Interval:
       low=max(basis.worst, found.low), high=min(best, found.high))
 
 
-def _scopes(basis: Basis) -> tuple[tuple[tuple[str, str, str], ...],
+def _told(trials: Trials) -> tuple[tuple[tuple[str, str, str], ...],
                                    tuple[str, ...]]:
-  """What every method acts on, and which leave out most of a model."""
-  found = [(model, method, scope) for model, methods in basis.scopes.items()
+  """What methods act on; which leave out most; how rates were searched, and
+  what a cluster could not run."""
+  found = [(model, method, scope)
+           for model, methods in trials.basis.scopes.items()
            for method, scopes in methods.items() for scope in scopes]
   return (
       tuple((model, method, scope.text()) for model, method, scope in found),
       tuple(f'{method} on {model}: {scope.text()}. `where` and `blocks` say '
             'what it takes.' for model, method, scope in found
-            if scope.partial))
+            if scope.partial) + tuple(_searched(trials))
+      + elsewhere.notes(trials))
+
+
+def _searched(trials: Trials) -> Iterator[str]:
+  """Where grids widened, and which rates stopped early."""
+  config = trials.config
+  for model in config.models:
+    widened = {pair: trials.rates(pair)[len(grids.first(config, pair.method)):]
+               for pair in trials.pairs() if pair.model == model}
+    if any(widened.values()):
+      yield (f'{model}: a best rate lay on an edge, and every grid widened: '
+             + '; '.join(f'{pair.method} {_listed(rates)}'
+                         for pair, rates in widened.items()) + '.')
+  if config.compare.halving:
+    steps = grids.early(config) * config.train.eval_every
+    stopped = {pair: [rate for rate in trials.rates(pair)
+                      if rate not in trials.lasting(pair)]
+               for pair in trials.pairs()}
+    yield (f'stopped after {steps} of {config.train.steps} steps, in the lower '
+           'half of their methods\' rates: ' + '; '.join(
+               f'{pair.method} on {pair.model} {_listed(rates)}'
+               for pair, rates in stopped.items() if rates) + '.')
+
+
+def _listed(rates: Iterable[float]) -> str:
+  return ', '.join(f'{rate:g}' for rate in sorted(rates))
 
 
 def _gain(answers: dict[str, judging.Answers]) -> verdict.Gain:
@@ -79,15 +116,16 @@ def _gain(answers: dict[str, judging.Answers]) -> verdict.Gain:
 def _row(trials: Trials, pair: Pair, clock: Clock,
          answers: judging.Answers) -> Row:
   """Judges one method on one model."""
-  basis, rates = trials.basis, sorted(trials.rates(pair.method))
-  tuned = {rate: trials.runs('tune', pair, rate) for rate in rates}
+  basis, rates = trials.basis, trials.rates(pair)
+  tuned = {rate: trials.runs('tune', pair, rate)
+           for rate in sorted(trials.lasting(pair))}
   rate = trials.chosen(pair)
   runs = trials.runs('final', pair, rate)
   scores = answers.scores()
   steps = statistics.median([run.steps_to_target for run in runs])
   return Row(
       model=pair.model, method=pair.method, rate=rate,
-      edge=len(rates) > 1 and rate in (rates[0], rates[-1]),
+      edge=grids.at_edge(rates, rate),
       trains=stats.trains(
           [run.score for group in (*tuned.values(), runs) for run in group],
           basis.chance, basis.margin),
@@ -95,7 +133,9 @@ def _row(trials: Trials, pair: Pair, clock: Clock,
       spread=float(np.std(scores, ddof=1)) if len(scores) > 1 else math.nan,
       steps=steps, reached=sum(map(math.isfinite, (
           run.steps_to_target for run in runs))),
-      seconds=steps * clock.step_seconds,
+      epochs=steps / trials.per_epoch, seconds=steps * clock.step_seconds,
+      whole_seconds=trials.config.train.steps * clock.step_seconds,
+      forward=forward_cost.of(trials, pair.model),
       diverged=sum(run.diverged for run in runs), seeds=len(runs),
       validation=float(np.mean([run.score for run in runs])),
       train_loss=float(np.mean([run.train_loss for run in runs])),

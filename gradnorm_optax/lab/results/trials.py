@@ -1,9 +1,10 @@
 """The trials of a comparison: which there are, and what the finished ones say.
 
 First every method's learning rate is chosen on the tuning seeds, by validation
-score; then fresh seeds, the same for all methods, are run at the chosen
-rate. Only these read the test part, and by it they are judged: its examples
-chose nothing.
+score: where `compare.halving` says so after the first steps alone of all rates
+(`early`), then over all steps of those that go on (`tune`). Then fresh seeds,
+the same for all methods, are run at the chosen rate (`final`). Only these read
+the test part, and by it they are judged: its examples chose nothing.
 """
 
 import itertools
@@ -15,6 +16,7 @@ import numpy as np
 
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.objective import evidence
+from gradnorm_optax.lab.results import grids, stats
 from gradnorm_optax.lab.results.findings import Profiles, Run
 from gradnorm_optax.lab.results.judging import Answers
 from gradnorm_optax.lab.results.look import Look
@@ -24,6 +26,7 @@ from gradnorm_optax.lab.support import packed
 
 # Fresh seeds never coincide with tuning seeds, whatever the configuration.
 FRESH = 1000
+PHASES = ('early', 'tune', 'final')
 
 
 class Pair(NamedTuple):
@@ -47,6 +50,8 @@ class Trials:
     """Takes the records as they are; writes nothing."""
     self.records, self.config, self.basis = records, config, basis
     self._bases: dict[Pair, str] = {}
+    self._grids: dict[str, dict[str, grids.Grid]] = {}  # by model, so far
+    self._settled: set[str] = set()  # models whose grids widen no more
 
   @property
   def target(self) -> float:
@@ -56,31 +61,83 @@ class Trials:
       return given
     return 0.9 if self.basis.measure.unit else math.inf
 
+  @property
+  def per_epoch(self) -> float:
+    """Steps of an epoch; NaN of a folder that does not tell."""
+    examples = self.basis.examples
+    return self.config.train.per_epoch(examples) if examples else math.nan
+
   def pairs(self) -> list[Pair]:
     """All models with their methods."""
     return [Pair(model, method) for model in self.config.models
             for method in self.config.methods_on(model)]
 
-  def rates(self, method: str) -> tuple[float, ...]:
-    """The grid that a method searches."""
-    own = self.config.methods[method].learning_rates
-    return own or self.config.compare.learning_rates
+  def rates(self, pair: Pair) -> grids.Grid:
+    """The grid that a pair searches, as far as tuning has widened it.
+
+    As often as `compare.extend` allows, once all tuning is finished: where a
+    best rate of the model lies on the edge of its grid, and that method is
+    better than guessing, the grids of all methods of the model widen by one.
+    """
+    model = pair.model
+    found = self._grids.setdefault(model, {
+        method: grids.first(self.config, method)
+        for method in self.config.methods_on(model)})
+    pairs = [Pair(model, method) for method in found]
+    added = len(found[pair.method]) - len(grids.first(self.config, pair.method))
+    if model in self._settled or added >= self.config.compare.extend or any(
+        self._missing('tune', one, found[one.method]) for one in pairs):
+      return found[pair.method]
+    best = {one: self._best(one, found[one.method]) for one in pairs}
+    if not any(grids.at_edge(found[one.method], rate)
+               and self._trains(one, rate) for one, rate in best.items()):
+      self._settled.add(model)
+      return found[pair.method]
+    self._grids[model] = {
+        one.method: grids.wider(found[one.method], rate)
+        for one, rate in best.items()}
+    return self.rates(pair)
+
+  def lasting(self, pair: Pair) -> grids.Grid:
+    """The rates that are run over all steps; all, until that is known."""
+    return self._lasting(pair, self.rates(pair))
+
+  def _lasting(self, pair: Pair, rates: grids.Grid) -> grids.Grid:
+    if not self.config.compare.halving or self.missing('early', pair):
+      return rates
+    tried = grids.first(self.config, pair.method)
+    runs = {rate: self.runs('early', pair, rate) for rate in tried}
+    kept = grids.better_half(
+        tried, lambda rate: sum(run.score for run in runs[rate]),
+        lambda rate: _merit(rate, tried, runs[rate]),
+        lambda rate: all(run.diverged for run in runs[rate]))
+    # Those that came with a wider grid lie beside its best.
+    return kept + rates[len(tried):]
 
   def seeds(self, phase: str) -> range:
-    """The seeds of a phase, `tune` or `final`."""
+    """The seeds of a phase, `early`, `tune` or `final`."""
     compare = self.config.compare
-    if phase == 'tune':
-      return range(compare.tune_seeds)
-    return range(FRESH, FRESH + compare.seeds)
+    if phase == 'final':
+      return range(FRESH, FRESH + compare.seeds)
+    return range(compare.tune_seeds)
 
   def planned(self, phase: str) -> int:
     """How many trials a phase has, finished or not."""
     return len(self.seeds(phase)) * sum(
-        len(self.rates(pair.method)) if phase == 'tune' else 1
-        for pair in self.pairs())
+        len(self._rates(phase, pair)) for pair in self.pairs())
+
+  def count(self) -> tuple[int, int]:
+    """How many trials are finished, and how many there are so far."""
+    planned = sum(self.planned(phase) for phase in PHASES)
+    lost = sum(len(self.missing(phase, pair)) for phase in PHASES
+               for pair in self.pairs())
+    return planned - lost, planned
 
   def key(self, phase: str, pair: Pair, rate: float, seed: int) -> str:
     """The fingerprint of a trial."""
+    if phase == 'early':  # of which steps, whatever rule asks for them
+      steps = grids.early(self.config) * self.config.train.eval_every
+      phase = f'tune, the first {steps} steps'
     return fingerprint(
         phase=phase, rate=rate, seed=seed, pair=self._basis_of(pair))
 
@@ -101,16 +158,42 @@ class Trials:
 
   def missing(self, phase: str, pair: Pair) -> list[tuple[float, int]]:
     """Rates and seeds that are not finished."""
-    rates = (self.rates(pair.method) if phase == 'tune'
-             else (self.chosen(pair),))
+    return self._missing(phase, pair, (
+        () if phase == 'early' else self.rates(pair)))
+
+  def _missing(self, phase: str, pair: Pair,
+               grid: grids.Grid) -> list[tuple[float, int]]:
     return [(rate, seed) for rate, seed in itertools.product(
-        rates, self.seeds(phase))
-            if self.key(phase, pair, rate, seed) not in self.records]
+        self._rates(phase, pair, grid), self.seeds(phase))
+            if self._record(phase, pair, rate, seed) is None]
+
+  def _rates(self, phase: str, pair: Pair,
+             grid: grids.Grid | None = None) -> grids.Grid:
+    """The rates of a phase, of a grid or of the present one."""
+    if phase == 'early':
+      return grids.first(self.config, pair.method) if (
+          self.config.compare.halving) else ()
+    grid = self.rates(pair) if grid is None else grid
+    return self._lasting(pair, grid) if phase == 'tune' else (
+        self._best(pair, grid),)
+
+  def tried(self, phase: str, pair: Pair) -> grids.Grid:
+    """The rates at which a phase trains."""
+    return self._rates(phase, pair)
+
+  def _record(self, phase: str, pair: Pair, rate: float,
+              seed: int) -> dict[str, Any] | None:
+    """The record of a trial; of the first steps a whole one holds them."""
+    found = self.records.get(self.key(phase, pair, rate, seed))
+    if found is not None or phase != 'early':
+      return found
+    whole = self.records.get(self.key('tune', pair, rate, seed))
+    return None if whole is None else _cut(whole, grids.early(self.config))
 
   def finished(self, phase: str, pair: Pair,
                rate: float) -> list[dict[str, Any]]:
     """The records of the finished seeds of a phase."""
-    found = (self.records.get(self.key(phase, pair, rate, seed))
+    found = (self._record(phase, pair, rate, seed)
              for seed in self.seeds(phase))
     return [record for record in found if record is not None]
 
@@ -127,13 +210,16 @@ class Trials:
     Of equals the one inside the grid, then the one with the lower loss, then
     the first in the list.
     """
-    rates = self.rates(pair.method)
+    return self._best(pair, self.rates(pair))
 
-    def merit(rate: float) -> tuple[float, bool, float]:
-      runs = self.runs('tune', pair, rate)
-      return (sum(run.score for run in runs), min(rates) < rate < max(rates),
-              -sum(run.final_loss for run in runs))
-    return max(rates, key=merit)
+  def _best(self, pair: Pair, grid: grids.Grid) -> float:
+    return max(self._lasting(pair, grid), key=lambda rate: _merit(
+        rate, grid, self.runs('tune', pair, rate)))
+
+  def _trains(self, pair: Pair, rate: float) -> bool:
+    """Whether tuning at a rate was better than guessing."""
+    return stats.trains([run.score for run in self.runs('tune', pair, rate)],
+                        self.basis.chance, self.basis.margin)
 
   def answers(self, pair: Pair) -> Answers:
     """What the fresh runs answered on the test part."""
@@ -151,8 +237,9 @@ class Trials:
 
   def lost(self, pair: Pair) -> dict[str, Any] | None:
     """The record of the first fresh run, if not one run stayed finite."""
-    runs = [run for rate in self.rates(pair.method)
-            for run in self.runs('tune', pair, rate)]
+    runs = [run for phase in ('early', 'tune')
+            for rate in self._rates(phase, pair)
+            for run in self.runs(phase, pair, rate)]
     fresh = self.finished('final', pair, self.chosen(pair))
     if not fresh or not all(run.diverged for run in runs) or not all(
         record['diverged'] for record in fresh):
@@ -189,3 +276,18 @@ class Trials:
         found.setdefault(pair.model, {})[pair.method] = {
             int(step): norms for step, norms in record['profile'].items()}
     return found
+
+
+def _merit(rate: float, grid: grids.Grid,
+           runs: tuple[Run, ...]) -> tuple[float, bool, float]:
+  """What orders rates: score, then whether it is no edge, then loss."""
+  return (sum(run.score for run in runs), not grids.at_edge(grid, rate),
+          -sum(run.final_loss for run in runs))
+
+
+def _cut(record: dict[str, Any], count: int) -> dict[str, Any]:
+  """A trial as it stood after so many evaluations."""
+  history = {name: values[:count]
+             for name, values in record['history'].items()}
+  return record | {
+      'history': history, 'diverged': len(history['loss']) < count}

@@ -17,6 +17,7 @@ import numpy as np
 from orbax import checkpoint as orbax
 from orbax.checkpoint import checkpoint_managers as policies
 
+from gradnorm_optax.lab.run import processes
 from gradnorm_optax.lab.support import process_wide
 from gradnorm_optax.lab.support.errors import LabError
 
@@ -75,7 +76,7 @@ class Checkpoints:
 
   def _sweep(self) -> None:
     """Deletes the checkpoints that were put aside."""
-    if self._read_only:
+    if self._read_only or jax.process_index():
       return
     shutil.rmtree(self.folder / LEFT, ignore_errors=True)
 
@@ -99,7 +100,7 @@ class Checkpoints:
   def restore(self, step: int, like: Any) -> Any:
     """Reads a state of the same structure as `like`."""
     leaves = jax.tree.leaves(like)
-    shapes = _numbered(like)
+    shapes = jax.tree.map(_placed, _numbered(like))
     damage = None
     with _unawaited_dropped():
       try:
@@ -107,6 +108,8 @@ class Checkpoints:
           found = self._manager.restore(
               step, args=orbax.args.StandardRestore(shapes))
       except Exception as error:  # what tensorstore finds damaged has no class
+        if processes.is_loss(error):
+          raise
         damage = str(error).partition('\n')[0][:100]
     if damage is not None:  # the error is gone, and with it what it held
       raise LabError(
@@ -159,6 +162,13 @@ def _unawaited_dropped() -> Iterator[None]:
       gc.collect()
   finally:
     log.setLevel(level)
+
+
+def _placed(leaf: Any) -> Any:
+  """A shape that says where its array is to lie, whoever saved it."""
+  sharding = getattr(leaf, 'sharding', None) or (
+      jax.sharding.SingleDeviceSharding(jax.local_devices()[0]))
+  return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
 def _score(metrics: Any) -> float:

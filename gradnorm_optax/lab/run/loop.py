@@ -11,12 +11,17 @@ import numpy as np
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import stored
 from gradnorm_optax.lab.results.look import Look
-from gradnorm_optax.lab.run import folder_guard as run_folder
+from gradnorm_optax.lab.run import (
+  folder_guard as run_folder,
+  journal as journals,
+  processes,
+  status,
+)
 from gradnorm_optax.lab.run.checkpoints import Checkpoints
 from gradnorm_optax.lab.run.compiled_run import Trainer
-from gradnorm_optax.lab.run.journal import Journal
+from gradnorm_optax.lab.run.journal import Journal, Unwritten
 from gradnorm_optax.lab.run.run_result import Trained
-from gradnorm_optax.lab.support import files, provenance, signals, user_code
+from gradnorm_optax.lab.support import files, provenance, user_code
 from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.training import diagnosis, steps
 
@@ -39,68 +44,90 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
     diagnosis.Diverged: A loss that is no number, with the first bad block.
   """
   folder = pathlib.Path(out or pathlib.Path('runs') / f'{config.name}-train')
-  guard = files.claim(folder)
+  guard = processes.alone(lambda: files.claim(folder))
   try:
-    return _run(config, folder, fresh, quiet)
+    return _run(config, folder, fresh, quiet or not processes.first())
   finally:
-    guard.release()
+    if guard is not None:
+      guard.release()
 
 
 def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,
          quiet: bool) -> Trained:
   """Runs in a folder that is ours alone."""
   from gradnorm_optax.lab.support import progress
-  run_folder.check_same(folder, config, fresh)
-  trainer = Trainer(config)  # before anything is written or deleted
+  processes.alone(lambda: run_folder.check_same(folder, config, fresh))
+  # Before anything is written or deleted.
+  trainer = processes.agree(lambda: Trainer(config))
+  made, code, data = provenance.made_with(), user_code.digests(
+      config.user_functions(*trainer.names)), provenance.data_digest(
+          trainer.dataset[:3])
+  processes.same({'data': data, 'your own code': '\n'.join(code), **made})
   state = trainer.start()
-  run_folder.prepare(
-      folder, config, provenance.data_digest(trainer.dataset[:3]),
-      user_code.digests(config.user_functions(*trainer.names)),
-      provenance.made_with(), fresh)
-  stored.write(folder, stored.Stored.of(trainer.dataset))
+
+  def prepare() -> None:
+    run_folder.prepare(folder, config, data, code, made, fresh)
+    stored.write(folder, stored.Stored.of(trainer.dataset))
+
+  processes.alone(prepare)
   checkpoints = Checkpoints(folder / 'checkpoints', config.run.keep)
   latest = checkpoints.latest()
   if latest is not None:
     state = checkpoints.restore(latest, state)
-  trainer.compile(state)
-  journal = Journal(
-      folder, latest or 0, chooses=trainer.built.chooses,
-      timed=trainer.timed)
+  # Before the journal is opened: all processes read it.
+  watched = journals.watched(folder, latest or 0)
+  journal = processes.alone(lambda: Journal(
+      folder, latest or 0, chooses=trainer.built.chooses, timed=trainer.timed,
+      watches=trainer.watcher is not None)) or Unwritten()
   try:
-    with progress.training(config.train.steps, latest or 0, quiet) as show, \
-        signals.noted() as caught:
-      state = _loop(config, trainer, checkpoints, journal, state, show, caught)
-    best = checkpoints.best()
-    judged = state if best in (None, int(state.step)) else (
-        checkpoints.restore(best, state))
+    with status.kept(folder, latest or 0, processes.first()) as caught:
+      state = trainer.watching(state, watched)
+      trainer.compile(state)
+      with progress.training(
+          config.train.steps, latest or 0, quiet) as show, \
+          processes.noted() as halt:
+        state = _loop(
+            config, trainer, checkpoints, journal, state, show, halt)
+      caught += halt.came
+      best = checkpoints.best()
+      judged = state if best in (None, int(state.step)) else (
+          checkpoints.restore(best, _kept(state)))
+      # What is used later is what is judged: the best.
+      test = None if halt.came else _judge(
+          folder, trainer, judged, journal.rows[-1])
   finally:
     journal.close()
     checkpoints.close()
-  stopped = caught[0] if caught else None
-  test = None
-  params = trainer.built.unwrap(state.params)
-  if stopped is None:  # what is used later is what is judged: the best
-    test = {name: float(value) for name, value in trainer.evaluate(
-        trainer.built.unwrap(judged.params), judged.extra,
-        trainer.parts[2]).items()}
-    files.write(folder / 'results.json', json.dumps({
-        'data': trainer.dataset.description,
-        'measure': trainer.dataset.objective.measure.name, 'test': test,
-        'last': journal.rows[-1],
-        'best_checkpoint': int(judged.step),
-        'versions': provenance.versions(),
-        'revision': provenance.revision(),
-        'machine': provenance.machine()}, indent=1) + '\n')
-  return Trained(folder, journal.rows, stopped, test, params,
+  return Trained(folder, journal.rows, halt.came[0] if halt.came else None,
+                 test, trainer.built.unwrap(state.params),
                  trainer.dataset.objective.measure, journal.profiles,
                  trainer.dataset.description,
                  Look.joined(journal.blocks) if journal.blocks else None,
                  int(judged.step))
 
 
+def _judge(folder: pathlib.Path, trainer: Trainer, judged: steps.State,
+           last: dict[str, Any]) -> dict[str, float]:
+  """Reads the test part, once, and writes results.json."""
+  test = {name: float(value) for name, value in trainer.evaluate(
+      trainer.built.unwrap(judged.params), judged.extra,
+      trainer.parts[2]).items()}
+  processes.alone(lambda: files.write(folder / run_folder.RESULTS, json.dumps({
+      'data': trainer.dataset.description,
+      'measure': trainer.dataset.objective.measure.name, 'test': test,
+      'last': last, 'best_checkpoint': int(judged.step),
+      'versions': provenance.versions(),
+      'revision': provenance.revision(),
+      'machine': provenance.machine()}, indent=1) + '\n'))
+  return test
+
+
 def restored(folder: pathlib.Path, config: schema.Config,
              step: int | None = None) -> tuple[Trainer, steps.State]:
-  """A run and the state of one of its checkpoints, the newest if None."""
+  """A run and the state of one of its checkpoints, the newest if None.
+
+  The state goes on with all examples in memory.
+  """
   trainer = Trainer(config)
   path = folder / 'checkpoints'
   checkpoints = Checkpoints(
@@ -110,17 +137,18 @@ def restored(folder: pathlib.Path, config: schema.Config,
     raise LabError(f'{folder}: no checkpoint here; gradnorm train writes them')
   state = checkpoints.restore(step, trainer.start())
   checkpoints.close()
+  if trainer.stream:  # whose checkpoints keep no order
+    state = state._replace(order=trainer.stream.order(int(state.step)))
   return trainer, state
 
 
 def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
           journal: Journal, state: steps.State, show: Any,
-          caught: list[int]) -> steps.State:
+          halt: processes.Halt) -> steps.State:
   """Trains to the end or to the first signal."""
   every = config.train.eval_every
-  chunks = 0
   journal.add_look(trainer.look(state))
-  while int(state.step) < config.train.steps and not caught:
+  while int(state.step) < config.train.steps and not halt.came:
     before = state
     began = time.perf_counter()
     state, figures = jax.block_until_ready(trainer.chunk(state))
@@ -130,19 +158,28 @@ def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
       diagnosis.check_skips(before, figures, config.run.max_skips)
     elif not np.isfinite(figures.loss).all():
       raise diagnosis.diagnose(
-          trainer.problem, trainer.built, trainer.one, trainer.parts[0],
-          before, every)
+          trainer.problem, trainer.built, trainer.one,
+          trainer.examples(before),
+          before, every, trainer.layout.jit)
     elif row['validation_loss'] is None:
       raise diagnosis.Diverged(
           f'step {row["step"]}: the loss of the validation part is not finite, '
           'though that of every batch was. Look at its examples, at your own '
           'loss (a logarithm or a division?), or lower the learning rate')
-    journal.add(row, figures, trainer.profile(state))
+    journal.add(row, figures, trainer.profile(state),
+                trainer.watched(state))
     journal.add_look(trainer.look(state))
     show(row)
-    chunks += 1
     last = row['step'] == config.train.steps
-    if last or caught or chunks % config.run.checkpoint_every == 0:
+    halt.look(row['step'] // every)
+    if last or halt.came or (
+        row['step'] // every % config.run.checkpoint_every == 0):
       score = row['validation_score']
-      checkpoints.save(row['step'], state, -1e30 if score is None else score)
+      checkpoints.save(
+          row['step'], _kept(state), -1e30 if score is None else score)
   return state
+
+
+def _kept(state: steps.State) -> steps.State:
+  """What checkpoints hold: the watcher's state is in its journal."""
+  return state._replace(watched=())

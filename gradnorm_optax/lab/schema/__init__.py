@@ -15,6 +15,9 @@ from gradnorm_optax.lab.schema.config import (
 from gradnorm_optax.lab.schema.data import (
     Data as Data,
 )
+from gradnorm_optax.lab.schema.devices import (
+    Mesh as Mesh,
+)
 from gradnorm_optax.lab.schema.methods import (
     BlocksTable as BlocksTable,
     Method as Method,
@@ -33,4 +36,5 @@ from gradnorm_optax.lab.schema.models import (
 from gradnorm_optax.lab.schema.training import (
     Run as Run,
     Train as Train,
+    Watch as Watch,
 )

@@ -28,6 +28,12 @@ class Compare(Table):
 
   learning_rates: Rates = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
   """The grid that every method searches."""
+  extend: NonNegativeInt = 0
+  """How often a model's grids may widen: where a best rate lies on an edge, all
+  methods get one rate more, each at the end that its best one is nearer to."""
+  halving: bool = False
+  """Whether only the better half of a method's rates goes on after a quarter of
+  the steps."""
   tune_seeds: Annotated[Whole, Field(ge=1, le=1000)] = 2
   """Seeds that choose a rate; others are judged."""
   seeds: PositiveInt = 5
@@ -84,6 +90,14 @@ class Config(Table):
           'compare.learning_rates has 2 values: both are edges of the grid, '
           'and a best rate on an edge allows no recommendation; give three or '
           'more (or one, which searches nothing)')
+    if size < 3:
+      for key in ('extend', 'halving'):
+        if getattr(self.compare, key):
+          yield f'compare.{key} needs grids of three rates or more, not {size}'
+    if self.compare.halving and self.train.steps < 4 * self.train.eval_every:
+      yield ('compare.halving judges after a quarter of the steps: '
+             f'train.eval_every ({self.train.eval_every}) must be at most '
+             f'{self.train.steps // 4}')
     for name, method in self.methods.items():
       if method.learning_rates and len(method.learning_rates) != size:
         yield (
@@ -93,7 +107,8 @@ class Config(Table):
 
   def _choices(self) -> Iterator[str]:
     for name, method in self.methods.items():
-      if method.sampling and method.sampling.size > self.train.batch_size:
+      batch = self.train.batch_size
+      if method.sampling and method.sampling.taken(batch) > batch:
         yield (
             f'methods.{name}.sampling.size ({method.sampling.size}) exceeds '
             f'train.batch_size ({self.train.batch_size}), the pool')

@@ -36,7 +36,8 @@ class Data(Table):
 
   source: Literal[
       'digits', 'iris', 'wine', 'breast_cancer', 'diabetes', 'characters',
-      'long_dependency', 'file', 'function', 'hub', 'cifar10'] = 'digits'
+      'long_dependency', 'text', 'file', 'function', 'hub',
+      'cifar10'] = 'digits'
   """What is read."""
   validation: Part = 0.15
   """The share that chooses rates, or what holds a part of its own: a file, or
@@ -46,7 +47,7 @@ class Data(Table):
   seed: Annotated[Whole, Field(ge=0, lt=2**32)] = 0
   """Of the division into parts, and of what is generated."""
   length: PositiveInt = 64
-  """Of an example of characters or long_dependency."""
+  """Of an example of text, characters or long_dependency."""
   size: PositiveInt = 1200
   """How many examples of characters."""
   task: str = 'temporal_order'
@@ -56,7 +57,9 @@ class Data(Table):
 
   path: str | None = None
   """A .csv, .parquet, .npz, .npy or a folder of pictures for source = "file";
-  "owner/name" for "hub"."""
+  "owner/name" for "hub"; a file or a folder of files for "text"."""
+  alphabet: Literal['bytes', 'characters'] = 'bytes'
+  """What a symbol of source = "text" is."""
   labels: str | None = None
   """A second .npy, of the labels."""
   subset: str | None = None
@@ -66,6 +69,8 @@ class Data(Table):
   target: str | None = None
   """A "module:function" that returns (inputs, labels), for source =
   "function"."""
+  options: dict[str, Any] = {}
+  """The arguments of that function, and of those of other parts."""
   label: str = 'y'
   """The column or array of what is to be predicted."""
   predict: Literal['class', 'number'] = 'class'
@@ -87,7 +92,8 @@ class Data(Table):
   decimal: Literal['.', ','] | None = None
   """The sign of decimals; none: what the cells show."""
   encoding: str | None = None
-  """Of a .csv; none: UTF-8, else Windows' cp1252."""
+  """Of a .csv; none: UTF-8, else Windows' cp1252. Of characters; none:
+  UTF-8."""
   na_values: tuple[str, ...] | dict[str, tuple[str, ...]] = ()
   """More spellings of an empty cell: of all columns, or of each that is
   named."""
@@ -102,13 +108,16 @@ class Data(Table):
 
   @pydantic.model_validator(mode='after')
   def _where_from(self) -> 'Data':
-    if self.source in ('file', 'hub') and self.path is None:
+    text = self.source == 'text'
+    if self.source in ('file', 'hub', 'text') and self.path is None:
       raise complaint(f'path and source = "{self.source}" belong together')
-    if self.path is not None and self.source not in ('file', 'hub', 'cifar10'):
+    if self.path is not None and self.source not in (
+        'file', 'hub', 'cifar10', 'text'):
       raise complaint('path and source = "file" belong together')
     if (self.source == 'function') != (self.target is not None):
       raise complaint('target and source = "function" belong together')
-    kind = '' if self.path is None else pathlib.Path(self.path).suffix.lower()
+    kind = '' if self.path is None or text else (
+        pathlib.Path(self.path).suffix.lower())
     npy = kind == '.npy'
     if npy != (self.labels is not None):
       raise complaint('labels and a path that ends in .npy belong together')
@@ -116,12 +125,14 @@ class Data(Table):
     named = self.source in ('function', 'hub') or kind in ('.csv', '.parquet')
     given = self.source in ('file', 'function', 'hub')
     for key, of_use in (
+        ('options', self.source == 'function'),
         ('ignore', named), ('categorical', named), ('symbols', given),
         ('labels_per', self.source in ('file', 'function') and (
             kind != '.csv')),
         ('group', named or kind == '.npz'), ('time', named or kind == '.npz'),
         ('na_values', named), ('decimal', named),
-        ('separator', csv), ('encoding', csv),
+        ('separator', csv), ('encoding', csv or (
+            text and self.alphabet == 'characters')),
         ('resize', self.source in ('file', 'hub', 'cifar10') and kind not in (
             '.csv', '.parquet', '.npz', '.npy')),
         ('subset', self.source in ('hub', 'cifar10'))):
@@ -129,6 +140,8 @@ class Data(Table):
         what = f'a path that ends in {kind}' if kind else (
             f'source = "{self.source}"')
         raise complaint(f'{key} has no meaning with {what}; leave it out')
+    if not text:
+      self.idle('alphabet', 'source = "text"')
     if not self.keep_default_na and not csv:
       raise complaint('keep_default_na is for a path that ends in .csv')
     for part in ('validation', 'test'):
@@ -169,6 +182,12 @@ class Data(Table):
     return tuple(  # type: ignore[return-value]
         share if isinstance(share, float) else 0.0
         for share in (self.validation, self.test))
+
+  def files(self) -> list[str]:
+    """The files and folders of examples, as they are written here."""
+    return [] if self.path is None else [
+        name for name in (self.path, self.labels, self.validation, self.test)
+        if isinstance(name, str)]
 
   def functions(self) -> list[str]:
     """The user's functions that give examples."""

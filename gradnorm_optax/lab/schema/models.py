@@ -75,6 +75,10 @@ class Transformer(Table):
   """Whether layers are stacked and scanned."""
   axis: Literal[0, 1] = 0
   """Where the scanned layers are stacked."""
+  remat: bool = False
+  """Whether the backward pass computes each layer again, to keep less."""
+  tie_embeddings: bool = False
+  """Whether the embedding of the symbols is also the output's matrix."""
 
   @pydantic.model_validator(mode='after')
   def _whole_heads(self) -> 'Transformer':

@@ -86,6 +86,12 @@ def resolved(config: schema.Config) -> str:
   return tomli_w.dumps(plain(config.model_dump(mode='json')))
 
 
+def own(config: schema.Config) -> str:
+  """The keys that differ from their defaults, as TOML."""
+  return tomli_w.dumps(plain(
+      config.model_dump(mode='json', exclude_defaults=True)))
+
+
 def plain(value: Any) -> Any:
   """Drops what TOML cannot say: None."""
   if isinstance(value, dict):
@@ -147,7 +153,7 @@ def _value(item: str, text: str) -> Any:
 
 def _lines(first: Any, overrides: Sequence[str]) -> list[str]:
   """Renders one of pydantic's complaints; ours may be several lines."""
-  path = [str(part) for part in first['loc']]
+  path = [str(part) for part in first['loc'] if part != '']  # of OrAuto
   known = path[:-1]
   # A model's path carries the tag of its union after its name: drop it.
   if path[:1] == ['models'] and len(path) > 2:

@@ -15,8 +15,10 @@ from gradnorm_optax.lab.support.errors import LabError
 def frame(run: LoadedRun, examples: Examples) -> Any:
   """Answers in a pandas table: one row for each example, in their order.
 
-  Of classes the columns are `prediction` and `p(CLASS)` of each; of a number
-  `prediction`, in its own unit. A row that cannot be answered is empty.
+  The index names them as messages do: `row` by the file's lines, `example` from
+  0 on, `file` of a picture. Of classes the columns are `prediction` and
+  `p(CLASS)` of each; of a number `prediction`, in its own unit. A row that
+  cannot be answered is empty.
   """
   import pandas
   found = run.predict(examples.x, examples.lengths)
@@ -37,7 +39,7 @@ def frame(run: LoadedRun, examples: Examples) -> Any:
         'prediction': np.where(empty, '', best),
         **{f'p({name})': np.where(empty, np.nan, found[:, i])
            for i, name in enumerate(names)}})
-  shown.index = pandas.RangeIndex(1, len(shown) + 1, name='row')
+  shown.index = pandas.Index(list(examples.names), name=examples.title)
   return shown
 
 
@@ -47,7 +49,7 @@ def write(path: pathlib.Path, run: LoadedRun, examples: Examples) -> None:
   buffer = io.BytesIO()
   if kind == '.npz':
     np.savez(buffer, answers=run.predict(examples.x, examples.lengths),
-             known=examples.known)
+             known=examples.known, names=np.asarray(examples.names))
   elif kind == '.csv':
     frame(run, examples).to_csv(buffer)
   elif kind == '.parquet':

@@ -7,9 +7,15 @@ MOST = 20  # names in a line
 
 
 class LabError(Exception):
-  """A mistake in what the lab was given: a line for each, no traceback."""
+  """A mistake in what the lab was given: a line for each, no traceback.
+
+  Attributes:
+    code: The command's exit code.
+    agreed: Whether all processes of a run raise, and leave together.
+  """
 
   code = 2
+  agreed = False
 
 
 class Mistakes(LabError):

@@ -13,6 +13,7 @@ from gradnorm_optax.lab.support import process_wide
 
 PACKAGES = ('gradnorm_optax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy',
             'scipy', 'scikit-learn')
+BLOCK = 1 << 24  # bytes that a digest takes at once
 # The lab's folders that shape no trial: they serve, judge and show.
 SHOW = ('support', 'results', 'reporting', 'run', 'inspection')
 
@@ -65,8 +66,15 @@ def data_digest(arrays: Any) -> str:
   digest = hashlib.sha256()
   for array in jax.tree.leaves(arrays):
     digest.update(repr((array.shape, array.dtype)).encode())
-    digest.update(array.tobytes())
+    rows = max(1, BLOCK // max(1, array[:1].nbytes))  # it may be a mapped file
+    for first in range(0, len(array), rows):
+      digest.update(array[first:first + rows].tobytes())
   return digest.hexdigest()[:16]
+
+
+# JAX's settings that results rest on.
+SETTINGS = ('jax_enable_x64', 'jax_default_matmul_precision',
+            'jax_default_prng_impl', 'jax_threefry_partitionable')
 
 
 @functools.cache
@@ -85,14 +93,20 @@ def arithmetic() -> dict[str, str]:
              '1' if process_wide.ONE_THREAD in flags else str(cores))
   return {'device': device.device_kind, 'processor': platform.machine(),
           'threads': threads, 'XLA_FLAGS': flags, **{
-              name: str(getattr(jax.config, name)) for name in (
-                  'jax_enable_x64', 'jax_default_matmul_precision',
-                  'jax_default_prng_impl', 'jax_threefry_partitionable')}}
+              name: str(getattr(jax.config, name)) for name in SETTINGS}}
 
 
 def made_with() -> dict[str, str]:
-  """What the bits of one run rest on besides configuration, data and model."""
-  return versions() | arithmetic() | {
+  """What the bits of one run rest on besides configuration, data and model.
+
+  Over how many devices it is spread is left out: it may go on over others,
+  equal to rounding.
+  """
+  found = arithmetic()
+  flags = [flag for flag in found['XLA_FLAGS'].split()
+           if process_wide.DEVICES not in flag]
+  return versions() | found | {
+      'XLA_FLAGS': ' '.join(flags),
       'source of gradnorm_optax': source_digest(
           tuple(room for room in SHOW if room != 'run'))}
 
@@ -104,13 +118,22 @@ def source_digest(without: tuple[str, ...] = SHOW) -> str:
   Args:
     without: The rooms of the lab that are left out.
   """
+  return _short(repr(source_files(without)).encode())
+
+
+@functools.cache
+def source_files(without: tuple[str, ...] = SHOW) -> dict[str, str]:
+  """{file of the package: its digest}; see `source_digest`."""
   root = pathlib.Path(__file__).parents[2]
-  digest = hashlib.sha256()
+  found = {}
   for path in sorted(root.rglob('*.py')):
     inside = path.relative_to(root)
     if inside.parts[0] == 'lab' and (
         len(inside.parts) == 2 or inside.parts[1] in without):
       continue
-    digest.update(
-        inside.as_posix().encode() + b'\0' + path.read_bytes() + b'\0')
-  return digest.hexdigest()[:16]
+    found[inside.as_posix()] = _short(path.read_bytes())
+  return found
+
+
+def _short(content: bytes) -> str:
+  return hashlib.sha256(content).hexdigest()[:16]

@@ -2,7 +2,7 @@
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from gradnorm_optax.lab.support import process_wide
@@ -48,13 +48,22 @@ def stoppable(came: list[int]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def noted() -> Iterator[list[int]]:
-  """Notes SIGINT and SIGTERM instead of dying; the loop then saves."""
+def noted(kinds: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM),
+          then: Callable[[], None] = lambda: None) -> Iterator[list[int]]:
+  """Notes signals instead of dying; the loop then saves.
+
+  Args:
+    kinds: Which.
+    then: What is called after one is noted.
+  """
   caught: list[int] = []
-  kinds = (signal.SIGINT, signal.SIGTERM)
+
+  def note(number: int, _: Any) -> None:
+    caught.append(number)
+    then()
+
   try:
-    old = [signal.signal(kind, lambda number, _: caught.append(number))
-           for kind in kinds]
+    old = [signal.signal(kind, note) for kind in kinds]
   except ValueError:  # not the main thread: leave signals to others
     yield caught
     return

@@ -31,13 +31,30 @@ def search(folders: Iterable[str]) -> None:
   _places = tuple(dict.fromkeys(folders))
 
 
+def searched() -> tuple[str, ...]:
+  """Those folders."""
+  return _places
+
+
 def beside(name: str) -> pathlib.Path:
-  """A file of the user's: from here, else where modules are looked for."""
+  """A file of the user's: where modules are looked for, else from here.
+
+  Where modules are looked for, the configuration's folder comes first.
+  """
   path = pathlib.Path(name).expanduser()
-  if path.is_absolute() or _exists(path):
+  place = origin(name)
+  if path.is_absolute() or place is None:
     return path
-  found = (pathlib.Path(place) / path for place in _places)
-  return next((one for one in found if _exists(one)), path)
+  # From here, where that is here: messages say what was written.
+  here = pathlib.Path(place) == pathlib.Path.cwd()
+  return path if here else pathlib.Path(place) / path
+
+
+def origin(name: str) -> str | None:
+  """The folder in which `beside` finds a file; None if in none of its own."""
+  path = pathlib.Path(name).expanduser()
+  return next((place for place in _places if not path.is_absolute()
+               and _exists(pathlib.Path(place) / path)), None)
 
 
 def _exists(path: pathlib.Path) -> bool:
@@ -51,8 +68,8 @@ def resolve(name: str) -> Callable[..., Any]:
   """Imports the function.
 
   Raises:
-    LabError: No such module or function, or a module that cannot be imported.
-      What else a module raises is left for its author to see.
+    LabError: No such module or function, or a module that cannot be imported,
+      whatever it raises.
   """
   if not re.fullmatch(r'\w+(\.\w+)*(?<!\.py):\w+', name):
     raise LabError(f'{name!r} names no function; write "package.module:'
@@ -65,6 +82,9 @@ def resolve(name: str) -> Callable[..., Any]:
   except SystemExit as error:
     raise LabError(f'{name!r}: importing {module!r} ends the program; put what '
                    'it runs under `if __name__ == "__main__":`') from error
+  except Exception as error:
+    raise LabError(f'{name!r}: cannot import {module!r}: {told(error)}'
+                   ) from error
   if not hasattr(found, function):
     known = [key for key, value in vars(found).items()
              if not key.startswith('_') and callable(value)]
@@ -100,20 +120,36 @@ def places(names: Iterable[str]) -> list[str]:
     file = getattr(module, '__file__', None)
     if module is None or file is None:
       continue
-    path = pathlib.Path(file).resolve()
-    depth = name.partition(':')[0].count('.') + (path.stem == '__init__')
-    found.add(private_import.folder(module.__name__)
-              or str(path.parents[depth]))
+    found.add(root(module))
   return sorted(found)
 
 
+def root(module: ModuleType) -> str:
+  """The folder that a module of the user's was found in."""
+  path = pathlib.Path(module.__file__ or '').resolve()
+  depth = module.__name__.count('.') + (path.stem == '__init__')
+  return private_import.folder(module.__name__) or str(path.parents[depth])
+
+
 @contextlib.contextmanager
-def importing(what: str) -> Iterator[None]:
-  """Says of a package that the user's code lacks whose code it is."""
+def telling(what: str) -> Iterator[None]:
+  """Says in one line what the user's own code raised, and where.
+
+  Args:
+    what: Whose code it is, and how it was called.
+  """
   try:
     yield
-  except ModuleNotFoundError as error:
-    raise LabError(f'{what}: {error}') from error
+  except LabError:
+    raise
+  except Exception as error:
+    raise LabError(f'{what} raised {told(error)}') from error
+
+
+def told(error: BaseException) -> str:
+  """What was raised, in its first line, and where in the user's code."""
+  first = (str(error).strip().splitlines() or [''])[0]
+  return f'{type(error).__name__}: {first}{place(error)}'
 
 
 def digests(names: Iterable[str]) -> list[str]:
@@ -127,7 +163,12 @@ def digest(name: str) -> str:
   Files count as they were when first asked for; packages that are installed do
   not count.
   """
-  found: dict[str, str] = {}
+  return '-'.join(sorted(found for _, found in files(name).values()))
+
+
+def files(name: str) -> dict[str, tuple[ModuleType, str]]:
+  """{file: (module, digest)}: what a digest is made of."""
+  found: dict[str, tuple[ModuleType, str]] = {}
   first = _module(name)
   waiting = [first] if first is not None else []
   while waiting:
@@ -135,14 +176,15 @@ def digest(name: str) -> str:
     path = getattr(module, '__file__', None) or ''
     if path in found or not path.endswith('.py') or installed(path):
       continue
-    found[path], imported = _read(path, module.__package__ or '')
+    digest, imported = _read(path, module.__package__ or '')
+    found[path] = module, digest
     # What it imports from its own folder has a private name, as it has itself.
     own = module.__name__.partition('.')[0]
     beside = [f'{own}.{other}' for other in imported] if (
         private_import.folder(own)) else []
     waiting += [sys.modules[other] for other in (*imported, *beside)
                 if other in sys.modules]
-  return '-'.join(sorted(found.values()))
+  return found
 
 
 @functools.cache

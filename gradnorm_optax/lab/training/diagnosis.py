@@ -1,6 +1,7 @@
 """Finds out which step and which block went bad first."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -23,11 +24,12 @@ class Diverged(LabError):
   """A run whose loss or gradient is no number; exit code 3."""
 
   code = 3
+  agreed = True  # the figures are the same in all processes
 
 
 def diagnose(problem: Problem, built: chain.Built, runner: Any,
              examples: Split, state: steps_lib.State,
-             steps: int) -> Diverged:
+             steps: int, jit: Callable[..., Any] = jax.jit) -> Diverged:
   """Walks again from the last good state, one step at a time.
 
   Args:
@@ -37,11 +39,12 @@ def diagnose(problem: Problem, built: chain.Built, runner: Any,
     examples: The training part, an argument lest it be copied into a program.
     state: The state before the bad stretch.
     steps: How long the stretch is.
+    jit: Compiles for the devices of the state.
 
   Returns:
     An error that names the first bad step and block, and the mend.
   """
-  @jax.jit
+  @jit
   def look(state: steps_lib.State, after: steps_lib.State) -> Any:
     moved = optax.tree.sub(
         built.unwrap(after.params), built.unwrap(state.params))

@@ -32,7 +32,8 @@ def join(model: schema.Model, dataset: Dataset,
   _check_kind(model, dataset)
   module, stacked = nets.make(
       model, dataset.outputs, dataset.image, jnp.dtype(dtype),
-      inputs=dataset.symbols, readout=x.shape[1] if every else dataset.readout)
+      inputs=dataset.symbols, readout=x.shape[1] if every else dataset.readout,
+      shape=x.shape[1:])
   takes, needs = takes_lengths(module)
   if dataset.train.lengths is not None and not (
       takes or dataset.objective.positions):
@@ -81,7 +82,7 @@ def _check_kind(model: schema.Model, dataset: Dataset) -> None:
                      f'needs {least} rows and columns')
   if isinstance(model, schema.Transformer) and not (
       dataset.symbols and dataset.objective.positions
-      and dataset.train.y.dtype.kind == 'i'):
+      and dataset.train.y.dtype.kind in 'iu'):
     raise LabError(
         f'{here} predicts the next symbol: give integer symbols (T,) '
         '(data.symbols) with a class for each position, or take another kind '

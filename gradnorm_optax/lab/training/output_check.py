@@ -1,5 +1,6 @@
 """Whether a model's outputs are what its loss expects."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,16 +12,18 @@ from gradnorm_optax.lab.training.problem import FIRST_BATCH, Problem
 
 
 def check(problem: Problem, train: schema.Train, params: Any,
-          extra: Any) -> None:
+          extra: Any, jit: Callable[..., Any] = jax.jit) -> None:
   """Refuses probabilities where scores before any softmax are expected.
 
   A softmax twice still trains, slowly and to a loss that never comes near zero.
+  `jit` compiles for the devices of the parameters.
   """
   labels = problem.dataset.train
-  if labels.y.dtype.kind != 'i' or train.loss not in ('auto', 'cross_entropy'):
+  if labels.y.dtype.kind not in 'iu' or train.loss not in (
+      'auto', 'cross_entropy'):
     return
   part = jax.tree.map(lambda a: a[:FIRST_BATCH], labels)
-  found = np.asarray(jax.jit(
+  found = np.asarray(jit(
       lambda p, e: problem.outputs(p, e, part.x, part.lengths, train=False))(
           params, extra), np.float32)
   if found.shape[-1] > 1 and (found >= 0).all() and (

@@ -13,7 +13,7 @@ from gradnorm_optax.lab.data.dataset import Dataset, Split
 from gradnorm_optax.lab.methods import registry
 from gradnorm_optax.lab.models import user_linen, user_model
 from gradnorm_optax.lab.objective.objective import Misfit
-from gradnorm_optax.lab.support import user_code
+from gradnorm_optax.lab.support import batch_cut, user_code
 from gradnorm_optax.lab.support.errors import LabError
 
 EVALUATION_BATCH = 1024
@@ -51,7 +51,7 @@ class Problem(NamedTuple):
     # A stream of its own: data order and initialization share the seed only.
     key = jax.random.fold_in(jax.random.key(seed), 0)
     x, _, lengths = jax.tree.map(
-        lambda a: jnp.asarray(a[:FIRST_BATCH]), self.dataset.train)
+        lambda a: _signed(jnp.asarray(a[:FIRST_BATCH])), self.dataset.train)
     with self._calling(x):
       variables = dict(self.module.init(
           key, x, train=False, **self._lengths(x, lengths)))
@@ -75,6 +75,7 @@ class Problem(NamedTuple):
               lengths: ArrayLike | None = None, **options: Any) -> Any:
     """What the model returns, and its new variables where they may change."""
     options |= self._lengths(x, lengths)
+    x = _signed(x)
     with self._calling(x):
       return self.module.apply({'params': params, **extra}, x, **options)
 
@@ -88,17 +89,10 @@ class Problem(NamedTuple):
   @contextlib.contextmanager
   def _calling(self, x: Any) -> Iterator[None]:
     """Says in one line what the user's own model raised, and where."""
-    try:
+    with user_code.telling(
+        f'{self.named}, called with examples {x.shape}, {x.dtype},'
+        ) if self._own else contextlib.nullcontext():
       yield
-    except LabError:
-      raise
-    except Exception as error:
-      if not self._own:
-        raise
-      told = (str(error).strip().splitlines() or [''])[0]
-      raise LabError(
-          f'{self.named}, called with examples {x.shape}, {x.dtype}, raised '
-          f'{type(error).__name__}: {told}{user_code.place(error)}') from error
 
   @property
   def _own(self) -> bool:
@@ -141,7 +135,8 @@ class Problem(NamedTuple):
             f'{self.named}: its variables {name!r} have other shapes after a '
             'step than before, and cannot be carried on; with sow, give '
             'init_fn and reduce_fn, or use the collection "intermediates"')
-    objective = self.dataset.objective
+    objective, outputs = self.dataset.objective, batch_cut.rows(outputs)
+    y = _signed(y)
     with self._naming():
       losses = objective.losses(self._float(outputs), y, lengths)
     return losses.sum() / objective.weight(y, lengths), new
@@ -154,6 +149,7 @@ class Problem(NamedTuple):
     spread = objective.spread(split.y, objective.mask(split.y, split.lengths))
 
     def batch(part: Split) -> tuple[jax.Array, jax.Array]:
+      part = batch_cut.rows(jax.tree.map(_signed, part))
       outputs = self._float(self.outputs(
           params, extra, part.x, part.lengths, train=False))
       given = outputs, part.y, part.lengths
@@ -170,7 +166,7 @@ class Problem(NamedTuple):
         split.y, split.lengths)
     if whole:
       return {'loss': loss, 'score': objective.whole_score(
-          jnp.concatenate([part[1] for part in parts]), split.y,
+          jnp.concatenate([part[1] for part in parts]), _signed(split.y),
           split.lengths)}
     return {'loss': loss, 'score': sum(
         part[1] for part in parts) / objective.count(split.y, split.lengths)}
@@ -192,6 +188,12 @@ def in_batches(function: Callable[[Split], Any], split: Split) -> list[Any]:
     parts.append(jax.lax.map(function, jax.tree.map(
         lambda a: a[rows % size:].reshape(-1, size, *a.shape[1:]), split)))
   return parts
+
+
+def _signed(array: Any) -> Any:
+  """Symbols of a text, which lie there as small numbers, as int32."""
+  return array.astype(jnp.int32) if jnp.issubdtype(
+      array.dtype, jnp.unsignedinteger) else array
 
 
 def _kind(leaf: Any) -> tuple[Any, ...]:

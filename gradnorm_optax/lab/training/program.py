@@ -19,6 +19,7 @@ from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.methods import chain, example_choice
 from gradnorm_optax.lab.methods.schedules import schedule
 from gradnorm_optax.lab.training import through_time
+from gradnorm_optax.lab.training.marginal import marginal
 from gradnorm_optax.lab.training.problem import Problem
 from gradnorm_optax.lab.training.steps import State, start, step
 
@@ -39,7 +40,7 @@ class History(NamedTuple):
 
 
 TRIALS = 'trials'  # the axis of trials that share a call
-PROBE = 5  # steps that tell about how long a run takes
+PROBE = 0.02  # seconds of steps that tell about how long a run takes
 # They take their steps together: `step` is one number.
 TOGETHER = State(None, 0, 0, 0, 0)  # type: ignore[arg-type]
 
@@ -160,16 +161,18 @@ class Program:
           jnp.array(True)).compile()
       self.compile_seconds = time.perf_counter() - began
 
-  def run(self, data: Any, params: Any, extra: Any, rate: Any,
-          seed: Any) -> tuple[State, History, float]:
+  def run(self, data: Any, params: Any, extra: Any, rate: Any, seed: Any,
+          evaluations: int | None = None) -> tuple[State, History, float]:
     """Trains; returns final state, history (NumPy) and wall seconds.
 
-    Where trials share the call, each array has a first axis of trials.
+    Where trials share the call, each array has a first axis of trials. With
+    `evaluations` the run ends after so many, and is the beginning of a whole
+    one.
     """
+    count = evaluations or self.evaluations
     state, history, seconds = self._call(
-        data, params, extra, rate, seed, self.evaluations,
-        self.train.eval_every, True)
-    history = jax.tree.map(np.asarray, history)
+        data, params, extra, rate, seed, count, self.train.eval_every, True)
+    history = jax.tree.map(lambda a: np.asarray(a)[:count], history)
     if self.batch > 1:
       history = jax.tree.map(lambda a: np.moveaxis(a, 1, 0), history)
     return state, history, seconds
@@ -190,8 +193,12 @@ class Program:
     if self.batch > 1:
       return self.evaluations * self._call(
           *given, 1, self.train.eval_every, True)[2]
-    few = min(PROBE, self.train.steps)
-    return self.train.steps / few * self.time(*given, few)
+    step = marginal(lambda count: self.time(*given, count), PROBE,
+                    self.train.steps)
+    bare, judged = (min(self._call(*given, 1, 1, measured)[2]
+                        for _ in range(2)) for measured in (False, True))
+    return self.train.steps * step + self.evaluations * max(
+        0.0, judged - bare)
 
   def _call(self, data: Any, params: Any, extra: Any, rate: Any, seed: Any,
             chunks: int, every: int,

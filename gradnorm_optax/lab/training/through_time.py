@@ -62,7 +62,8 @@ def by_example(problem: Problem, outputs: jax.Array,
                part: Split) -> jax.Array:
   """The loss of each example, the mean over its labels: (B,)."""
   return problem.dataset.objective.by_example(
-      outputs.astype(jnp.float32), part.y)
+      outputs.astype(jnp.float32), part.y.astype(jnp.int32) if (
+          jnp.issubdtype(part.y.dtype, jnp.unsignedinteger)) else part.y)
 
 
 def profile(problem: Problem, params: Any, part: Split) -> jax.Array:
