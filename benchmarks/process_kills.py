@@ -1,7 +1,7 @@
 """Kills one of two training processes at random moments, and goes on.
 
 The two are started again after each kill; at the end the same command goes on
-in one process with as many devices. Nothing may tell its figures from those of
+in one process with four devices. Nothing may tell its figures from those of
 a run that nobody disturbed, but for rounding.
 """
 
@@ -35,7 +35,7 @@ schedule = "cosine"
 method = "bng"
 keep = 2
 look = 3
-mesh = {{data = 2, fsdp = 2}}
+mesh = {{data = -1}}
 [methods.bng]
 optimizer = "adamw"
 normalize = "bng"
@@ -66,7 +66,7 @@ def kill(file: pathlib.Path, folder: pathlib.Path, rng: random.Random,
          number: int, startup: float) -> dict[str, Any] | None:
   """Starts both and kills one; None if they had ended before."""
   victim, before = rng.randrange(2), len(rows(folder))
-  both = processes.start(file, folder, 2, 2, LOST)
+  both = processes.start(file, folder, 2, 1, LOST)
   began = time.monotonic()
   # Every third one while they start.
   stop = began + (rng.uniform(0, startup) if number % 3 == 0 else 1e9)
@@ -82,7 +82,7 @@ def kill(file: pathlib.Path, folder: pathlib.Path, rng: random.Random,
     both[1 - victim].end()
     return None
   since = time.monotonic()
-  other = both[1 - victim].end(timeout=90)
+  other = both[1 - victim].end()
   lines = [line for line in other.err.splitlines()
            if line.startswith('gradnorm: ')]
   if other.code != lib.LOST or len(lines) != 1:
@@ -92,7 +92,7 @@ def kill(file: pathlib.Path, folder: pathlib.Path, rng: random.Random,
 
 
 def measure(kills: int, place: pathlib.Path, seed: int,
-            steps: int = 600) -> dict[str, Any]:
+            steps: int = 400) -> dict[str, Any]:
   """Kills `kills` times; raises if anything shows of it in the end."""
   file, rng = place / 'spread.toml', random.Random(seed)
   file.write_text(CONFIG.format(steps=steps))

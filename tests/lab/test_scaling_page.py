@@ -105,7 +105,7 @@ def test_collectives_are_counted_as_often_as_they_run():
       jax.ShapeDtypeStruct((5, 16), jnp.float32),
       jax.ShapeDtypeStruct((16,), jnp.float32, sharding=NamedSharding(
           mesh, P()))).compile().as_text())
-  assert found.count == {'all-reduce': 5, 'all-gather': 1, 'reduce-scatter': 1}
+  assert found.calls == {'all-reduce': 5, 'all-gather': 1, 'reduce-scatter': 1}
   assert found.bytes == {'all-reduce': 5 * 64, 'all-gather': 8 * 64,
                          'reduce-scatter': 64}
   assert found.branch_bytes == 64

@@ -12,8 +12,10 @@ from gradnorm_optax.lab.support.errors import LabError
 EXAMPLES = {
     'init': 'demo/config.toml', 'check': 'bng_adam',
     'compare': 'missing cells filled', 'inspect': 'update / params',
-    'train': 'Run: runs/demo-train', 'predict': '1 missing cell filled',
-    'export': 'MODEL_CARD.md', 'report': 'Report: runs/demo/report.html',
+    'train': 'Run: runs/demo-train', 'watch': 'blocks watched',
+    'predict': '1 missing cell filled',
+    'export': 'MODEL_CARD.md', 'runs': 'finished',
+    'report': 'Report: runs/demo/report.html',
     'methods': 'centralize', 'keys': 'batch_size'}
 
 

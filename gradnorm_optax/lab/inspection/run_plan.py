@@ -66,10 +66,10 @@ class RunPlan(NamedTuple):
                 'each device, activations included')
     told.append(f'{"in all":18} about {size(self.device_bytes)} on each device '
                 '(a step holds the state before and after it), examples aside')
-    for kind, count in sorted(self.collectives.count.items()):
+    for kind, count in sorted(self.collectives.calls.items()):
       told.append(f'{kind:18} {count} a step, '
                   f'{size(self.collectives.bytes[kind])} on each device')
-    if not self.collectives.count:
+    if not self.collectives.calls:
       told.append(f'{"collectives":18} none')
     if self.collectives.branch_bytes:
       told.append(f'{"in branches":18} {size(self.collectives.branch_bytes)}, '

@@ -51,6 +51,15 @@ class Trained:
       shown.add_row(*('-' if v is None else f'{v:.4g}' for v in row.values()))
     return shown
 
+  def told(self) -> str:
+    """How it ended, in words."""
+    if self.test is None:
+      return (f'stopped and saved in {self.folder}; the same command goes on '
+              'from there')
+    score = self.measure.figure(self.test['score'])
+    return (f'test {self.measure.name} {score} (checkpoint of step {self.best},'
+            f' the best on validation)\nRun: {self.folder}')
+
   def plot(self) -> dict[str, Any]:
     """The figures: {name: matplotlib figure}.
 

@@ -23,14 +23,14 @@ class Collectives(NamedTuple):
   """Collectives of a program, each as often as its loops run.
 
   Attributes:
-    count: {kind: how many}.
+    calls: {kind: how many}.
     bytes: {kind: the bytes that they join or send, on each device}: an array
       that is summed or gathered counts whole, as it is before or after.
     branch_bytes: Those in branches of conditions, all together: they are taken
       rarely, or once an epoch.
   """
 
-  count: dict[str, int]
+  calls: dict[str, int]
   bytes: dict[str, int]
   branch_bytes: int
 
@@ -47,7 +47,7 @@ def read(text: str) -> Collectives:
   ... ENTRY %main (p: f32[8]) -> f32[8] {
   ...   ROOT %sum = f32[8]{0} all-reduce(%p), replica_groups=[1,4]<=[4]
   ... }''')
-  >>> found.count, found.bytes
+  >>> found.calls, found.bytes
   ({'all-reduce': 1}, {'all-reduce': 32})
   """
   bodies: dict[str, list[tuple[str, str, str]]] = {}
