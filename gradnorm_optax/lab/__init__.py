@@ -25,6 +25,7 @@ from gradnorm_optax.lab.support import errors, user_code
 from gradnorm_optax.lab.support.errors import LabError
 
 if TYPE_CHECKING:
+  from gradnorm_optax.lab.comparison.beside import SideBySide
   from gradnorm_optax.lab.comparison.check import Checked
   from gradnorm_optax.lab.comparison.comparison import Comparison
   from gradnorm_optax.lab.inspection.inspection import Inspection
@@ -80,7 +81,8 @@ def load(config: Any, overrides: Sequence[str] = ()) -> 'Config':
 def compare(config: Any, overrides: Sequence[str] = (), *,
             out: str | pathlib.Path | None = None, fresh: bool = False,
             quiet: bool = False,
-            minutes: float | None = None) -> 'Comparison':
+            minutes: float | None = None,
+            scheduler: str | None = None) -> 'Comparison':
   """Compares methods over learning rates and seeds: `gradnorm compare`.
 
   Args:
@@ -90,6 +92,8 @@ def compare(config: Any, overrides: Sequence[str] = (), *,
     fresh: Forget the trials that are finished.
     quiet: No progress bar.
     minutes: A time in which it ends, with fewer rates and seeds where needed.
+    scheduler: `'tcp://HOST:PORT'` of dask, whose workers run the trials, or
+      `'local:N'` for N workers on this machine; None: this process.
 
   Returns:
     The comparison, with `.table()`, `.plot()` and `.summary`.
@@ -113,7 +117,8 @@ def compare(config: Any, overrides: Sequence[str] = (), *,
   """
   from gradnorm_optax.lab.comparison import comparison
   return comparison.run(
-      load(config, overrides), out, fresh=fresh, quiet=quiet, minutes=minutes)
+      load(config, overrides), out, fresh=fresh, quiet=quiet, minutes=minutes,
+      scheduler=scheduler)
 
 
 def check(config: Any, overrides: Sequence[str] = (), *,
@@ -166,6 +171,19 @@ def report(folder: str | pathlib.Path) -> 'Comparison':
   """
   from gradnorm_optax.lab.comparison import comparison
   return comparison.again(folder)
+
+
+def side_by_side(folders: Sequence[str | pathlib.Path], *,
+                 out: str | pathlib.Path | None = None) -> 'SideBySide':
+  """Puts finished comparisons side by side: `gradnorm report A B`.
+
+  Returns what has a `.table()`; writes a page to `out` if it is given.
+
+  Raises:
+    LabError: One is not finished, or is given twice.
+  """
+  from gradnorm_optax.lab.comparison import beside
+  return beside.put(folders, out)
 
 
 def train(config: Any, overrides: Sequence[str] = (), *,

@@ -1,14 +1,12 @@
 """The `gradnorm` command."""
 
-import os
 import pathlib
-import shlex
 import sys
 import traceback
 from typing import Annotated, Any
 
 from gradnorm_optax import lab
-from gradnorm_optax.lab.support import process_wide, signals, user_code
+from gradnorm_optax.lab.support import process_wide, screen, signals, user_code
 from gradnorm_optax.lab.support.errors import LabError
 
 try:
@@ -39,6 +37,9 @@ def _app() -> Any:
       help='The folder to write in; one below runs/ if not given.')]
   Fresh = Annotated[bool, typer.Option(
       '--fresh', help='Forget what is finished there.')]
+  Scheduler = Annotated[str | None, typer.Option(
+      metavar='ADDRESS', help='Run the trials on workers of dask: '
+      'tcp://HOST:PORT of its scheduler, or local:N for N on this machine.')]
 
   @app.command()
   def init(folder: Annotated[pathlib.Path, typer.Argument(
@@ -61,14 +62,14 @@ def _app() -> Any:
     """
     process_wide.one_thread_per_trial()
     done = lab.check(config, set_, measure=not quick)
-    _console().print(done.table())
+    screen.console().print(done.table())
 
   @app.command()
   def compare(config: Config, set_: Set = [],  # noqa: B006
               out: Out = None, fresh: Fresh = False,
               minutes: Annotated[float | None, typer.Option(min=0.0, help=(
                   'End within so many, with fewer rates and seeds where '
-                  'needed.'))] = None) -> int:
+                  'needed.'))] = None, scheduler: Scheduler = None) -> int:
     """Compare methods over learning rates and seeds; print the table.
 
     Interrupted? The same command goes on where it stopped.
@@ -76,19 +77,17 @@ def _app() -> Any:
     Example: gradnorm compare demo/config.toml --set train.steps=100
     """
     process_wide.one_thread_per_trial()
+    if scheduler:
+      process_wide.on_the_processor()
     from gradnorm_optax.lab.comparison import comparison
-    again = shlex.join(['gradnorm', 'compare', str(config), *(
-        word for value in set_ for word in ('--set', value)), *(
-            [] if minutes is None else ['--minutes', f'{minutes:g}'])])
-    done = comparison.run(lab.load(config, set_), out, fresh=fresh,
-                          command=again, minutes=minutes)
-    console = _console()
+    done = comparison.run(
+        lab.load(config, set_), out, fresh=fresh, minutes=minutes,
+        scheduler=scheduler, command=screen.command(
+            'compare', str(config), set=set_, minutes=minutes,
+            scheduler=scheduler))
+    console = screen.console()
     console.print(done.table())
-    console.print(f'\nReport: {done.folder}/report.html (beside it '
-                  'results.json, config.toml and the figures)')
-    if done.earlier:
-      console.print('The report of another configuration that stood here is '
-                    f'kept: {done.earlier}')
+    console.print(done.written())
     return 3 if done.summary.lost else 0
 
   @app.command()
@@ -109,10 +108,10 @@ def _app() -> Any:
     """
     from gradnorm_optax.lab.inspection import inspection, run_plan
     if plan:
-      return _console().print(run_plan.at(config, set_).table())
+      return screen.console().print(run_plan.at(config, set_).table())
     done = inspection.at(config, set_, out, batches, whole)
-    _console().print(done.table())
-    _console().print(f'\nFigures and inspect.json: {done.folder}')
+    screen.console().print(done.table())
+    screen.console().print(f'\nFigures and inspect.json: {done.folder}')
 
   @app.command()
   def train(config: Config, set_: Set = [],  # noqa: B006
@@ -141,10 +140,25 @@ def _app() -> Any:
       done = loop.run(lab.load(config, set_), out, fresh=fresh)
       writes = lib.first()
     if writes:
-      _console().print(done.data, style='dim')
-      _console().print(done.table())
-      _console().print(done.told())
+      console = screen.console()
+      console.print(done.data, style='dim')
+      console.print(done.table())
+      console.print(done.told())
     return 128 + done.stopped if done.stopped else 0
+
+  @app.command()
+  def watch(run: Annotated[pathlib.Path, typer.Argument(
+      metavar='RUN', help='The folder of `gradnorm train`.')],
+            once: Annotated[bool, typer.Option(
+                '--once', help='Show it, and leave.')] = False) -> None:
+    """Show a running or finished run: figures, blocks out of range, advice.
+
+    Reads its files alone; Ctrl-C leaves the run as it is.
+
+    Example: gradnorm watch runs/demo-train
+    """
+    from gradnorm_optax.lab.run import follow
+    follow.show(run, screen.console(), once)
 
   Which = Annotated[str, typer.Option(
       metavar='best|last|STEP', help='Which checkpoint.')]
@@ -166,7 +180,7 @@ def _app() -> Any:
     loaded = lab.load_run(run, _checkpoint(checkpoint))
     found = new_examples.read(data, loaded.data, loaded.config.data)
     answers_file.write(out, loaded, found)
-    console = _console()
+    console = screen.console()
     for note in found.notes:
       console.print(note, style='dim')
     console.print(f'{len(found.x)} answers by the checkpoint of step '
@@ -185,55 +199,11 @@ def _app() -> Any:
     from gradnorm_optax.lab.serving import export as export_lib
     loaded = lab.load_run(run, _checkpoint(checkpoint))
     export_lib.write(loaded, folder)
-    _console().print(f'Step {loaded.step} of {run}: {folder}/MODEL_CARD.md '
-                     'says how to use it')
+    screen.console().print(f'Step {loaded.step} of {run}: '
+                           f'{folder}/MODEL_CARD.md says how to use it')
 
-  @app.command()
-  def report(folder: Annotated[pathlib.Path, typer.Argument(
-      metavar='FOLDER', help='A finished comparison, such as runs/demo.')]
-             ) -> None:
-    """Judge a finished comparison again, and draw it again, in seconds.
-
-    Needs neither data nor models: FOLDER may come from another machine.
-
-    Example: gradnorm report runs/demo
-    """
-    from gradnorm_optax.lab.comparison import comparison
-    done = comparison.again(folder)
-    console = _console()
-    console.print(done.table())
-    console.print(f'\nReport: {done.folder}/report.html')
-
-  @app.command()
-  def methods() -> None:
-    """List the methods that a configuration can name.
-
-    Example: gradnorm methods
-    """
-    from gradnorm_optax.lab.reporting import methods_table
-    _console().print(methods_table.render())
-
-  @app.command()
-  def keys(section: Annotated[str, typer.Argument(
-      metavar='[SECTION]', show_default=False,
-      help='Such as train, models.mlp or train.steps; all if not given.')] = '',
-           markdown: Annotated[bool, typer.Option(
-               '--markdown', help='As a page of the docs.')] = False) -> None:
-    """List every key of a configuration: type, default, meaning.
-
-    Example: gradnorm keys train
-    """
-    from gradnorm_optax.lab.reporting import keys as page
-    from gradnorm_optax.lab.schema import keys as lib
-    found = lib.select(section) if section else lib.sections()
-    if markdown:
-      print(page.markdown(found), end='')
-      return
-    console = _console()
-    for shown in page.tables(found):
-      console.print(shown)
-      console.print()
-
+  from gradnorm_optax.lab import cli_reading
+  cli_reading.add(app)
   return app
 
 
@@ -244,15 +214,6 @@ def _checkpoint(given: str) -> Any:
   if not given.isdigit():
     raise LabError(f'--checkpoint: best, last or a step, not {given!r}')
   return int(given)
-
-
-def _console() -> Any:
-  """A console that is wide enough for the table where no terminal says."""
-  from rich import console
-  screen = console.Console(highlight=False, markup=False)  # names hold brackets
-  if not screen.is_terminal and 'COLUMNS' not in os.environ:
-    screen.width = 120
-  return screen
 
 
 def main(args: list[str] | None = None) -> int:

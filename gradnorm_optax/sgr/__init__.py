@@ -10,7 +10,12 @@ from gradnorm_optax.sgr.norms import (
     deltas as deltas,
     long_term_log_norm as long_term_log_norm,
 )
+from gradnorm_optax.sgr.safe_range import (
+    SafeRange as SafeRange,
+    learn_range as learn_range,
+)
 from gradnorm_optax.sgr.sampling import (
+    RegularizeBySamplingAutoState as RegularizeBySamplingAutoState,
     RegularizeBySamplingState as RegularizeBySamplingState,
     regularize_by_sampling as regularize_by_sampling,
 )

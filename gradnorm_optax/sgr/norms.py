@@ -89,14 +89,14 @@ def long_term_log_norm(
   Args:
     deltas: (T, B, H), time first.
     horizon: h, an integer from 0 to T - 1; may be traced. A traced one out of
-      this range gives NaN.
+      this range gives NaN. "auto": nine tenths of T - 1, rounded.
     relative: Whether to measure against the norm at the last step.
 
   Returns:
     A scalar, float32 (float64 for float64 deltas).
 
   Raises:
-    TypeError: The horizon is no integer.
+    TypeError: The horizon is no integer and not "auto".
     ValueError: `deltas` is no real array of three axes, or the horizon is out
       of range.
 
@@ -187,7 +187,12 @@ def check_shape(name: str, shape: Any) -> tuple[int, int, int]:
 
 
 def check_horizon(name: str, horizon: Any, steps: int) -> Any:
-  """Raises `ValueError` unless a concrete horizon lies in the sequence."""
+  """Raises `ValueError` unless a concrete horizon lies in the sequence.
+
+  "auto" reaches nine tenths of the sequence back, as in the study.
+  """
+  if isinstance(horizon, str) and horizon == 'auto':
+    return round(0.9 * (steps - 1))
   if isinstance(horizon, jax.core.Tracer):
     return horizon
   horizon = integer(name, 'horizon', horizon)

@@ -8,11 +8,10 @@ import optax
 from jax import numpy as jnp
 
 from gradnorm_optax import _floats, _tree
-from gradnorm_optax.sgr import norms
+from gradnorm_optax.sgr import norms, safe_range
 from gradnorm_optax.sgr.selection import (
     check_key,
     check_pool,
-    check_range,
     check_scalar,
     check_size,
     select,
@@ -39,8 +38,22 @@ class RegularizeBySamplingState(NamedTuple):
   log_norm: jax.Array
 
 
+class RegularizeBySamplingAutoState(NamedTuple):
+  """The same, and the range that is learned."""
+
+  raised_count: jax.Array
+  safe_count: jax.Array
+  lowered_count: jax.Array
+  blind_count: jax.Array
+  log_norm: jax.Array
+  safe_range: safe_range.SafeRange
+
+
+State = RegularizeBySamplingState | RegularizeBySamplingAutoState
+
+
 def regularize_by_sampling(
-    size: int, *, low: Any, high: Any
+    size: int | str, *, low: Any, high: Any
 ) -> optax.GradientTransformationExtraArgs:
   r"""Averages the per-example gradients that hold the long-term norm in range.
 
@@ -78,18 +91,21 @@ def regularize_by_sampling(
   give, and in taking whole per-example gradients, where it composes batches.
 
   Args:
-    size: Number of examples to average, m.
-    low: Lower end of the safe range of Q.
-    high: Upper end.
+    size: Number of examples to average, m; "auto": a fifth of the pool.
+    low: Lower end of the safe range of Q; "auto": learned from the first 100
+      steps, in which examples are chosen at random (see `gn.sgr.learn_range`).
+    high: Upper end, or "auto".
 
   Returns:
-    A transformation; each output leaf keeps its dtype. `init` and `update`
+    A transformation with a `RegularizeBySamplingState`, or, where an end is
+    learned, a `RegularizeBySamplingAutoState` that holds the range as well.
+    Each output leaf keeps its dtype. `init` and `update`
     raise a TypeError that names a leaf that is not real floating-point, and
     `update` a ValueError where an extra argument is missing, a leading axis is
     not that of the others, or the trees do not fit together.
 
   Raises:
-    TypeError: `size` is no integer, or a bound no number.
+    TypeError: `size` is no integer, or a bound no number, and not "auto".
     ValueError: `size` is less than 1, or low > high.
 
   Examples:
@@ -102,27 +118,41 @@ def regularize_by_sampling(
     >>> print(updates, state.raised_count)
     [2.  0.5] 1
 
+    Nothing known of the range:
+
+    >>> tx = gn.regularize_by_sampling('auto', low='auto', high='auto')
+    >>> state = tx.init(w)
+    >>> for i in range(100):
+    ...   _, state = tx.update(
+    ...       per_example, state, w, long_term_log_norm=-1. - i / 99,
+    ...       long_term_grad=jnp.array([-1., 0.]), key=jax.random.key(i))
+    >>> print(state.safe_count, f'{state.safe_range.low:.2f}')
+    100 -3.45
+
   References:
     Chernodub, Nowicki, `Sampling-based Gradient Regularization for Capturing
     Long-Term Dependencies in Recurrent Neural Networks
     <https://arxiv.org/abs/1606.07767>`_, 2016
   """
   size = check_size(_NAME, size)
-  check_range(_NAME, low, high)
+  given = safe_range.rules(_NAME, low, high)
+  learned = safe_range.is_auto(low) or safe_range.is_auto(high)
 
-  def init_fn(params: Any) -> RegularizeBySamplingState:
+  def init_fn(params: Any) -> State:
     wide = norms.widest(params, _NAME)
     wide = _floats.accumulator([jnp.zeros([], wide)])
     raised, safe, lowered, blind = (
         jnp.zeros([], jnp.int32) for _ in range(4))
-    return RegularizeBySamplingState(
-        raised, safe, lowered, blind, jnp.zeros([], wide))
+    fields = raised, safe, lowered, blind, jnp.zeros([], wide)
+    return RegularizeBySamplingAutoState(
+        *fields, safe_range.start(given, wide)) if learned else (
+            RegularizeBySamplingState(*fields))
 
   def update_fn(
-      updates: Any, state: RegularizeBySamplingState, params: Any = None, *,
+      updates: Any, state: State, params: Any = None, *,
       long_term_log_norm: Any = None, long_term_grad: Any = None,
       key: Any = None, **extra_args: Any,
-  ) -> tuple[Any, RegularizeBySamplingState]:
+  ) -> tuple[Any, State]:
     del extra_args
     _require_extra(long_term_log_norm=long_term_log_norm,
                    long_term_grad=long_term_grad, key=key)
@@ -134,7 +164,10 @@ def regularize_by_sampling(
     _tree.require_same(_NAME, _one(updates), long_term_grad, 'long_term_grad')
     if pool is None:  # a tree without leaves
       return updates, state
-    check_pool(_NAME, pool, size)
+    number = check_pool(_NAME, pool, size)
+    ends: tuple[Any, Any] = low, high
+    if isinstance(state, RegularizeBySamplingAutoState):
+      ends = state.safe_range.low, state.safe_range.high
     dtype = state.log_norm.dtype
     value = jnp.asarray(long_term_log_norm).astype(dtype)
     slopes = _tree.by_path(long_term_grad)
@@ -143,13 +176,17 @@ def regularize_by_sampling(
     scores, known = _scores(pairs, pool)
     known &= jnp.isfinite(value)
     scores = jnp.where(known, scores, jnp.zeros_like(scores))
-    chosen = select(scores, value, key, size=size, low=low, high=high)
+    chosen = select(
+        scores, value, key, size=number, low=ends[0], high=ends[1])
     new = [leaf if _tree.is_hole(leaf)
            else _mean(norms.rows(leaf, chosen.indices)) for leaf in leaves]
-    inside = ((value >= jnp.asarray(low).astype(dtype))
-              & (value <= jnp.asarray(high).astype(dtype)))
-    return jax.tree.unflatten(treedef, new), _count(
-        state, chosen.mode, inside & known, value)
+    inside = ((value >= jnp.asarray(ends[0]).astype(dtype))
+              & (value <= jnp.asarray(ends[1]).astype(dtype)))
+    state = _count(state, chosen.mode, inside & known, value)
+    if isinstance(state, RegularizeBySamplingAutoState):
+      state = state._replace(safe_range=safe_range.step(
+          given, state.safe_range, value))
+    return jax.tree.unflatten(treedef, new), state
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
@@ -227,14 +264,13 @@ def _mean(rows: jax.Array) -> jax.Array:
 
 
 def _count(
-    state: RegularizeBySamplingState, mode: jax.Array, safe: jax.Array,
-    value: jax.Array,
-) -> RegularizeBySamplingState:
+    state: State, mode: jax.Array, safe: jax.Array, value: jax.Array
+) -> State:
   def add(count: jax.Array, hit: jax.Array) -> jax.Array:
     return jnp.where(hit, optax.safe_increment(count), count)
 
-  return RegularizeBySamplingState(
-      add(state.raised_count, mode > 0),
-      add(state.safe_count, (mode == 0) & safe),
-      add(state.lowered_count, mode < 0),
-      add(state.blind_count, (mode == 0) & ~safe), value)
+  return state._replace(
+      raised_count=add(state.raised_count, mode > 0),
+      safe_count=add(state.safe_count, (mode == 0) & safe),
+      lowered_count=add(state.lowered_count, mode < 0),
+      blind_count=add(state.blind_count, (mode == 0) & ~safe), log_norm=value)

@@ -9,6 +9,9 @@ from jax import lax, numpy as jnp
 from gradnorm_optax import _floats
 from gradnorm_optax.sgr import norms
 
+AUTO = 'auto'
+_POOL = 5  # times as many examples as are taken
+
 
 class Selection(NamedTuple):
   """Examples chosen from a pool.
@@ -23,7 +26,8 @@ class Selection(NamedTuple):
 
 
 def select(
-    s: jax.Array, Q: Any, key: jax.Array, *, size: int, low: Any, high: Any
+    s: jax.Array, Q: Any, key: jax.Array, *, size: int | str, low: Any,
+    high: Any,
 ) -> Selection:
   """Chooses the examples of a mini-batch by their scores.
 
@@ -39,7 +43,8 @@ def select(
     s: Scores (B,).
     Q: The long-term log norm.
     key: A random key; used in every mode.
-    size: Number of examples to choose, at most B.
+    size: Number of examples to choose, at most B; "auto": a fifth of the pool,
+      at least 1, the ratio of the study.
     low: Lower end of the safe range; may be traced, may be -inf.
     high: Upper end; may be traced, may be inf.
 
@@ -47,7 +52,8 @@ def select(
     Indices without repetition, and the mode.
 
   Raises:
-    TypeError: `size` is no integer, a bound or Q no number, `key` not one key.
+    TypeError: `size` is no integer and not "auto", a bound or Q no number,
+      `key` not one key.
     ValueError: `size` is not from 1 to B, low > high, or `s` is no vector of
       real floating-point numbers.
 
@@ -64,7 +70,7 @@ def select(
     Long-Term Dependencies in Recurrent Neural Networks
     <https://arxiv.org/abs/1606.07767>`_, 2016
   """
-  size = check_size('select', size)
+  asked = check_size('select', size)
   check_range('select', low, high)
   s, Q = jnp.asarray(s), check_scalar('select', 'Q', Q)
   check_key('select', key)
@@ -74,7 +80,7 @@ def select(
         f' (B,), not {s.dtype} of shape {s.shape}.')
   Q, low, high = (
       jnp.asarray(v).astype(_floats.accumulator([s])) for v in (Q, low, high))
-  check_pool('select', s.shape[0], size)
+  size = check_pool('select', s.shape[0], asked)
   s = jnp.where(jnp.isfinite(s), s, jnp.zeros_like(s))
   direction = jnp.where(Q < low, 1, jnp.where(Q > high, -1, 0))
   informed = jnp.isfinite(Q) & (s != 0).any()
@@ -87,8 +93,10 @@ def select(
   return Selection(order[lax.top_k(ranked, size)[1]], mode)
 
 
-def check_size(name: str, size: Any) -> int:
-  """Returns the size as an integer; it shapes the result."""
+def check_size(name: str, size: Any) -> int | str:
+  """Returns the size as an integer, or "auto"; it shapes the result."""
+  if isinstance(size, str) and size == AUTO:
+    return size
   if isinstance(size, jax.core.Tracer):
     raise TypeError(
         f'{name}: size is a traced value, but it shapes the result. Under'
@@ -137,9 +145,16 @@ def check_range(name: str, low: Any, high: Any) -> None:
         f'{name}(low={low}, high={high}): low must not exceed high.')
 
 
-def check_pool(name: str, pool: int, size: int) -> None:
-  """Raises `ValueError` where the pool has fewer examples than are taken."""
+def check_pool(name: str, pool: int, size: int | str) -> int:
+  """Returns how many examples of a pool are taken.
+
+  Raises:
+    ValueError: It has fewer.
+  """
+  if isinstance(size, str):
+    return max(1, pool // _POOL)
   if pool < size:
     raise ValueError(
         f'{name}: size={size} examples of a pool of {pool} cannot be taken.'
         ' Enlarge the pool or take fewer.')
+  return size

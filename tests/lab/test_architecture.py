@@ -10,7 +10,7 @@ ROOT = pathlib.Path(gradnorm_optax.__file__).parent
 ROOMS = ('support', 'schema', 'objective', 'methods', 'data', 'models',
          'results', 'reporting', 'training', 'run', 'comparison', 'inspection',
          'serving',
-         'starter', '__init__', 'cli')
+         'starter', '__init__', 'cli_reading', 'cli')
 
 
 def arrows(files):

@@ -24,7 +24,7 @@ def test_every_key_of_every_table_has_a_meaning():
     for key in section.keys:
       assert key.meaning and key.takes, (section.heading, key.name)
   # None is left out: every table of the package is among them.
-  tables = [schema.Config, schema.Data, schema.Train, schema.Run,
+  tables = [schema.Config, schema.Data, schema.Train, schema.Run, schema.Watch,
             schema.Compare, schema.Method, schema.BlocksTable, schema.Sampling,
             schema.Mesh,
             *(getattr(schema, name) for name in (

@@ -148,6 +148,10 @@ def test_norms_are_kept_and_shown(finished):
   want = np.minimum(1, np.sqrt((second.gradient ** 2).sum(axis=1)))
   np.testing.assert_allclose(whole, want, rtol=1e-4)
   assert first.gradient.shape == (20, 2) and first.steps[-1] == 20
+  # All steps were looked at, so that what was clipped is known.
+  assert first.clipped is None and second.clipped == pytest.approx(
+      np.mean(np.sqrt((second.gradient ** 2).sum(axis=1)) > 1))
+  assert first.noise.shape == (20, 2) and (first.noise[:, 0] > 0).all()
   picture = block_figures.norms(finished[1].looks)
   # Two methods in three panels each, and two scales.
   assert len(picture.axes) == 2 * 3 + 2
@@ -237,8 +241,8 @@ def test_columns_have_one_number_of_decimals(finished):
   assert shown['rate'] == ['0.0005', '0.0500']
   assert shown['in s'] == ['0.166', '0.034']
   assert shown['test accuracy %'] == ['\u20079.0', '90.0']
-  assert made['test accuracy %'].cells[0].soft == '[\u20078.0, 14.0]'
-  assert made['30% at step'].room == '(1/2)'
+  assert made['test accuracy %'].cells[0].soft == ' [\u20078.0, 14.0]'
+  assert made['30% at step'].room == ' (1/2)'
 
 
 def test_own_keys_make_the_same_configuration(finished):

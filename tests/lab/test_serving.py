@@ -132,6 +132,8 @@ def test_a_loaded_model_and_its_program_agree(run, name, tmp_path):
   assert not any('_g' in path or path.endswith('/g') for path in weights)
   card = (there / export.CARD).read_text()
   assert f'step {loaded.step}' in card and 'Roll back' in card
+  assert 'forward pass of 1 example: ' in card and 'of 1024 examples' in card
+  assert f'training to this checkpoint: {loaded.step} steps, ' in card
   assert not list(tmp_path.glob('*.part'))
   with pytest.raises(LabError, match='exists; give another folder'):
     export.write(loaded, there)

@@ -12,8 +12,10 @@ from gradnorm_optax.lab.support.errors import LabError
 EXAMPLES = {
     'init': 'demo/config.toml', 'check': 'bng_adam',
     'compare': 'missing cells filled', 'inspect': 'update / params',
-    'train': 'Run: runs/demo-train', 'predict': '1 missing cell filled',
-    'export': 'MODEL_CARD.md', 'report': 'Report: runs/demo/report.html',
+    'train': 'Run: runs/demo-train', 'watch': 'blocks watched',
+    'predict': '1 missing cell filled',
+    'export': 'MODEL_CARD.md', 'runs': 'finished',
+    'report': 'Report: runs/demo/report.html',
     'methods': 'centralize', 'keys': 'batch_size'}
 
 
@@ -48,7 +50,7 @@ def test_from_python(tiny, tmp_path):
   assert [row.method for row in done.summary.rows] == [
       'momentum', 'clip_momentum']
   assert set(done.plot()) == {
-      'curves', 'sensitivity', 'norms-small', 'entries-small'}
+      'scores', 'curves', 'sensitivity', 'norms-small', 'entries-small'}
   raw = {'models': {'m': {'kind': 'mlp', 'depth': 1, 'width': 8}},
          'methods': {'bng': {'optimizer': 'momentum', 'normalize': 'bng'}},
          'train': {'steps': 10, 'eval_every': 10}}

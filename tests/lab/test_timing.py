@@ -1,10 +1,19 @@
 """A step's time is marginal: what a call costs beside its steps stays out."""
 
+import io
+import json
+
+import jax
 import numpy as np
 import pytest
+from rich import console
 
-from gradnorm_optax.lab.comparison import timing
+from gradnorm_optax import lab
+from gradnorm_optax.lab.comparison import forward_timing, timing
+from gradnorm_optax.lab.data import sources
 from gradnorm_optax.lab.results import time_ratio
+from gradnorm_optax.lab.training import make_problem
+from gradnorm_optax.lab.training.forward import forward
 
 
 class Machine:
@@ -102,3 +111,50 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
       _, low, high = time_ratio.ratio(found['b'], found['a'])
       hits += low <= 1.3 <= high
     assert hits >= least * 200
+
+
+def test_a_comparison_tells_what_answers_cost(finished):
+  """Of 1257 training examples 39 batches of 32; 16 units on 64 inputs."""
+  done = finished[1]
+  weights = 4 * (64 * 16 + 16 + 16 * 10 + 10)
+  for row in done.summary.rows:
+    assert [one.batch for one in row.forward] == [1, 270]
+    for one in row.forward:
+      assert 0 < one.seconds < 1
+      # Weights, examples and outputs at least, and not much more.
+      least = weights + 4 * one.batch * (64 + 10)
+      assert least <= one.bytes <= 2 * least
+    assert row.epochs == row.steps / 39
+    assert row.whole_seconds == pytest.approx(20 * row.step_seconds)
+  kept = json.loads((done.folder / 'results.json').read_text())
+  assert kept['summary']['rows'][0]['forward'][0]['batch'] == 1
+  screen = console.Console(width=200, file=io.StringIO())
+  screen.print(done.table())
+  told = screen.file.getvalue()
+  assert 'forward pass: ' in told and 'epoch' in told and 'all s' in told
+  page = (done.folder / 'report.html').read_text()
+  assert page.count('forward ms') == 2 and page.count('forward MiB') == 2
+
+
+def test_weight_norm_is_folded_where_that_is_exact():
+  config = lab.load({
+      'models': {'wn': {'kind': 'weight_norm_small', 'norm': 'weight',
+                        'depth': 1, 'width': 4}},
+      'methods': {'adam': {'optimizer': 'adam'}}})
+  problem = make_problem.join(config.models['wn'], sources.load(config.data))
+  params, extra = problem.init(0)
+  served = forward(problem, params, extra)
+  x = problem.dataset.test.x
+  np.testing.assert_allclose(
+      served.apply(served.variables, x),
+      problem.outputs(params, extra, x, train=False), rtol=1e-5, atol=1e-6)
+  size = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))  # noqa: E731
+  assert size(served.variables) < size(params)  # the lengths are gone
+  alone, batch = forward_timing.measure(served, problem.dataset.test)
+  assert (alone.batch, batch.batch) == (1, len(x))
+
+
+def test_a_long_pass_is_not_made_often():
+  asked = []
+  call = lambda count: asked.append(count) or 10.0 * count  # noqa: E731
+  assert forward_timing._once(call) == 10.0 and sum(asked) == 2

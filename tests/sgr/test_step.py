@@ -201,12 +201,36 @@ def test_a_pool_smaller_than_the_choice_is_named(name):
 @pytest.mark.parametrize('change, message', [
     ('methods.sgr.sampling.size=13', 'exceeds train.batch_size'),
     ('methods.sgr.sampling.low=2.0', 'must not exceed high'),
+    ('methods.sgr.sampling.low=atuo', r"sampling\] low: .* not 'atuo' \(from"),
     ('methods.sgr.pascanu=1.0', 'must be "random"'),
     ('train.accumulate=2', 'whole batch'),
 ])
 def test_settings_that_do_not_fit_are_named(change, message):
   with pytest.raises(LabError, match=message):
     lab.load(CONFIG, [change])
+
+
+def test_a_range_is_learned_from_the_first_steps():
+  """100 steps as they come; then as with the numbers that were learned."""
+  auto = dict.fromkeys(('size', 'horizon', 'low', 'high'), 'auto')
+  trainer = trainer_lib.Trainer(lab.load(CONFIG, [
+      'train.steps=110', 'train.eval_every=110', 'run.method=sgr',
+      f'methods.sgr.sampling={json.dumps(auto).replace(":", "=")}']))
+  with jax.numpy_dtype_promotion('standard'):
+    last, figures = jax.jit(trainer.stretch)(
+        trainer.start(), trainer.parts[0])
+  choice = jax.tree.map(np.asarray, figures.choice)
+  assert choice.kept.shape == (110, 2)  # a fifth of twelve
+  assert (choice.mode[:100] == 0).all()
+  assert (choice.kept[:100] == np.arange(2)).all()
+  q = np.clip(np.sort(choice.q[:100].astype(np.float64)), -1.0, -0.5)
+  learned = last.opt_state[0]
+  np.testing.assert_allclose(
+      (learned.low, learned.high), (q[5] - 1.5, q[94] + 1.5), rtol=1e-6)
+  late = choice.q[100:]
+  np.testing.assert_array_equal(choice.mode[100:], np.where(
+      late < learned.low, 1, np.where(late > learned.high, -1, 0)))
+  assert (choice.mode[100:] == 1).any()
 
 
 def test_bare_steps_take_as_many_examples():

@@ -4,7 +4,7 @@ import pathlib
 from typing import Any, NamedTuple
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.comparison import time_budget
+from gradnorm_optax.lab.comparison import place as places, time_budget
 from gradnorm_optax.lab.comparison.runner import Runner
 from gradnorm_optax.lab.reporting import comparison_files, figures, terminal
 from gradnorm_optax.lab.results import results_file, summary as summary_lib
@@ -15,6 +15,7 @@ from gradnorm_optax.lab.results.store import Store
 from gradnorm_optax.lab.results.trials import Trials
 from gradnorm_optax.lab.run import folder_guard as run_folder, processes
 from gradnorm_optax.lab.support import progress
+from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.support.remaining import Remaining
 
 
@@ -43,6 +44,15 @@ class Comparison(NamedTuple):
     """The table, as rich shows it on a terminal."""
     return terminal.render(self.summary)
 
+  def written(self) -> str:
+    """Where the report is, and one that stood there before."""
+    told = (f'\nReport: {self.folder}/report.html (beside it results.json, '
+            'config.toml and the figures)')
+    if self.earlier:
+      told += ('\nThe report of another configuration that stood here is '
+               f'kept: {self.earlier}')
+    return told
+
   def plot(self) -> dict[str, Any]:
     """The figures: {name: matplotlib figure}."""
     return figures.draw(self.summary, self.looks, self.profiles)
@@ -51,7 +61,8 @@ class Comparison(NamedTuple):
 def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
         fresh: bool = False, quiet: bool = False,
         command: str | None = None,
-        minutes: float | None = None) -> Comparison:
+        minutes: float | None = None,
+        scheduler: str | None = None) -> Comparison:
   """Runs a comparison, or what is missing of it, and writes its folder.
 
   Args:
@@ -63,6 +74,8 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
     command: How to run it again, for the report.
     minutes: A time in which it ends, with fewer rates and seeds where the
       configuration's do not fit; what fits is printed unless `quiet`.
+    scheduler: Of dask, whose workers run the trials: `tcp://HOST:PORT`, or
+      `local:N` for N workers on this machine. None: this process.
 
   Returns:
     The comparison, with `.table()` and `.plot()`.
@@ -74,14 +87,19 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
   processes.alone_only('gradnorm compare')
   folder = pathlib.Path(out or pathlib.Path('runs') / config.name)
   run_folder.check(folder, 'gradnorm compare')
+  if minutes is not None and scheduler is not None:
+    raise LabError('--minutes measures this machine; leave it or --scheduler '
+                   'out')
   plan = Remaining()  # its clock begins
-  runner = Runner(config)  # before --fresh forgets anything
-  with Store(folder, fresh=fresh) as store, progress.bar(plan, quiet):
-    runner.use(store, plan)
-    if minutes is None:
-      runner.run()
-    else:
-      time_budget.run(runner, minutes, (lambda text: None) if quiet else print)
+  with places.open(scheduler, folder) as place:
+    runner = Runner(config, place)  # before --fresh forgets anything
+    with Store(folder, fresh=fresh) as store, progress.bar(plan, quiet):
+      runner.use(store, plan)
+      if minutes is None:
+        runner.run()
+      else:
+        time_budget.run(
+            runner, minutes, (lambda text: None) if quiet else print)
   run_folder.keep_modules(folder, config)
   return _judged(folder, runner.trials,
                  command or f'gradnorm compare {folder}/config.toml')

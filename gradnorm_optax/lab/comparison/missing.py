@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.results import step_cost
+from gradnorm_optax.lab.results import forward_cost, step_cost
 from gradnorm_optax.lab.results.trials import Pair, Trials
 
 
@@ -89,6 +89,12 @@ def faults(trials: Trials) -> list[Pair]:
   """The pairs of which no run stayed finite, and nobody looked why."""
   return [pair for pair in trials.pairs() if trials.lost(pair)
           and trials.fault_key(pair) not in trials.records]
+
+
+def unserved(trials: Trials) -> list[str]:
+  """The models whose forward passes are not measured yet."""
+  return [model for model in trials.config.models
+          if forward_cost.key(trials, model) not in trials.records]
 
 
 def untimed(trials: Trials) -> list[str]:

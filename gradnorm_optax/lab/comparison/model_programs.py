@@ -15,7 +15,6 @@ from gradnorm_optax.lab.support import packed
 from gradnorm_optax.lab.training import (
   make_problem,
   output_check,
-  steps,
   through_time,
 )
 from gradnorm_optax.lab.training.answers import answers
@@ -34,6 +33,8 @@ class Outcome(NamedTuple):
       `objective.evidence`.
     profile: {step: log10 norms of the gradient at every step of a sequence}, of
       fresh runs of recurrent models.
+    reason: Why it is left out as diverged, if nothing is known of it but that
+      it killed the workers of a cluster.
   """
 
   history: dict[str, list[float]]
@@ -42,6 +43,7 @@ class Outcome(NamedTuple):
   test: dict[str, float] | None
   evidence: str | None = None
   profile: dict[str, list[float | None]] | None = None
+  reason: str | None = None
 
 
 class Bench:
@@ -158,7 +160,7 @@ class Bench:
   @property
   def per_epoch(self) -> int:
     """How many steps an epoch has."""
-    return steps.per_epoch(self.train, len(self.problem.dataset.train.y))
+    return self.train.per_epoch(len(self.problem.dataset.train.y))
 
 
 def _outcome(history: Any, scores: Any, index: int, seconds: float,

@@ -8,6 +8,8 @@ the difference in time over the difference in steps is what a step costs.
 import time
 from collections.abc import Callable, Mapping
 
+from gradnorm_optax.lab.training.marginal import stretch
+
 Call = Callable[[int], float]  # seconds of a call of so many steps
 
 LONG = 0.01  # seconds by which a long call should exceed a short one
@@ -64,14 +66,5 @@ def _stretch(call: Call, epoch: int, short: float) -> int:
     epoch: Steps of an epoch.
     short: Seconds of a call of one step.
   """
-  extra = 1
-  while extra < MOST:
-    spent = call(1 + extra) - short
-    if spent >= LONG:  # not by a single interruption
-      spent = min(spent, call(1 + extra) - short)
-    if spent >= LONG:
-      break
-    # No further than eightfold on the word of so short a call.
-    extra *= min(8, max(2, int(1.5 * LONG / max(spent, 1e-9))))
-  extra = min(extra, MOST)
+  extra, _ = stretch(call, short, LONG, MOST)
   return extra if extra < epoch else -(-extra // epoch) * epoch

@@ -5,12 +5,14 @@ wraps the chain.
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import optax
 
+from gradnorm_optax import sgr
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.methods import tap
 from gradnorm_optax.lab.methods.registry import (
@@ -24,6 +26,8 @@ from gradnorm_optax.lab.methods.registry import (
 )
 from gradnorm_optax.lab.support import user_code
 from gradnorm_optax.lab.support.errors import LabError
+
+WITHIN = (-2.5, 1.0)  # a learned range of relative norms; see docs/sgr.md
 
 
 class Built(NamedTuple):
@@ -47,6 +51,23 @@ class Built(NamedTuple):
   def chooses(self) -> bool:
     """Whether steps say which of their examples they were taken on."""
     return self.sampling is not None and self.pascanu is None
+
+  @property
+  def learns(self) -> bool:
+    """Whether the state holds a range of Q that is learned."""
+    return self.sampling is not None and self.sampling.learns
+
+  def ends(self, opt_state: Any) -> tuple[Any, Any] | None:
+    """Low and high as learned so far; None where they are known."""
+    return (opt_state[0].low, opt_state[0].high) if self.learns else None
+
+  def update(self, gradient: Any, opt_state: Any, params: Any,
+             choice: Any) -> tuple[Any, Any]:
+    """Updates and the new state; `choice` tells the Q of this step."""
+    given = {'long_term_log_norm': choice.q} if self.learns else {}
+    tx: Any = self.tx
+    updates, state = tx.update(gradient, opt_state, params, **given)
+    return updates, state
 
 
 def build(method: schema.Method, learning_rate: Rate,
@@ -81,11 +102,22 @@ def build(method: schema.Method, learning_rate: Rate,
   if max_skips is not None:  # optax's does not go around its own lookahead
     tx = optax.apply_if_finite(tx, max_skips)
   if method.lookahead is None:
-    return Built(tx, lambda params: params, lambda params: params,
-                 method.sampling, method.pascanu)
+    return Built(_learning(tx, method), lambda params: params,
+                 lambda params: params, method.sampling, method.pascanu)
   tx = optax.lookahead(tx, method.lookahead, method.lookahead_alpha)
-  return Built(tx, optax.LookaheadParams.init_synced,
+  return Built(_learning(tx, method), optax.LookaheadParams.init_synced,
                lambda params: params.fast, method.sampling, method.pascanu)
+
+
+def _learning(tx: optax.GradientTransformation,
+              method: schema.Method) -> optax.GradientTransformation:
+  """Puts the range of Q in front of a chain, where it is learned."""
+  sampling = method.sampling
+  if sampling is None or not sampling.learns:
+    return tx
+  within = WITHIN if sampling.relative else (-math.inf, math.inf)
+  return optax.chain(
+      sgr.learn_range(sampling.low, sampling.high, within=within), tx)
 
 
 def _front(method: schema.Method,
@@ -189,7 +221,8 @@ def refusal(method: schema.Method, context: Context,
     return None
 
   def step(seed: int) -> Any:
-    built = build(method, 1e-3, context)
+    built = build(
+        method.model_copy(update={'sampling': None}), 1e-3, context)
     params = init(seed)[0]
     held = built.wrap(params)
     return built.tx.update(params, built.tx.init(held), held)

@@ -32,6 +32,7 @@ def gradient(
     loss: sgr.norms.PerExampleLoss, params: Any, pool: Any, key: jax.Array,
     sampling: schema.Sampling, shape: Callable[[int], tuple[int, int, int]],
     trials: str | None = None,
+    ends: tuple[Any, Any] | None = None,
 ) -> tuple[jax.Array, Any, Choice]:
   """Computes the loss and the gradient of the chosen examples of a pool.
 
@@ -49,6 +50,7 @@ def gradient(
     sampling: How to choose.
     shape: `shape(examples)` is the shape of `perturb`.
     trials: The mapped axis of trials that share a call; None for one trial.
+    ends: Low and high where they were learned.
 
   Returns:
     The mean loss of the first `size` examples, the gradient, and the choice.
@@ -56,7 +58,8 @@ def gradient(
   Raises:
     LabError: The pool holds fewer examples than are to be chosen.
   """
-  size, count = sampling.size, len(jax.tree.leaves(pool)[0])
+  count = len(jax.tree.leaves(pool)[0])
+  size = sampling.taken(count)
   if count < size:
     raise LabError(
         f'sampling.size = {size} of batches of {count}: the training part '
@@ -75,18 +78,21 @@ def gradient(
   total, (slope, found) = jax.value_and_grad(
       lambda w, e: loss(w, few, e).sum(), (0, 1))(params, still)
   slope = jax.tree.map(lambda g: g / size, slope)
-  horizon = round(sampling.horizon * (len(still) - 1))
+  horizon = sampling.back(len(still))
+  low: Any
+  high: Any
+  low, high = ends or (sampling.low, sampling.high)
   q = sgr.long_term_log_norm(found, horizon, relative=sampling.relative)
 
   plain = slope, Choice(q, nothing, first)
-  outside = ~((q >= sampling.low) & (q <= sampling.high))
+  outside = ~((q >= low) & (q <= high))
 
   def mend() -> tuple[Any, Choice]:
     s, value = sgr.contributions(
         loss, params, pool, shape=shape(count), horizon=horizon, probe=size,
         relative=sampling.relative)
     kept, mode = sgr.select(
-        s, value, key, size=size, low=sampling.low, high=sampling.high)
+        s, value, key, size=size, low=low, high=high)
     chosen = jax.tree.map(lambda a: a[kept], pool)
     mended = jax.grad(lambda w: loss(w, chosen, still).mean())(
         params), Choice(value, mode, kept)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib import cm, colors, ticker
+from matplotlib import colors, ticker
 
-from gradnorm_optax.lab.reporting import alt_texts
+from gradnorm_optax.lab.reporting import alt_texts, colour_scale
 from gradnorm_optax.lab.reporting.canvas import COLOURS, Canvas
 from gradnorm_optax.lab.reporting.sheet import (
   LETTERS,
@@ -53,9 +53,10 @@ def norm_sheet(looks: Sequence[Look]) -> Sheet:
   and the update over the parameters.
   """
   every = [row for look in looks for row in _rows(look)]
-  scale = _scale([row.gradient for row in every] + [row.after for row in every],
-                 reach=1e-10)
-  shares = _scale([row.ratio for row in every], reach=1e-4)
+  scale = colour_scale.scale(
+      [part for row in every for part in (row.gradient, row.after)],
+      reach=1e-10)
+  shares = colour_scale.scale([row.ratio for row in every], reach=1e-4)
   high = max(0.5, _HEIGHT * min(len(looks[0].blocks), MOST_NAMES))
   wide = _wide(looks[0].blocks, 3)
 
@@ -75,8 +76,9 @@ def norm_sheet(looks: Sequence[Look]) -> Sheet:
       'own size by which a step moves the block. Grey: zero or not finite. '
       'Rows of one colour train at one speed.',
       tuple(map(panel, looks)), scales=(
-          _bar('norm of the block', scale, 'viridis'),
-          _bar('update: share of the parameters\' norm', shares, 'cividis')))
+          colour_scale.bar('norm of the block', scale, 'viridis'),
+          colour_scale.bar(
+              'update: share of the parameters\' norm', shares, 'cividis')))
 
 
 def entry_sheet(looks: Sequence[Look]) -> Sheet:
@@ -169,24 +171,6 @@ def _entries(frame: Frame, look: Look, count: int, moments: Sequence[int],
         look.blocks[:count]))
 
 
-def _bar(label: str, norm: colors.LogNorm, colours: str) -> Panel:
-  """What colours mean."""
-  assert norm.vmin is not None and norm.vmax is not None
-  ticks = _ticks(norm.vmin, norm.vmax)
-
-  def draw(frame: Frame) -> None:
-    axis = frame.axes(0.2, 0.04, WIDE - 0.4, 0.14)
-    bar = frame.canvas.colorbar(
-        cm.ScalarMappable(norm, colours), cax=axis, orientation='horizontal',
-        extend='min')
-    bar.set_ticks(ticks, labels=[f'{tick:g}' for tick in ticks])
-    bar.minorticks_off()
-    bar.ax.tick_params(labelsize=LETTERS)
-
-  return Panel(label, f'from {norm.vmin:.2g} to {norm.vmax:.2g}', WIDE, 0.4,
-               draw)
-
-
 def _colours(axis: Any, steps: list[int], values: np.ndarray,
              norm: colors.Normalize, colours: str, named: bool) -> None:
   """Colours one square for each step that was looked at and each block."""
@@ -214,7 +198,7 @@ def _name(axis: Any, blocks: Sequence[str]) -> None:
 
 def _strips(axis: Any, values: np.ndarray, colour: str, shift: float) -> None:
   """One strip for each block."""
-  at = {quantile: _positive(values[:, i])
+  at = {quantile: colour_scale.positive(values[:, i])
         for i, quantile in enumerate(QUANTILES)}
   places = np.arange(len(values)) - shift
   for low, high, width in ((0.01, 0.99, 0.8), (0.25, 0.75, 3.0)):
@@ -260,43 +244,9 @@ def _moments(count: int) -> list[int]:
   return sorted({0, count // 2, count - 1})
 
 
-def _positive(values: np.ndarray) -> np.ndarray:
-  return np.where((values > 0) & np.isfinite(values), values, np.nan)
-
-
 def _limits(looks: Sequence[Look]) -> tuple[float, float]:
   """The axis of the entries; of a tail that goes on forever the start."""
-  norm = _scale([values[..., 1:-2] for look in looks
+  norm = colour_scale.scale([values[..., 1:-2] for look in looks
                  for values in (look.before, look.reached)], reach=1e-12)
   assert norm.vmin is not None and norm.vmax is not None
   return norm.vmin / 2, norm.vmax * 2
-
-
-def _scale(parts: Sequence[np.ndarray],
-           reach: float = 0.0) -> colors.LogNorm:
-  """One scale for all panels: what a method changes is seen at once.
-
-  Args:
-    parts: What is shown.
-    reach: The least share of the largest value that still gets a colour of its
-      own; the last steps of a cosine are next to nothing.
-  """
-  known = np.concatenate([_positive(part).ravel() for part in parts])
-  known = known[np.isfinite(known)]
-  low, high = (known.min(), known.max()) if len(known) else (0.1, 1.0)
-  low = max(low, reach * high)
-  # Where all norms are one, as after BNG alone, it still needs a width.
-  return colors.LogNorm(low / 1.01, high * 1.01)
-
-
-def _ticks(low: float, high: float) -> list[float]:
-  """At most five round numbers: on every minor tick, labels would overlap.
-
-  >>> _ticks(0.2, 3.0), _ticks(1e-6, 10.0)
-  ([0.2, 0.5, 1.0, 2.0], [1e-06, 0.0001, 0.01, 1.0])
-  """
-  decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-  steps = (1,) if high > 50 * low else (1, 2, 5)
-  found = [float(f'{step}e{decade}') for decade in decades for step in steps
-           if low <= float(f'{step}e{decade}') <= high]
-  return found[::-(-len(found) // 5) or 1]

@@ -16,7 +16,7 @@ class Cell(NamedTuple):
 
   Attributes:
     text: The figure.
-    soft: What follows it: an interval, a count.
+    soft: What follows it at once: an interval, a count, a mark.
     key: By what the column is sorted.
   """
 
@@ -63,9 +63,11 @@ def columns(found: Summary, rows: Sequence[Row]) -> list[Column]:
           '!' * (row.edge and row.trains) for row in rows])),
       Column(f'{found.aim} at step', _marked(
           figures(lambda row: row.steps, digits.column), [
-              f'({row.reached}/{row.seeds})' * (
+              f' ({row.reached}/{row.seeds})' * (
                   row.trains and row.reached < row.seeds) for row in rows])),
+      Column('epoch', figures(lambda row: row.epochs, digits.column)),
       Column('in s', figures(lambda row: row.seconds, digits.column)),
+      Column('all s', figures(lambda row: row.whole_seconds, digits.column)),
       Column(measure.label('test'), _scores(found, rows), '[95%]'),
       Column('spread', figures(lambda row: row.spread, shown)),
       Column('validation', figures(lambda row: row.validation, shown)),
@@ -77,10 +79,27 @@ def columns(found: Summary, rows: Sequence[Row]) -> list[Column]:
       Column('step ms', _cells(
           [1000 * row.step_seconds for row in rows], digits.column)),
       Column('x bare', _overheads(rows), '[95%]')]
+  made += _forward(rows)
   if any(row.acted is not None for row in found.rows):
     made.append(Column('acted %', [
         Cell(digits.NONE) if row.acted is None else
         Cell(f'{100 * row.acted:.0f}', key=row.acted) for row in rows]))
+  return made
+
+
+def _forward(rows: Sequence[Row]) -> list[Column]:
+  """Time and memory of the model's forward passes, alike in all rows."""
+  made = []
+  for i, one in enumerate(rows[0].forward):
+    note = f'of {one.batch}'
+    made += [
+        Column('forward ms', _cells(
+            [1000 * row.forward[i].seconds for row in rows], digits.column),
+               note, wide=True),
+        Column('forward MiB', _cells(
+            [math.nan if (held := row.forward[i].bytes) is None
+             else held / 2**20 for row in rows], digits.column),
+               note, wide=True)]
   return made
 
 

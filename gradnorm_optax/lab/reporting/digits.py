@@ -67,7 +67,7 @@ def intervals(parts: Sequence[tuple[float, float, float] | None],
   No brackets where no end is known, as of one seed.
 
   >>> intervals([(8.5, 9.0, 9.5), None, (9.0, 10.0, 11.0)], '{:.1f}'.format)
-  [('\u20079.0', '[8.5, \u20079.5]'), ('-', ''), ('10.0', '[9.0, 11.0]')]
+  [('\u20079.0', ' [8.5, \u20079.5]'), ('-', ''), ('10.0', ' [9.0, 11.0]')]
   """
   known = [tuple(map(write, part)) for part in parts if part is not None]
   if not known:
@@ -77,5 +77,5 @@ def intervals(parts: Sequence[tuple[float, float, float] | None],
   for part in parts:
     low, mean, high = ('', NONE, '') if part is None else next(wide)
     ends = part is not None and math.isfinite(part[0])
-    found.append((mean, f'[{low}, {high}]' if ends else ''))
+    found.append((mean, f' [{low}, {high}]' if ends else ''))
   return found

@@ -12,7 +12,13 @@ import jinja2
 import markupsafe
 from matplotlib import rc_context
 
-from gradnorm_optax.lab.reporting import canvas, class_tables, columns, figures
+from gradnorm_optax.lab.reporting import (
+  canvas,
+  class_tables,
+  columns,
+  figures,
+  run_watch,
+)
 from gradnorm_optax.lab.reporting.sheet import Panel, Sheet
 from gradnorm_optax.lab.results.findings import Profiles
 from gradnorm_optax.lab.results.look import Look
@@ -45,34 +51,42 @@ def render(done: Finished, looks: Sequence[Look] = (),
     An HTML page that loads nothing from anywhere.
   """
   found, basis = done.summary, done.basis
-  environment = jinja2.Environment(
-      loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-      autoescape=True, trim_blocks=True, lstrip_blocks=True,
-      undefined=jinja2.StrictUndefined)
-  environment.filters |= {
-      'percent': found.measure.show, 'signed': found.measure.signed,
-      'figure': number}
+  templates = environment()
+  templates.filters |= {
+      'percent': found.measure.show, 'figure': number}
   models = {model: [row for row in found.rows if row.model == model]
             for model in dict.fromkeys(row.model for row in found.rows)}
   own, whole = toml.own(done.config), toml.resolved(done.config)
-  return environment.get_template('page.html.j2').render(
+  return templates.get_template('page.html.j2').render(
       found=found, models=models, tables={
           model: columns.columns(found, rows)
           for model, rows in models.items()},
       verdicts={v.model: v for v in found.verdicts},
-      sheets=_sheets(figures.sheets(found, looks, profiles)),
+      sheets=drawn(figures.sheets(found, looks, profiles)),
       flags=[(look.model, look.method, block, flag) for look in looks
              for block, flag in look.flags.items()],
+      shares=[(look.model, look.method, '; '.join(told)) for look in looks
+              if (told := run_watch.shares(
+                  look.clipped, None, look.noise_scale,
+                  done.config.train.batch_size))],
       classes=class_tables.tables(found),
       own=own, whole=whole, versions=basis.versions,
-      machine=basis.machine, revision=basis.revision,
+      machine=basis.machine, revision=basis.revision, workers=basis.workers,
       command=done.command, today=datetime.date.today().isoformat())
 
 
-def _sheets(made: Mapping[str, Sheet]
-            ) -> list[tuple[Sheet, list[Drawn], dict[str, list[Drawn]]]]:
+def environment() -> jinja2.Environment:
+  """The templates beside this file."""
+  return jinja2.Environment(
+      loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+      autoescape=True, trim_blocks=True, lstrip_blocks=True,
+      undefined=jinja2.StrictUndefined)
+
+
+def drawn(made: Mapping[str, Sheet]
+          ) -> list[tuple[Sheet, list[Drawn], dict[str, list[Drawn]]]]:
   """Every figure with its scales and its groups of panels, drawn."""
-  drawn = []
+  found = []
   with figures.inked(INK), rc_context({'svg.fonttype': 'none'}):
     for stem, sheet in zip(
         canvas.stems(made).values(), made.values(), strict=True):
@@ -80,9 +94,9 @@ def _sheets(made: Mapping[str, Sheet]
       scales, *groups = [
           [_drawn(sheet, panel, f'{stem}-{next(count)}') for panel in panels]
           for panels in (sheet.scales, *sheet.groups().values())]
-      drawn.append((sheet, scales, dict(
+      found.append((sheet, scales, dict(
           zip(sheet.groups(), groups, strict=True))))
-  return drawn
+  return found
 
 
 def _drawn(sheet: Sheet, panel: Panel, anchor: str) -> Drawn:

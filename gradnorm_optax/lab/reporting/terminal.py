@@ -1,10 +1,13 @@
 """The template's table on a terminal."""
 
+from collections.abc import Sequence
+
 from rich import console, jupyter, table, text
 
 from gradnorm_optax.lab.objective.quality import ACCURACY
 from gradnorm_optax.lab.reporting import columns
-from gradnorm_optax.lab.results.findings import Summary
+from gradnorm_optax.lab.reporting.units import duration, size
+from gradnorm_optax.lab.results.findings import Pass, Summary
 
 STYLES = {'gain': 'green', 'loss': 'red', 'none': 'yellow', 'void': 'yellow'}
 UNSURE = 'yellow'
@@ -27,6 +30,9 @@ def render(found: Summary) -> Page:
   parts: list[console.RenderableType] = [head]
   for model in models:
     parts.append(_one(found, model))
+    told = _forward(next(
+        row.forward for row in found.rows if row.model == model))
+    parts += [text.Text(told, style='dim')] * bool(told)
     parts += [text.Text(verdict.text, style=(
         STYLES[verdict.kind] if verdict.sure else UNSURE))
               for verdict in found.verdicts if verdict.model == model]
@@ -55,11 +61,26 @@ def _one(found: Summary, model: str) -> table.Table:
   return shown
 
 
+def _forward(passes: Sequence[Pass]) -> str:
+  """The forward passes of a model in a line; methods have no part in them.
+
+  >>> _forward([Pass(1, 2e-5, 20480), Pass(270, 3e-4, None)])
+  'forward pass: 20 us, 20 KiB of 1 example; 300 us of 270'
+  """
+  if not passes:
+    return ''
+  parts = [duration(one.seconds) + (
+      '' if one.bytes is None else f', {size(one.bytes)}')
+           + f' of {one.batch}' for one in passes]
+  parts[0] += ' example' + 's' * (passes[0].batch > 1)
+  return 'forward pass: ' + '; '.join(parts)
+
+
 def _cell(column: columns.Column, cell: columns.Cell) -> text.Text:
   """A figure and what follows it; words may use the room of both."""
   if not column.room or cell.text.replace(' ', '').isalpha():
     return text.Text(cell.text)
-  return text.Text(f'{cell.text} {cell.soft:{len(column.room)}}')
+  return text.Text(f'{cell.text}{cell.soft:{len(column.room)}}')
 
 
 def _notes(found: Summary) -> str:
@@ -71,7 +92,9 @@ def _notes(found: Summary) -> str:
       'the table says to use.',
       'step: median over the seeds, (n/m) if only n of m reached the target; '
       'spread: standard deviation over the seeds; x bare: time of a step '
-      'against the optimizer alone, the call apart, interleaved.']
+      'against the optimizer alone, the call apart, interleaved; all s: the '
+      'time of all steps; forward pass: called again and again from Python, '
+      'weight normalization folded; memory: arguments, result and all between.']
   bare = sorted({(row.method, row.bare) for row in found.rows if row.bare})
   if bare:
     notes.append('bare: ' + ', '.join(

@@ -4,6 +4,13 @@ import numpy as np
 
 # A block this far from the others, in powers of ten, trains at another speed.
 APART = 3.0
+# What to try, for methods that give no scales of their own, and for those.
+MENDS = {
+    'vanishing': ('try normalize = "bng"', ''),
+    'exploding': ('try clip or normalize', 'lower the learning rate'),
+    'not finite': ('lower the learning rate or set clip',) * 2,
+    'moved too far': ('lower the learning rate',) * 2,
+}
 
 
 def flags(names: list[str], steps: list[int], loss: np.ndarray,
@@ -42,23 +49,34 @@ def flags(names: list[str], steps: list[int], loss: np.ndarray,
     if not np.isfinite(norms).all():
       at = int(np.flatnonzero(~np.isfinite(norms))[0])
       found[name] = (
-          f'not finite from step {steps[at]} on; lower the learning rate or '
-          'set clip' if steps[at] > 1 else _at_the_start(
+          f'not finite from step {steps[at]} on; {mend("not finite", scaled)}'
+          if steps[at] > 1 else _at_the_start(
               names, loss[0], gradient[0], size[0], i))
     elif not norms.any():
       found[name] = 'zero: no gradient reaches this block'
     elif usual[i] < usually * 10 ** -APART:
-      found[name] = (
-          f'vanishing: {usual[i] / usually:.1g} of the usual {what}'
-          + ('' if scaled else '; try normalize = "bng"'))
+      found[name] = _with(f'vanishing: {usual[i] / usually:.1g} of the usual '
+                          f'{what}', mend('vanishing', scaled))
     elif usually and usual[i] > usually * 10 ** APART:
-      found[name] = (
-          f'exploding: {usual[i] / usually:.1g} times the usual {what}; '
-          + ('lower the learning rate' if scaled else 'try clip or normalize'))
+      found[name] = _with(f'exploding: {usual[i] / usually:.1g} times the '
+                          f'usual {what}', mend('exploding', scaled))
     elif np.nanmax(ratio[:, i], initial=0.0) > 1:
-      found[name] = ('one step moved it by more than its own size; lower the '
-                     'learning rate')
+      found[name] = _with('one step moved it by more than its own size',
+                          mend('moved too far', scaled))
   return found
+
+
+def mend(what: str, scaled: bool) -> str:
+  """What to try; '' where nothing is known to help.
+
+  >>> mend('exploding', scaled=True)
+  'lower the learning rate'
+  """
+  return MENDS[what][scaled]
+
+
+def _with(told: str, mend: str) -> str:
+  return f'{told}; {mend}' if mend else told
 
 
 def _at_the_start(names: list[str], loss: float, gradient: np.ndarray,

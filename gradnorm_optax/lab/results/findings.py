@@ -32,14 +32,31 @@ class Clock(NamedTuple):
   rounds: tuple[float, ...] = ()
 
 
+class Pass(NamedTuple):
+  """What a forward pass costs.
+
+  Attributes:
+    batch: How many examples it answers.
+    seconds: Its time, calls following each other.
+    bytes: What its program holds: arguments, result and all between; None where
+      XLA does not say.
+  """
+
+  batch: int
+  seconds: float
+  bytes: int | None
+
+
 class Run(NamedTuple):
   """One trial, judged.
 
-  A diverged run counts with the worst score, infinite loss and infinite time.
+  A diverged run counts with the worst score, infinite loss and infinite time;
+  so does one that was left out for a `reason`.
 
   Attributes:
     curve, losses: Validation score and loss at every evaluation.
     train_losses: Mean loss of the batches since the evaluation before.
+    reason: Why it was left out, if it was.
   """
 
   seed: int
@@ -52,6 +69,7 @@ class Run(NamedTuple):
   train_loss: OrInf = math.inf
   losses: tuple[OrNan, ...] = ()
   train_losses: tuple[OrNan, ...] = ()
+  reason: str | None = None
 
   @staticmethod
   def of(record: dict[str, Any], target: float = math.inf,
@@ -65,7 +83,7 @@ class Run(NamedTuple):
     if record['diverged']:
       return Run(
           record['seed'], True, worst, math.inf, math.inf, curve, worst,
-          math.inf, losses, train_losses)
+          math.inf, losses, train_losses, record.get('reason'))
     test = record.get('test')
     return Run(
         record['seed'], False, curve[-1], history['loss'][-1],
@@ -122,7 +140,11 @@ class Row:
     spread: Its standard deviation over the seeds.
     steps: Median step at which the target was reached; inf if it was not.
     reached: How many seeds reached it.
+    epochs: The same in epochs.
     seconds: `steps` times the measured time of a step.
+    whole_seconds: All steps of a run times that.
+    forward: Forward passes of the model, one example and an evaluation's batch;
+      its weight normalization is folded into the weights.
     diverged: How many fresh runs diverged.
     seeds: How many fresh seeds there were.
     validation: Mean final score on the validation part, which chose the rate.
@@ -172,6 +194,9 @@ class Row:
   rounds: tuple[float, ...] = ()
   confusion: Confusion | None = None
   fault: str | None = None
+  epochs: OrInf = math.inf
+  whole_seconds: OrNan = math.nan
+  forward: tuple[Pass, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -264,7 +289,7 @@ class Summary:
   def diagnosis(self) -> str | None:
     """The command that says where the first diverged run went bad."""
     lost = next(((row, run) for row in self.rows for run in row.runs
-                 if run.diverged), None)
+                 if run.diverged and not run.reason), None)
     if lost is None:
       return None
     row, run = lost

@@ -10,6 +10,11 @@ import numpy as np
 # Of the magnitudes of a block's entries.
 QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
 _DIGITS = 5
+RECENT = 8  # looks that a noise scale is averaged over
+
+
+def _none() -> np.ndarray:
+  return np.zeros((0, 2))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +36,10 @@ class Look:
       entries that are not zero, then the share of zeros; (n, blocks, 8).
     reached: The same of what reaches the moments.
     flags: {block: what is wrong and what may help}.
+    noise: tr(S) and |G|^2 of each step's batch, as `noise_scale` takes them;
+      (n, 2), of looks of earlier versions (0, 2).
+    clipped: The share of all steps up to the last one whose gradient was
+      clipped; None where it is not known or nothing clips.
   """
 
   model: str
@@ -46,6 +55,8 @@ class Look:
   before: np.ndarray
   reached: np.ndarray
   flags: dict[str, str]
+  noise: np.ndarray = dataclasses.field(default_factory=_none)
+  clipped: float | None = None
 
   def record(self) -> dict[str, Any]:
     """What JSON can hold of it, to five digits; null where not finite."""
@@ -68,6 +79,11 @@ class Look:
         flags={block: flag for look in found
                for block, flag in look.flags.items()}, **arrays)
 
+  @property
+  def noise_scale(self) -> float:
+    """Of its last steps; see `noise_scale`."""
+    return noise_scale(self.noise)
+
   @classmethod
   def of(cls, record: dict[str, Any]) -> 'Look':
     """Reads a record.
@@ -79,14 +95,38 @@ class Look:
     [[nan], [nan]]
     """
     arrays: dict[str, Any] = {
-        field.name: np.array(record[field.name], np.float64)
+        field.name: np.array(record.get(field.name, _none()), np.float64)
         for field in dataclasses.fields(cls) if field.type is np.ndarray}
     others: dict[str, Any] = {
         name: record[name]
         for name in ('model', 'method', 'steps', 'blocks', 'flags')}
-    return cls(**arrays, **others, parts={
+    return cls(**arrays, **others, clipped=record.get('clipped'), parts={
         name: np.array(part, np.float64)
         for name, part in record['parts'].items()})
+
+
+def noise_scale(noise: Any) -> float:
+  """The simple noise scale tr(S) / |G|^2, in examples.
+
+  About as large a batch halves the speed at which examples are used; a much
+  larger one wastes them, in a much smaller one noise decides most of a step.
+
+  Args:
+    noise: Estimates of both by step, (n, 2); the last `RECENT` count. Each is
+      far too noisy to be divided alone.
+
+  Returns:
+    NaN where nothing is known, inf where the gradient is lost in the noise.
+
+  >>> noise_scale([[200.0, 1.0], [400.0, 3.0]]), noise_scale([])
+  (150.0, nan)
+  """
+  known = np.array(noise, np.float64).reshape(-1, 2)
+  known = known[np.isfinite(known).all(axis=1)][-RECENT:]
+  if not len(known):
+    return math.nan
+  trace, square = known.mean(axis=0)
+  return max(float(trace / square), 0.0) if square > 0 else math.inf
 
 
 def _plain(value: Any) -> Any:

@@ -30,6 +30,9 @@ class Basis(NamedTuple):
     machine: Processor and devices.
     arithmetic: What rounding rests on: device, threads, flags.
     together: Whether several trials shared a call.
+    examples: How many the training part has; 0 of an earlier version.
+    workers: The machines of the cluster that trials were run on last, a line
+      for each; none where they ran here.
   """
 
   data: str
@@ -48,6 +51,8 @@ class Basis(NamedTuple):
   machine: dict[str, Any]
   arithmetic: dict[str, str]
   together: bool
+  examples: int = 0
+  workers: tuple[str, ...] = ()
 
   def user_code(self, model: str, method: str) -> list[str]:
     """The digests of the user's code behind one row."""
@@ -57,7 +62,7 @@ class Basis(NamedTuple):
 def here(config: schema.Config, data: str, description: str,
          objective: Objective, deviation: float | None,
          scopes: dict[str, dict[str, tuple[Scope, ...]]],
-         together: bool) -> Basis:
+         together: bool, examples: int) -> Basis:
   """What trials rest on that are run now, on this machine.
 
   Args:
@@ -68,6 +73,7 @@ def here(config: schema.Config, data: str, description: str,
     deviation: Of the judged labels in their own unit, where they are numbers.
     scopes: What every method acts on.
     together: Whether several trials share a call.
+    examples: How many the training part has.
   """
   measure = objective.measure
   if measure == VARIANCE:
@@ -81,4 +87,4 @@ def here(config: schema.Config, data: str, description: str,
                for method in config.methods_on(model)}
        for model in config.models},
       scopes, provenance.versions(), provenance.revision(),
-      provenance.machine(), provenance.arithmetic(), together)
+      provenance.machine(), provenance.arithmetic(), together, examples)

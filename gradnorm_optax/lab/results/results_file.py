@@ -16,6 +16,7 @@ from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.support.json_safe import plain
 
 FILE = 'results.json'
+PLAN = 'plan.json'  # what is being compared, from the first trial on
 
 
 class Finished(NamedTuple):
@@ -34,7 +35,15 @@ class Finished(NamedTuple):
   command: str
 
 
+class Begun(NamedTuple):
+  """What plan.json holds: the configuration, and what else trials rest on."""
+
+  config: schema.Config
+  basis: Basis
+
+
 _SHAPE: Any = pydantic.TypeAdapter(Finished)
+_BEGUN: Any = pydantic.TypeAdapter(Begun)
 
 
 def write(folder: pathlib.Path, found: Finished) -> None:
@@ -47,6 +56,32 @@ def write(folder: pathlib.Path, found: Finished) -> None:
       'summary': plain(found.summary), 'basis': plain(basis)}
   files.write(folder / FILE,
               json.dumps(content, indent=1, allow_nan=False) + '\n')
+
+
+def write_plan(folder: pathlib.Path, config: schema.Config,
+               basis: Basis) -> None:
+  """Writes plan.json, by which others see how far a comparison is."""
+  files.write(folder / PLAN, json.dumps({
+      'config': config.model_dump(mode='json'), 'basis': plain(basis)},
+      indent=1, allow_nan=False) + '\n')
+
+
+def begun(folder: pathlib.Path) -> Trials | None:
+  """The trials of a comparison that was begun here; None if none was.
+
+  Raises:
+    LabError: plan.json or the trials are damaged.
+  """
+  path = folder / PLAN
+  if not path.exists():
+    return None
+  try:
+    found = _BEGUN.validate_python(
+        json.loads(path.read_text(encoding='utf-8')))
+  except (OSError, ValueError, TypeError) as error:
+    raise LabError(f'{path}: not as gradnorm compare of this version wrote it'
+                   ) from error
+  return Trials(store.finished(folder), *found)
 
 
 def read(folder: pathlib.Path) -> Finished:

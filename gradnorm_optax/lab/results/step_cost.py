@@ -77,7 +77,9 @@ def _alone(base: schema.Method) -> str:
   """The name of a bare optimizer that is no row of its own."""
   if base.sampling is None:
     return f'{base.optimizer} alone'
-  return f'{base.optimizer} alone, {base.sampling.size} examples'
+  size = base.sampling.size
+  return (f'{base.optimizer} alone, '
+          f'{"a fifth of the" if size == "auto" else size} examples')
 
 
 def _mixed(trials: Trials, model: str, name: str,

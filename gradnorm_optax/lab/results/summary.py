@@ -10,7 +10,15 @@ import numpy as np
 from gradnorm_optax.lab.methods import bare_optimizer
 from gradnorm_optax.lab.objective import evidence
 from gradnorm_optax.lab.objective.rule import Rule
-from gradnorm_optax.lab.results import grids, judging, stats, step_cost, verdict
+from gradnorm_optax.lab.results import (
+  elsewhere,
+  forward_cost,
+  grids,
+  judging,
+  stats,
+  step_cost,
+  verdict,
+)
 from gradnorm_optax.lab.results.findings import (
   Clock,
   Confusion,
@@ -61,7 +69,8 @@ def _possible(found: stats.Interval, basis: Basis) -> stats.Interval:
 
 def _told(trials: Trials) -> tuple[tuple[tuple[str, str, str], ...],
                                    tuple[str, ...]]:
-  """What methods act on; which leave out most, and how rates were searched."""
+  """What methods act on; which leave out most; how rates were searched, and
+  what a cluster could not run."""
   found = [(model, method, scope)
            for model, methods in trials.basis.scopes.items()
            for method, scopes in methods.items() for scope in scopes]
@@ -69,7 +78,8 @@ def _told(trials: Trials) -> tuple[tuple[tuple[str, str, str], ...],
       tuple((model, method, scope.text()) for model, method, scope in found),
       tuple(f'{method} on {model}: {scope.text()}. `where` and `blocks` say '
             'what it takes.' for model, method, scope in found
-            if scope.partial) + tuple(_searched(trials)))
+            if scope.partial) + tuple(_searched(trials))
+      + elsewhere.notes(trials))
 
 
 def _searched(trials: Trials) -> Iterator[str]:
@@ -123,7 +133,9 @@ def _row(trials: Trials, pair: Pair, clock: Clock,
       spread=float(np.std(scores, ddof=1)) if len(scores) > 1 else math.nan,
       steps=steps, reached=sum(map(math.isfinite, (
           run.steps_to_target for run in runs))),
-      seconds=steps * clock.step_seconds,
+      epochs=steps / trials.per_epoch, seconds=steps * clock.step_seconds,
+      whole_seconds=trials.config.train.steps * clock.step_seconds,
+      forward=forward_cost.of(trials, pair.model),
       diverged=sum(run.diverged for run in runs), seeds=len(runs),
       validation=float(np.mean([run.score for run in runs])),
       train_loss=float(np.mean([run.train_loss for run in runs])),

@@ -61,6 +61,12 @@ class Trials:
       return given
     return 0.9 if self.basis.measure.unit else math.inf
 
+  @property
+  def per_epoch(self) -> float:
+    """Steps of an epoch; NaN of a folder that does not tell."""
+    examples = self.basis.examples
+    return self.config.train.per_epoch(examples) if examples else math.nan
+
   def pairs(self) -> list[Pair]:
     """All models with their methods."""
     return [Pair(model, method) for model in self.config.models
@@ -120,6 +126,13 @@ class Trials:
     return len(self.seeds(phase)) * sum(
         len(self._rates(phase, pair)) for pair in self.pairs())
 
+  def count(self) -> tuple[int, int]:
+    """How many trials are finished, and how many there are so far."""
+    planned = sum(self.planned(phase) for phase in PHASES)
+    lost = sum(len(self.missing(phase, pair)) for phase in PHASES
+               for pair in self.pairs())
+    return planned - lost, planned
+
   def key(self, phase: str, pair: Pair, rate: float, seed: int) -> str:
     """The fingerprint of a trial."""
     if phase == 'early':  # of which steps, whatever rule asks for them
@@ -163,6 +176,10 @@ class Trials:
     grid = self.rates(pair) if grid is None else grid
     return self._lasting(pair, grid) if phase == 'tune' else (
         self._best(pair, grid),)
+
+  def tried(self, phase: str, pair: Pair) -> grids.Grid:
+    """The rates at which a phase trains."""
+    return self._rates(phase, pair)
 
   def _record(self, phase: str, pair: Pair, rate: float,
               seed: int) -> dict[str, Any] | None:

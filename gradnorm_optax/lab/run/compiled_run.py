@@ -26,6 +26,7 @@ from gradnorm_optax.lab.training import (
   stream,
   through_time,
 )
+from gradnorm_optax.lab.training.watcher import Watcher, restored
 
 
 class Trainer:
@@ -50,6 +51,8 @@ class Trainer:
         method, self.problem.context, self.problem.init,
         f'[methods.{name}] on [models.{model}]')
     self.seed = run.seed
+    self.watcher = Watcher(
+        self.problem, run.watch) if run.watch.every else None
     self.timed = through_time.has_time(self.problem)
     self.layout = layout.make(
         run.mesh, run.sharding, self.problem.context.stacked,
@@ -64,7 +67,8 @@ class Trainer:
         *self.layout.put(self.dataset[1:3]))
     self.evaluate = self.layout.jit(self.problem.evaluate)
     self._stretch: Any = self.layout.jit(
-        self.stretch, (self.shardings, self.layout.cut()))
+        self.stretch, (self.shardings and self.shardings._replace(
+            watched=self.layout.cut()), self.layout.cut()))
     every = self.train.eval_every
     # What follows the start and some evaluations, close together at first.
     self._marks = {0, *(every * count for count in instants(
@@ -97,7 +101,8 @@ class Trainer:
     """Takes one step on the training part, or on its batch of a stretch."""
     new, figures = steps.step(
         self.problem, self.built, self.train,
-        _of_step(examples, state, self.train), jnp.int32(self.seed), state)
+        _of_step(examples, state, self.train), jnp.int32(self.seed), state,
+        watcher=self.watcher if state.watched else None)
     if self.skips:
       figures = figures._replace(skipped=optax.tree.get(
           new.opt_state, 'notfinite_count'))
@@ -139,7 +144,30 @@ class Trainer:
     output_check.check(
         self.problem, self.train, self.built.unwrap(state.params), state.extra,
         self.layout.jit)
+    self.watching(state, None)  # a glob without a block is found before a run
     return state
+
+  def watching(self, state: steps.State,
+               last: dict[str, Any] | None) -> steps.State:
+    """The state with its watcher's, from `last`, the row of its step, if any.
+
+    Checkpoints do without: what a watcher has seen is small, and each row of
+    its file holds all of it.
+    """
+    if self.watcher is None:
+      return state
+    step, watcher = int(state.step), self.watcher
+
+    def begin(params: Any) -> Any:
+      watched = watcher.start(params, step)
+      return watched if last is None else restored(watched, last, step)
+
+    return state._replace(watched=self.layout.jit(begin)(
+        self.built.unwrap(state.params)))
+
+  def watched(self, state: steps.State) -> dict[str, Any] | None:
+    """What the watcher has seen, as it is recorded; None without one."""
+    return self.watcher.record(state.watched) if self.watcher else None
 
   def shapes(self) -> Any:
     """The state before the first step as shapes, where it would lie."""
@@ -176,6 +204,10 @@ class Trainer:
            'seconds_per_step': round(seconds / self.train.eval_every, 6)}
     if self.skips:
       row['skipped'] = int(_skipped(state))
+    if self.method.clip is not None and self.method.wrap is None:
+      # Under `wrap` it is by direction and length that gradients are clipped.
+      row['clipped'] = float(np.mean(_finite(
+          figures.gradient) > self.method.clip))
     if figures.choice is not None:
       row['acted'] = float(example_choice.acted(figures.choice).mean())
     return row
@@ -199,6 +231,11 @@ def _mean(values: Any) -> float:
   """The mean over the steps that were not left out; NaN if all were."""
   known = np.asarray(values)[np.isfinite(values)]
   return float(known.mean()) if len(known) else math.nan
+
+
+def _finite(values: Any) -> np.ndarray:
+  """The values, 0 where a step was left out."""
+  return np.where(np.isfinite(values), np.asarray(values), 0.0)
 
 
 def _skipped(state: steps.State) -> Any:

@@ -1,19 +1,28 @@
 """All that a run writes from step to step, besides its checkpoints."""
 
 import pathlib
+import time
 from typing import Any
 
 from gradnorm_optax.lab.methods import example_choice
-from gradnorm_optax.lab.results.look import Look
+from gradnorm_optax.lab.results.look import Look, noise_scale
 from gradnorm_optax.lab.run.folder_guard import (
   BLOCKS,
   METRICS,
   SELECTION,
   THROUGH_TIME,
+  WATCH,
 )
 from gradnorm_optax.lab.run.tensorboard import Board
 from gradnorm_optax.lab.support.errors import LabError
-from gradnorm_optax.lab.support.jsonl import Lines
+from gradnorm_optax.lab.support.json_safe import finite
+from gradnorm_optax.lab.support.jsonl import Lines, read_steps
+
+
+def watched(folder: pathlib.Path, step: int) -> dict[str, Any] | None:
+  """All that a watcher had seen at a step; None if there is no row of it."""
+  return next((row for row in read_steps(folder / WATCH)
+               if row['step'] == step), None)
 
 
 class Journal:
@@ -28,14 +37,15 @@ class Journal:
   """
 
   def __init__(self, folder: pathlib.Path, step: int, *, chooses: bool,
-               timed: bool):
-    """Opens the files; the last two only where there is something to write.
+               timed: bool, watches: bool):
+    """Opens the files; the last three only where there is something to write.
 
     Args:
       folder: The run's.
       step: The step of the checkpoint from which the run goes on.
       chooses: Whether the method chooses its examples.
       timed: Whether the model is recurrent.
+      watches: Whether blocks are watched.
 
     Raises:
       LabError: The figures do not reach to that step.
@@ -52,18 +62,33 @@ class Journal:
     self._profiles = Lines(folder / THROUGH_TIME, step) if timed else None
     # The look before the first step is taken again with it.
     self._blocks = Lines(folder / BLOCKS, step or -1)
+    self._watch = Lines(
+        folder / WATCH, step, remember=False) if watches else None
     self.rows, self.blocks = self._metrics.rows, self._blocks.rows
     self.profiles = self._profiles.rows if self._profiles else []
 
   def add(self, row: dict[str, Any], figures: Any,
-          profile: list[float | None] | None) -> None:
-    """Writes a chunk: its figures, its choices, the gradient through time."""
+          profile: list[float | None] | None,
+          watched: dict[str, Any] | None) -> None:
+    """Writes a chunk.
+
+    Args:
+      row: Its figures.
+      figures: Those of its steps, with their choices.
+      profile: The gradient through time.
+      watched: What a watcher has seen up to its end, as it is recorded; None
+        where none watches.
+    """
     if self._chosen is not None:
       first = row['step'] - len(figures.rows) + 1
       self._chosen.add(
           example_choice.lines(first, figures.rows, figures.choice))
     if self._profiles is not None:
       self._profiles.add([{'step': row['step'], 'log_norms': profile}])
+    if self._watch is not None and watched is not None:
+      self._watch.add([{'step': row['step'], 'time': round(time.time(), 1),
+                        **watched}])
+      self._board.add_watched(row['step'], watched)
     self._metrics.add([row])
     self._board.add(row)
 
@@ -75,6 +100,8 @@ class Journal:
     if all(row['step'] != step for row in self.blocks):
       self._blocks.add([{'step': step, **look.record()}])
       self._board.add_look(step, look)
+      self._board.add({'step': step, 'noise_scale': finite(noise_scale(
+          [pair for row in self.blocks for pair in row.get('noise', ())]))})
 
   def close(self) -> None:
     """Gives the files free."""
@@ -89,9 +116,10 @@ class Unwritten(Journal):
     self.rows, self.blocks, self.profiles = [], [], []
 
   def add(self, row: dict[str, Any], figures: Any,
-          profile: list[float | None] | None) -> None:
+          profile: list[float | None] | None,
+          watched: dict[str, Any] | None) -> None:
     """Keeps the figures of a chunk."""
-    del figures, profile
+    del figures, profile, watched
     self.rows.append(row)
 
   def add_look(self, look: Look | None) -> None:

@@ -11,7 +11,12 @@ import numpy as np
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import stored
 from gradnorm_optax.lab.results.look import Look
-from gradnorm_optax.lab.run import folder_guard as run_folder, processes
+from gradnorm_optax.lab.run import (
+  folder_guard as run_folder,
+  journal as journals,
+  processes,
+  status,
+)
 from gradnorm_optax.lab.run.checkpoints import Checkpoints
 from gradnorm_optax.lab.run.compiled_run import Trainer
 from gradnorm_optax.lab.run.journal import Journal, Unwritten
@@ -69,40 +74,52 @@ def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,
   latest = checkpoints.latest()
   if latest is not None:
     state = checkpoints.restore(latest, state)
-  trainer.compile(state)
+  # Before the journal is opened: all processes read it.
+  watched = journals.watched(folder, latest or 0)
   journal = processes.alone(lambda: Journal(
-      folder, latest or 0, chooses=trainer.built.chooses,
-      timed=trainer.timed)) or Unwritten()
+      folder, latest or 0, chooses=trainer.built.chooses, timed=trainer.timed,
+      watches=trainer.watcher is not None)) or Unwritten()
   try:
-    with progress.training(config.train.steps, latest or 0, quiet) as show, \
-        processes.noted() as halt:
-      state = _loop(config, trainer, checkpoints, journal, state, show, halt)
-    best = checkpoints.best()
-    judged = state if best in (None, int(state.step)) else (
-        checkpoints.restore(best, state))
+    with status.kept(folder, latest or 0, processes.first()) as caught:
+      state = trainer.watching(state, watched)
+      trainer.compile(state)
+      with progress.training(
+          config.train.steps, latest or 0, quiet) as show, \
+          processes.noted() as halt:
+        state = _loop(
+            config, trainer, checkpoints, journal, state, show, halt)
+      caught += halt.came
+      best = checkpoints.best()
+      judged = state if best in (None, int(state.step)) else (
+          checkpoints.restore(best, _kept(state)))
+      # What is used later is what is judged: the best.
+      test = None if halt.came else _judge(
+          folder, trainer, judged, journal.rows[-1])
   finally:
     journal.close()
     checkpoints.close()
-  stopped = halt.came[0] if halt.came else None
-  test = None
-  params = trainer.built.unwrap(state.params)
-  if stopped is None:  # what is used later is what is judged: the best
-    test = {name: float(value) for name, value in trainer.evaluate(
-        trainer.built.unwrap(judged.params), judged.extra,
-        trainer.parts[2]).items()}
-    processes.alone(lambda: files.write(folder / 'results.json', json.dumps({
-        'data': trainer.dataset.description,
-        'measure': trainer.dataset.objective.measure.name, 'test': test,
-        'last': journal.rows[-1],
-        'best_checkpoint': int(judged.step),
-        'versions': provenance.versions(),
-        'revision': provenance.revision(),
-        'machine': provenance.machine()}, indent=1) + '\n'))
-  return Trained(folder, journal.rows, stopped, test, params,
+  return Trained(folder, journal.rows, halt.came[0] if halt.came else None,
+                 test, trainer.built.unwrap(state.params),
                  trainer.dataset.objective.measure, journal.profiles,
                  trainer.dataset.description,
                  Look.joined(journal.blocks) if journal.blocks else None,
                  int(judged.step))
+
+
+def _judge(folder: pathlib.Path, trainer: Trainer, judged: steps.State,
+           last: dict[str, Any]) -> dict[str, float]:
+  """Reads the test part, once, and writes results.json."""
+  test = {name: float(value) for name, value in trainer.evaluate(
+      trainer.built.unwrap(judged.params), judged.extra,
+      trainer.parts[2]).items()}
+  processes.alone(lambda: files.write(folder / run_folder.RESULTS, json.dumps({
+      'data': trainer.dataset.description,
+      'measure': trainer.dataset.objective.measure.name, 'test': test,
+      'last': last, 'best_checkpoint': int(judged.step),
+      'versions': provenance.versions(),
+      'revision': provenance.revision(),
+      'machine': provenance.machine()}, indent=1) + '\n'))
+  return test
 
 
 def restored(folder: pathlib.Path, config: schema.Config,
@@ -130,7 +147,6 @@ def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
           halt: processes.Halt) -> steps.State:
   """Trains to the end or to the first signal."""
   every = config.train.eval_every
-  chunks = 0
   journal.add_look(trainer.look(state))
   while int(state.step) < config.train.steps and not halt.came:
     before = state
@@ -150,13 +166,20 @@ def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
           f'step {row["step"]}: the loss of the validation part is not finite, '
           'though that of every batch was. Look at its examples, at your own '
           'loss (a logarithm or a division?), or lower the learning rate')
-    journal.add(row, figures, trainer.profile(state))
+    journal.add(row, figures, trainer.profile(state),
+                trainer.watched(state))
     journal.add_look(trainer.look(state))
     show(row)
-    chunks += 1
     last = row['step'] == config.train.steps
     halt.look(row['step'] // every)
-    if last or halt.came or chunks % config.run.checkpoint_every == 0:
+    if last or halt.came or (
+        row['step'] // every % config.run.checkpoint_every == 0):
       score = row['validation_score']
-      checkpoints.save(row['step'], state, -1e30 if score is None else score)
+      checkpoints.save(
+          row['step'], _kept(state), -1e30 if score is None else score)
   return state
+
+
+def _kept(state: steps.State) -> steps.State:
+  """What checkpoints hold: the watcher's state is in its journal."""
+  return state._replace(watched=())

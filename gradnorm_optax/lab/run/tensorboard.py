@@ -77,6 +77,18 @@ class Board:
     with files.disk(self._folder, KEPT):
       self._write(step=step, summary=summary_pb2.Summary(value=values))
 
+  def add_watched(self, step: int, watched: dict[str, Any]) -> None:
+    """Writes the last readings, and how many were out of range so far.
+
+    The tags are those of `gn.telemetry_scalars`.
+    """
+    self.add({'step': step} | {
+        f'{field}/{name}/{block}': value
+        for name in ('gradient', 'update')
+        for field in ('reading', 'below', 'above')
+        for block, value in zip(
+            watched['blocks'], watched[name][field], strict=True)})
+
   def _write(self, **content: Any) -> None:
     self._writer.write_event(self._event(wall_time=time.time(), **content))
     self._writer.flush()

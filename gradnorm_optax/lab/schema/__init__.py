@@ -36,4 +36,5 @@ from gradnorm_optax.lab.schema.models import (
 from gradnorm_optax.lab.schema.training import (
     Run as Run,
     Train as Train,
+    Watch as Watch,
 )

@@ -1,6 +1,6 @@
 """What every table of the configuration shares."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 from pydantic import Field
@@ -31,6 +31,14 @@ PositiveFloat = Annotated[Number, Field(gt=0.0)]
 PositiveInt = Annotated[Whole, Field(gt=0)]
 NonNegativeInt = Annotated[Whole, Field(ge=0)]
 Share = Annotated[Number, Field(gt=0.0, lt=1.0)]
+
+
+Value = TypeVar('Value')
+# Told apart beforehand, so that one complaint is made of a wrong value.
+OrAuto = Annotated[
+    Annotated[Value, pydantic.Tag('')] | Annotated[
+        Literal['auto'], pydantic.Tag('auto')],
+    pydantic.Discriminator(lambda value: 'auto' if value == 'auto' else '')]
 
 
 def _each_once(rates: tuple[float, ...]) -> tuple[float, ...]:

@@ -107,7 +107,8 @@ class Config(Table):
 
   def _choices(self) -> Iterator[str]:
     for name, method in self.methods.items():
-      if method.sampling and method.sampling.size > self.train.batch_size:
+      batch = self.train.batch_size
+      if method.sampling and method.sampling.taken(batch) > batch:
         yield (
             f'methods.{name}.sampling.size ({method.sampling.size}) exceeds '
             f'train.batch_size ({self.train.batch_size}), the pool')

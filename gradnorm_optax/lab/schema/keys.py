@@ -155,8 +155,8 @@ def _named(reference: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
 
 def _takes(one: dict[str, Any]) -> str:
   """What a key's value may be, in a few words."""
-  if 'anyOf' in one:
-    found = [_takes(choice) for choice in one['anyOf']
+  if choices := one.get('anyOf') or one.get('oneOf'):
+    found = [_takes(choice) for choice in choices
              if choice.get('type') != 'null']
     return ' or '.join(dict.fromkeys(found))
   if 'enum' in one or 'const' in one:

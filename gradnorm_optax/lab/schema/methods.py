@@ -6,6 +6,7 @@ import pydantic
 
 from gradnorm_optax.lab.schema.base import (
   Number,
+  OrAuto,
   PositiveFloat,
   PositiveInt,
   Rates,
@@ -42,26 +43,50 @@ class Sampling(Table):
   rule: Literal['sgr', 'random'] = 'sgr'
   """sgr selects from the pool where Q leaves its range, and takes the first
   `size` of it otherwise; random always does that."""
-  size: PositiveInt = 20
-  """Examples that are trained on, of the batch."""
-  horizon: Share = 0.9
-  """How far back Q looks, a share of the sequence."""
-  low: Number = -2.5
-  """Of the range of Q. A narrow range acts at every step and does not learn."""
-  high: Number = 1.0
-  """Of the range of Q."""
+  size: OrAuto[PositiveInt] = 20
+  """Examples that are trained on, of the batch; auto: a fifth of it."""
+  horizon: OrAuto[Share] = 0.9
+  """How far back Q looks, a share of the sequence; auto: 0.9."""
+  low: OrAuto[Number] = -2.5
+  """Of the range of Q. A narrow range acts at every step and does not learn.
+  auto: learned from the first 100 steps, where relative within [-2.5, 1]."""
+  high: OrAuto[Number] = 1.0
+  """Of the range of Q, or auto."""
   relative: bool = True
   """Whether Q is relative to the gradient's norm at the end."""
 
   @pydantic.model_validator(mode='after')
   def _a_range(self) -> 'Sampling':
-    if self.low > self.high:
+    if not isinstance(self.low, str) and not isinstance(self.high, str) and (
+        self.low > self.high):
       raise complaint(f'low ({self.low:g}) must not exceed high '
                       f'({self.high:g})')
     if self.rule == 'random':
       for key in ('horizon', 'low', 'high', 'relative'):
         self.idle(key, 'rule = "sgr"')
     return self
+
+  def taken(self, pool: int) -> int:
+    """How many examples are taken of a pool.
+
+    >>> Sampling(size='auto').taken(100), Sampling(size=8).taken(100)
+    (20, 8)
+    """
+    return max(1, pool // 5) if isinstance(self.size, str) else self.size
+
+  def back(self, steps: int) -> int:
+    """How many steps back Q looks in a sequence of so many.
+
+    >>> Sampling(horizon='auto').back(101)
+    90
+    """
+    share = 0.9 if isinstance(self.horizon, str) else self.horizon
+    return round(share * (steps - 1))
+
+  @property
+  def learns(self) -> bool:
+    """Whether an end of the range is learned."""
+    return 'auto' in (self.low, self.high)
 
 
 class Method(Table):

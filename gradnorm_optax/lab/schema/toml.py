@@ -153,7 +153,7 @@ def _value(item: str, text: str) -> Any:
 
 def _lines(first: Any, overrides: Sequence[str]) -> list[str]:
   """Renders one of pydantic's complaints; ours may be several lines."""
-  path = [str(part) for part in first['loc']]
+  path = [str(part) for part in first['loc'] if part != '']  # of OrAuto
   known = path[:-1]
   # A model's path carries the tag of its union after its name: drop it.
   if path[:1] == ['models'] and len(path) > 2:

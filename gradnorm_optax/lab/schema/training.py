@@ -6,6 +6,7 @@ import pydantic
 from pydantic import Field
 
 from gradnorm_optax.lab.schema.base import (
+  NonNegativeInt,
   Number,
   PositiveFloat,
   PositiveInt,
@@ -90,6 +91,15 @@ class Train(Table):
       self.idle('decay_factor', 'schedule = "step"')
     return self
 
+  def batch(self, examples: int) -> int:
+    """How many of so many training examples a step takes."""
+    return min(self.batch_size,
+               examples // self.accumulate * self.accumulate)
+
+  def per_epoch(self, examples: int) -> int:
+    """How many steps an epoch of so many training examples has."""
+    return examples // self.batch(examples)
+
   @pydantic.model_validator(mode='after')
   def _whole_chunks(self) -> 'Train':
     if self.steps % self.eval_every:
@@ -98,6 +108,44 @@ class Train(Table):
     if self.batch_size % self.accumulate:
       raise complaint(f'batch_size ({self.batch_size}) must be a multiple of '
                       f'accumulate ({self.accumulate})')
+    return self
+
+
+def _ordered(ends: tuple[float, ...]) -> tuple[float, ...]:
+  if ends[-1] < ends[0]:
+    raise complaint(f'[{ends[0]:g}, {ends[1]:g}]: low must be at most high')
+  return ends
+
+
+Ends = Annotated[
+    tuple[Annotated[Number, Field(ge=0.0)], ...],
+    Field(min_length=1, max_length=2), pydantic.AfterValidator(_ordered)]
+
+
+class Watch(Table):
+  """Which blocks leave their safe range in the run of `gradnorm train`."""
+
+  every: NonNegativeInt = 10
+  """Steps between readings of every block's norms; 0: none."""
+  learn: NonNegativeInt = 100
+  """Steps from whose readings safe ranges of the gradient are learned; 0: none
+  are."""
+  margin: Annotated[Number, Field(ge=1.0)] = 1000.0
+  """By which factor a learned range is wider than those readings."""
+  ranges: dict[str, Ends] = {}
+  """Safe norms of the gradient by block, [low, high] or [low]:
+  { "layer0*" = [1e-6, 10] }; they are not learned then."""
+  ratios: dict[str, Ends] = {}
+  """The same of the update over the parameters: { "*" = [0, 0.1] }; never
+  learned, for learning rates fall."""
+
+  @pydantic.model_validator(mode='after')
+  def _nothing_idle(self) -> 'Watch':
+    if not self.every:
+      for key in ('learn', 'ranges', 'ratios'):
+        self.idle(key, 'every above 0')
+    if not self.learn or not self.every:
+      self.idle('margin', 'learn above 0')
     return self
 
 
@@ -122,6 +170,8 @@ class Run(Table):
   """So many are skipped in a row."""
   look: Annotated[Whole, Field(ge=0)] = 24
   """Evaluations that show the blocks; 0: none."""
+  watch: Watch = Watch()
+  """What is watched between them."""
   mesh: Mesh = Mesh()
   """Over how many devices the run is spread."""
   sharding: dict[str, Cut] = {}

@@ -11,12 +11,17 @@ import numpy as np
 from jax import export as jax_export
 from orbax import checkpoint as orbax
 
+from gradnorm_optax.lab.comparison import forward_timing
 from gradnorm_optax.lab.data import stored
+from gradnorm_optax.lab.data.dataset import Split
+from gradnorm_optax.lab.results.findings import Pass
 from gradnorm_optax.lab.run import folder_guard
 from gradnorm_optax.lab.serving import model_card
 from gradnorm_optax.lab.serving.loaded_run import LoadedRun
-from gradnorm_optax.lab.support import files
+from gradnorm_optax.lab.support import files, jsonl
 from gradnorm_optax.lab.support.errors import LabError
+from gradnorm_optax.lab.training.forward import Forward
+from gradnorm_optax.lab.training.problem import EVALUATION_BATCH
 
 WEIGHTS, PROGRAM, CARD = 'weights.safetensors', 'forward.jax', 'MODEL_CARD.md'
 
@@ -90,11 +95,23 @@ def write(run: LoadedRun, folder: pathlib.Path) -> pathlib.Path:
         writer.save((part / 'checkpoint').resolve(), run.variables)
       stored.write(part, run.data)
       (part / CARD).write_text(model_card.text(
-          run, _results(run.folder), _digest(run.folder)), encoding='utf-8')
+          run, _results(run.folder), _digest(run.folder), _passes(run),
+          jsonl.read_steps(run.folder / folder_guard.METRICS)),
+                               encoding='utf-8')
       part.rename(folder)
     finally:
       shutil.rmtree(part, ignore_errors=True)
   return folder
+
+
+def _passes(run: LoadedRun) -> tuple[Pass, ...]:
+  """What forward passes cost; of zeros, for a run has no examples."""
+  x = np.zeros((EVALUATION_BATCH, *run.data.shape), run.data.dtype)
+  lengths = np.full(len(x), run.data.shape[0], np.int32) if (
+      run.data.padded) else None
+  return forward_timing.measure(
+      Forward(run.apply, run.variables),
+      Split(x, np.zeros(len(x), np.int32), lengths))
 
 
 def _results(folder: pathlib.Path) -> dict[str, Any] | None:

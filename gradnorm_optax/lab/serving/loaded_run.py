@@ -8,21 +8,19 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from flax import linen as nn
 from jax import numpy as jnp
 
-from gradnorm_optax import linen as gnn
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import stored
 from gradnorm_optax.lab.data.stored import Stored
 from gradnorm_optax.lab.methods import chain, checks
 from gradnorm_optax.lab.methods.schedules import schedule
-from gradnorm_optax.lab.models import user_linen
 from gradnorm_optax.lab.run.checkpoints import Checkpoints
 from gradnorm_optax.lab.run.compiled_run import named
 from gradnorm_optax.lab.schema import toml
 from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.training import make_problem, steps
+from gradnorm_optax.lab.training.forward import forward
 
 BATCH = 1024  # examples that are asked at once
 
@@ -122,32 +120,10 @@ def load(folder: str | pathlib.Path, which: Which = 'best') -> LoadedRun:
   like = jax.eval_shape(lambda: steps.start(
       problem, built, *problem.init(config.run.seed)))
   step, state = _restored(folder, config, which, like)
-  variables = {'params': built.unwrap(state.params), **state.extra}
-  module, variables = _folded(problem.module, variables)
-
-  def apply(variables: Any, x: jax.Array,
-            lengths: jax.Array | None = None) -> jax.Array:
-    params = variables['params']
-    extra = {name: held for name, held in variables.items()
-             if name != 'params'}
-    return problem._replace(module=module).outputs(
-        params, extra, x, lengths, train=False).astype(jnp.float32)
-
+  apply, variables = forward(
+      problem, built.unwrap(state.params), state.extra)
   return LoadedRun(folder, step, jax.tree.map(np.asarray, variables), apply,
                    data, config)
-
-
-def _folded(module: Any, variables: Any) -> tuple[Any, Any]:
-  """Puts w = g v / ||v|| in the place of v and g, in Linen models."""
-  if isinstance(module, user_linen.FromLinen):
-    inner, variables = _folded(module.module, variables)
-    return module._replace(module=inner), variables
-  if not isinstance(module, nn.Module):
-    return module, variables
-  try:
-    return gnn.fold(module, variables)
-  except ValueError:  # there is nothing to fold
-    return module, variables
 
 
 def _restored(folder: pathlib.Path, config: schema.Config, which: Which,

@@ -28,6 +28,22 @@ def claim(folder: pathlib.Path) -> filelock.BaseFileLock:
   return guard
 
 
+def claimed(folder: pathlib.Path) -> bool:
+  """Whether another process writes in a folder; changes nothing."""
+  path = folder / '.lock'
+  if not path.exists():
+    return False
+  guard = filelock.FileLock(path, blocking=False)
+  try:
+    guard.acquire()
+  except filelock.Timeout:
+    return True
+  except OSError:  # of a disk that cannot be written
+    return False
+  guard.release()
+  return False
+
+
 def write(path: str | os.PathLike[str], content: str | bytes) -> None:
   """Writes a file whole or not at all."""
   path = pathlib.Path(path)

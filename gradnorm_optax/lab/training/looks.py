@@ -1,5 +1,6 @@
 """What a method does to the gradient of every block, step by step."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,10 +15,16 @@ from gradnorm_optax.lab.data.dataset import Split
 from gradnorm_optax.lab.methods import chain, tap
 from gradnorm_optax.lab.methods.registry import WRAPPERS, Rate
 from gradnorm_optax.lab.methods.schedules import schedule
-from gradnorm_optax.lab.results import block_flags
+from gradnorm_optax.lab.results import alerts, block_flags
 from gradnorm_optax.lab.results.look import Look
-from gradnorm_optax.lab.training import block_norms, step_gradient, steps
+from gradnorm_optax.lab.training import (
+  block_norms,
+  noise,
+  step_gradient,
+  steps,
+)
 from gradnorm_optax.lab.training.problem import Problem
+from gradnorm_optax.lab.training.watcher import Watcher
 
 SMALL = 200_000  # parameters
 
@@ -33,6 +40,7 @@ class Reading(NamedTuple):
   parts: dict[str, Any]
   before: Any
   reached: Any
+  noise: Any
 
 
 class Observer:
@@ -46,7 +54,8 @@ class Observer:
   def __init__(self, problem: Problem, train: schema.Train,
                method: schema.Method, rate: Rate, *,
                max_skips: int | None = None,
-               settle: Callable[[Any, Any], Any] = lambda new, old: new):
+               settle: Callable[[Any, Any], Any] = lambda new, old: new,
+               watch: schema.Watch | None = None):
     """Builds the chain.
 
     Args:
@@ -56,8 +65,12 @@ class Observer:
       rate: A number, a traced scalar or a schedule.
       max_skips: As in `chain.build`.
       settle: `settle(new state, old state)` is the state to go on from.
+      watch: How blocks are watched between the looks; None: not at all.
     """
     self.problem, self.train, self._settle = problem, train, settle
+    self.watcher = Watcher(problem, watch) if watch is not None else None
+    # Under `wrap` it is by direction and length that gradients are clipped.
+    self.clip = method.clip if method.wrap is None else None
     self.scaled = bool(method.normalize) or method.optimizer in (
         'path_sgd', 'sing')
     self.built = chain.build(
@@ -69,11 +82,12 @@ class Observer:
     return state._replace(opt_state=tap.filled(
         self.built.tx.init(state.params), state.opt_state))
 
-  def step(self, examples: Split, seed: jax.Array | int,
-           state: steps.State) -> tuple[steps.State, Callable[[], Reading]]:
+  def step(self, examples: Split, seed: jax.Array | int, state: steps.State
+           ) -> tuple[steps.State, Callable[[], Reading], steps.Figures]:
     """Takes a step; what is returned with it reads the step."""
     new, figures, gradient = steps.open_step(
-        self.problem, self.built, self.train, examples, seed, state)
+        self.problem, self.built, self.train, examples, seed, state,
+        watcher=self.watcher)
     new = self._settle(new, state)
 
     def read() -> Reading:
@@ -92,9 +106,10 @@ class Observer:
           _together(list(norms.values())), self._norms(moved),
           self._norms(before), {n: v for n, v in norms.items() if n},
           block_norms.sizes(self.problem, before, [raw]),
-          block_norms.sizes(self.problem, before, list(held.values())))
+          block_norms.sizes(self.problem, before, list(held.values())),
+          self._noise(examples, state, figures.rows))
 
-    return new, read
+    return new, read, figures
 
   def _raw(self, examples: Split, state: steps.State, rows: jax.Array,
            gradient: Any) -> Any:
@@ -104,18 +119,25 @@ class Observer:
         sampling is None or sampling.rule == 'random'):
       return gradient
     if sampling is not None:
-      rows = rows[:sampling.size]
+      rows = rows[:sampling.taken(len(rows))]
     batch = jax.tree.map(lambda a: a[rows], examples)
     plain = self.built._replace(sampling=None, pascanu=None)
     return step_gradient.take(
         self.problem, plain, self.built.unwrap(state.params), state.extra,
         batch, 1, jax.random.key(0))[2]
 
+  def _noise(self, examples: Split, state: steps.State,
+             rows: jax.Array) -> jax.Array:
+    """What the noise scale of the step's batch is made of."""
+    return noise.measure(
+        self.problem, self.built.unwrap(state.params), state.extra,
+        jax.tree.map(lambda a: a[rows], examples))
+
   def _norms(self, tree: Any) -> jax.Array:
     return block_norms.row(self.problem, tree)
 
   def over(self, examples: Split, seed: jax.Array | int, state: steps.State,
-           marks: jax.Array) -> tuple[steps.State, Reading]:
+           marks: jax.Array) -> tuple[steps.State, Reading, jax.Array]:
     """Takes steps and reads some of them.
 
     Args:
@@ -125,26 +147,30 @@ class Observer:
       marks: The numbers of the steps to read, from 1, in ascending order.
 
     Returns:
-      The state after the last of them, and the readings, stacked.
+      The state after the last of them, the readings, stacked, and how many
+      gradients were clipped on the way.
     """
     blank = jax.tree.map(
         lambda a: jnp.zeros((len(marks), *a.shape), a.dtype), jax.eval_shape(
             lambda s: self.step(examples, seed, s)[1](), state))
 
-    def one(carry: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
-      at, state, kept = carry
-      new, read = self.step(examples, seed, state)
+    def one(carry: tuple[Any, ...]) -> tuple[Any, ...]:
+      at, state, kept, clipped = carry
+      new, read, figures = self.step(examples, seed, state)
+      if self.clip is not None:
+        clipped += (figures.gradient > self.clip).astype(jnp.int32)
       # Sorting and norms are paid for in the marked steps alone.
       due = new.step == marks[at]
       kept = lax.cond(
           due, lambda: jax.tree.map(
               lambda to, value: to.at[at].set(value), kept, read()),
           lambda: kept)
-      return at + due, new, kept
+      return at + due, new, kept, clipped
 
-    _, state, kept = lax.while_loop(
-        lambda carry: carry[0] < len(marks), one, (jnp.int32(0), state, blank))
-    return state, kept
+    _, state, kept, clipped = lax.while_loop(
+        lambda carry: carry[0] < len(marks), one,
+        (jnp.int32(0), state, blank, jnp.int32(0)))
+    return state, kept, clipped
 
 
 def look(observer: Observer, model: str, key: str, state: steps.State,
@@ -165,13 +191,21 @@ def look(observer: Observer, model: str, key: str, state: steps.State,
   options: Any = {'xla_backend_optimization_level': 0} if count < SMALL else {}
   compiled = jax.jit(observer.over).lower(*given).compile(
       compiler_options=options)
-  _, found = compiled(*given)
-  return made(observer, model, key, list(marks), found)
+  end, found, clipped = compiled(*given)
+  shown = made(observer, model, key, list(marks), found)
+  if observer.clip is not None:
+    shown = dataclasses.replace(
+        shown, clipped=float(clipped) / int(end.step - state.step))
+  if observer.watcher is None:
+    return shown
+  left = alerts.find(observer.watcher.record(end.watched), observer.scaled)
+  return dataclasses.replace(shown, flags=alerts.joined(shown.flags, left))
 
 
 def fresh(problem: Problem, train: schema.Train, model: str, key: str,
           method: schema.Method, *, rate: float, seed: int,
-          marks: Sequence[int], start: Any = None) -> Look:
+          marks: Sequence[int], start: Any = None,
+          watch: schema.Watch | None = None) -> Look:
   """Looks at a method from its first step on.
 
   Args:
@@ -183,12 +217,16 @@ def fresh(problem: Problem, train: schema.Train, model: str, key: str,
     seed: Of the order of the examples, and of the start.
     marks: The steps to look at.
     start: Parameters and other variables; drawn from the seed if None.
+    watch: How blocks are watched between the steps; None: not at all.
   """
   with chain.refusing(method, problem.context, problem.init,
                       f'[methods.{key}] on [models.{model}]'):
     params, extra = start or jax.jit(problem.init)(seed)
-    observer = Observer(problem, train, method, schedule(train, rate))
+    observer = Observer(
+        problem, train, method, schedule(train, rate), watch=watch)
     state = steps.start(problem, observer.built, params, extra)
+    if observer.watcher is not None:
+      state = state._replace(watched=observer.watcher.start(params))
     return look(observer, model, key, state, seed, marks)
 
 
@@ -205,7 +243,7 @@ def made(observer: Observer, model: str, key: str, marks: list[int],
       model, key, marks, named, found.loss, found.gradient, found.after,
       found.update, ratio, found.parts, found.before, found.reached,
       block_flags.flags(named, marks, found.loss, found.gradient, found.after,
-                        ratio, found.size, observer.scaled))
+                        ratio, found.size, observer.scaled), found.noise)
 
 
 def _held(tree: Any, params: Any) -> Any:

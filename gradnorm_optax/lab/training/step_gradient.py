@@ -15,7 +15,8 @@ from gradnorm_optax.lab.training.problem import Problem
 
 def take(problem: Problem, built: chain.Built, params: Any, extra: Any,
          batch: Split, parts: int, key: jax.Array,
-         trials: str | None = None) -> tuple[Any, ...]:
+         trials: str | None = None,
+         ends: tuple[Any, Any] | None = None) -> tuple[Any, ...]:
   """Takes the gradient as the method wants it.
 
   Args:
@@ -27,13 +28,14 @@ def take(problem: Problem, built: chain.Built, params: Any, extra: Any,
     parts: In how many equal parts the batch is taken.
     key: For choices at random.
     trials: The mapped axis of trials that share a call; None for one trial.
+    ends: Of the range of sampling, where they were learned.
 
   Returns:
     Loss, new variables, gradient, and the choice of examples or None.
   """
   if built.pascanu is not None:
     if built.sampling is not None:  # the first ones, of a batch in random order
-      size = built.sampling.size
+      size = built.sampling.taken(len(batch.y))
       batch = jax.tree.map(lambda a: a[:size], batch)
     return *pascanu.gradient(problem, params, batch, built.pascanu), None
   if built.sampling is None:
@@ -44,7 +46,7 @@ def take(problem: Problem, built: chain.Built, params: Any, extra: Any,
 
   value, gradient, choice = example_choice.gradient(
       through_time.per_example_loss(problem), params, batch, key,
-      built.sampling, shape, trials)
+      built.sampling, shape, trials, ends)
   return value, extra, gradient, choice
 
 

@@ -13,6 +13,7 @@ from gradnorm_optax.lab.methods import chain
 from gradnorm_optax.lab.support import batch_cut
 from gradnorm_optax.lab.training import step_gradient
 from gradnorm_optax.lab.training.problem import Problem
+from gradnorm_optax.lab.training.watcher import Watcher
 
 
 class State(NamedTuple):
@@ -24,6 +25,7 @@ class State(NamedTuple):
     extra: The model's other variables (batch statistics).
     opt_state: The optimizer's state.
     order: The current epoch's order of the examples; shape (n,), int32.
+    watched: What a watcher has seen; () where none watches.
   """
 
   step: jax.Array
@@ -31,6 +33,7 @@ class State(NamedTuple):
   extra: Any
   opt_state: Any
   order: jax.Array
+  watched: Any = ()
 
 
 class Batch(NamedTuple):
@@ -74,15 +77,17 @@ class Figures(NamedTuple):
 
 def step(problem: Problem, built: chain.Built, train: schema.Train,
          examples: Split | Batch, seed: jax.Array | int, state: State,
-         trials: str | None = None) -> tuple[State, Figures]:
+         trials: str | None = None,
+         watcher: Watcher | None = None) -> tuple[State, Figures]:
   """Takes one training step; returns the new state and its figures."""
   return open_step(
-      problem, built, train, examples, seed, state, trials)[:2]
+      problem, built, train, examples, seed, state, trials, watcher)[:2]
 
 
 def open_step(problem: Problem, built: chain.Built, train: schema.Train,
               examples: Split | Batch, seed: jax.Array | int, state: State,
-              trials: str | None = None) -> tuple[State, Figures, Any]:
+              trials: str | None = None, watcher: Watcher | None = None
+              ) -> tuple[State, Figures, Any]:
   """Takes one training step; returns the raw gradient too.
 
   The order of the examples depends on the seed and the epoch alone, so that
@@ -101,6 +106,7 @@ def open_step(problem: Problem, built: chain.Built, train: schema.Train,
     seed: Of the order and of choices at random.
     state: The state before the step.
     trials: The name of the mapped axis; None for one trial.
+    watcher: Takes in the gradient and the update, if there is one.
 
   Returns:
     The new state, figures, and the gradient.
@@ -115,34 +121,28 @@ def open_step(problem: Problem, built: chain.Built, train: schema.Train,
       jax.random.fold_in(jax.random.key(seed), 2), state.step)
   loss, extra, gradient, choice = step_gradient.take(
       problem, built, built.unwrap(state.params), state.extra, batch,
-      train.accumulate, key, trials)
-  updates, opt_state = built.tx.update(gradient, state.opt_state, state.params)
+      train.accumulate, key, trials, built.ends(state.opt_state))
+  updates, opt_state = built.update(
+      gradient, state.opt_state, state.params, choice)
   params = optax.apply_updates(state.params, updates)
-  return (State(state.step + 1, params, extra, opt_state, order),
+  watched = state.watched if watcher is None else watcher.step(
+      state.watched, gradient, built.unwrap(updates),
+      built.unwrap(state.params))
+  return (State(state.step + 1, params, extra, opt_state, order, watched),
           Figures(loss, optax.tree.norm(gradient), rows, choice), gradient)
-
-
-def per_epoch(train: schema.Train, examples: int) -> int:
-  """How many steps an epoch has."""
-  return examples // batch_size(train, examples)
-
-
-def batch_size(train: schema.Train, examples: int) -> int:
-  """How many examples a step takes: no more than there are."""
-  return min(train.batch_size, examples // train.accumulate * train.accumulate)
 
 
 def at_once(train: schema.Train, examples: int) -> int:
   """How many examples a gradient is taken of: a batch, or a part of one."""
-  return batch_size(train, examples) // train.accumulate
+  return train.batch(examples) // train.accumulate
 
 
 def _rows(train: schema.Train, seed: jax.Array | int,
           state: State) -> tuple[jax.Array, jax.Array]:
   """The epoch's order and the rows of the next step's batch."""
   count = len(state.order)
-  size = batch_size(train, count)
-  epoch, index = jnp.divmod(state.step, per_epoch(train, count))
+  size = train.batch(count)
+  epoch, index = jnp.divmod(state.step, train.per_epoch(count))
 
   # Keys are folded there: in every step that costs as much as a small layer.
   order = lax.cond(index == 0, lambda: shuffled(seed, epoch, count),

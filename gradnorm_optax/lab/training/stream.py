@@ -32,8 +32,8 @@ class Stream:
     """
     self._examples, self._train, self._layout = examples, train, layout
     count = len(examples.y)
-    self._size = steps.batch_size(train, count)
-    self._per_epoch = steps.per_epoch(train, count)
+    self._size = train.batch(count)
+    self._per_epoch = train.per_epoch(count)
     self._shuffled = jax.jit(
         lambda epoch: steps.shuffled(seed, epoch, count))
     self._epoch, self._order = -1, np.zeros(0, np.int32)
