@@ -152,9 +152,9 @@ def main() -> None:
                             if run['steps'] == options.steps)
                 for figure in ('seconds', 'processor')} for way in WAYS[:2]}
   common.save('cluster', {
-      'trials': sorted(counts), 'equal': True, 'ways': found, 'ratio': {figure: best['local:2'][figure]
-                               / best['here'][figure]
-                               for figure in ('seconds', 'processor')}})
+      'trials': sorted(counts), 'equal': True, 'ways': found,
+      'ratio': {figure: best['local:2'][figure] / best['here'][figure]
+                for figure in ('seconds', 'processor')}})
 
 
 if __name__ == '__main__':
