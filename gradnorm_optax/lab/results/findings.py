@@ -10,6 +10,7 @@ import numpy as np
 
 from gradnorm_optax.lab.objective.quality import ACCURACY, Measure
 from gradnorm_optax.lab.results import stats
+from gradnorm_optax.lab.results.passes import Pass
 from gradnorm_optax.lab.support.json_safe import OrInf, OrNan
 
 # {model: {method: {training step: log10 norms through time}}}
@@ -30,21 +31,6 @@ class Clock(NamedTuple):
   bare: str | None
   overhead: tuple[float, float, float] | None
   rounds: tuple[float, ...] = ()
-
-
-class Pass(NamedTuple):
-  """What a forward pass costs.
-
-  Attributes:
-    batch: How many examples it answers.
-    seconds: Its time, calls following each other.
-    bytes: What its program holds: arguments, result and all between; None where
-      XLA does not say.
-  """
-
-  batch: int
-  seconds: float
-  bytes: int | None
 
 
 class Run(NamedTuple):
