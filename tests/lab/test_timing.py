@@ -130,7 +130,7 @@ def test_a_comparison_tells_what_answers_cost(finished):
   assert kept['summary']['rows'][0]['forward'][0]['batch'] == 1
   screen = console.Console(width=200, file=io.StringIO())
   screen.print(done.table())
-  told = screen.file.getvalue()
+  told = ' '.join(screen.file.getvalue().split())  # however it is wrapped
   assert 'forward pass: ' in told and '20 steps (0.513 epochs)' in told
   page = (done.folder / 'report.html').read_text()
   assert page.count('forward ms') == 2 and page.count('forward MiB') == 2
