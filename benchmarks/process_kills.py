@@ -9,6 +9,7 @@ import json
 import pathlib
 import random
 import shutil
+import signal
 import tempfile
 import time
 from typing import Any
@@ -81,6 +82,8 @@ def kill(file: pathlib.Path, folder: pathlib.Path, rng: random.Random,
   if killed.code == 0:
     both[1 - victim].end()
     return None
+  if killed.code != -signal.SIGKILL:
+    raise RuntimeError(f'it ended by itself, {killed.code}: {killed.err}')
   since = time.monotonic()
   other = both[1 - victim].end()
   lines = [line for line in other.err.splitlines()

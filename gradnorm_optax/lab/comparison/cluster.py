@@ -145,6 +145,19 @@ class Cluster:
     self._client.register_plugin(self._share)
     self._errands = Errands(self._client, self.address, self._session)
 
+  def order(self, calls: list[Call]) -> list[Call]:
+    """Those of all programs in turns: workers begin with different ones.
+
+    Each compiles what it is asked for first; the others may find it compiled.
+    """
+    seen: collections.Counter[Any] = collections.Counter()
+    turns = []
+    for call in calls:
+      turns.append(seen[call.pair])
+      seen[call.pair] += 1
+    return [calls[at] for at in sorted(
+        range(len(calls)), key=turns.__getitem__)]
+
   def trials(self, call: Call) -> list[Outcome]:
     """Runs the trials of a call; those that kill workers count as diverged."""
     try:

@@ -38,6 +38,9 @@ class Place(Protocol):
   def begin(self) -> None:
     """Begins, once the folder is this process's."""
 
+  def order(self, calls: list[Call]) -> list[Call]:
+    """In which order they are asked for."""
+
   def trials(self, call: Call) -> list[Outcome]:
     """Runs the trials of a call."""
 
@@ -69,6 +72,10 @@ class Here:
 
   def begin(self) -> None:
     """Nothing is to be sent."""
+
+  def order(self, calls: list[Call]) -> list[Call]:
+    """As they are."""
+    return calls
 
   def trials(self, call: Call) -> list[Outcome]:
     """Runs the trials of a call."""

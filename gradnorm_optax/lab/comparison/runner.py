@@ -116,7 +116,7 @@ class Runner:
     self.schedule.begin(phase)
     # What was found may widen the grids.
     while calls := list(missing.calls(self.trials, phase, self.batch)):
-      self._each(self._call, calls)
+      self._each(self._call, self.place.order(calls))
       self.schedule.count()
 
   def _bench(self, job: Job) -> Bench:
