@@ -240,6 +240,7 @@ class Summary:
     positive: The one that a score of two classes looks for.
     scopes: (model, method, what one part of it acts on), line by line.
     notes: What to know of a method before its row is read.
+    per_epoch: Steps of an epoch; NaN of an earlier version.
   """
 
   name: str
@@ -259,6 +260,7 @@ class Summary:
   notes: tuple[str, ...] = ()
   classes: tuple[str, ...] = ()
   positive: str | None = None
+  per_epoch: OrNan = math.nan
 
   @property
   def aim(self) -> str:
@@ -266,6 +268,13 @@ class Summary:
     if math.isinf(self.target):
       return 'target'
     return f'{self.measure.scale * self.target:g}{self.measure.unit}'
+
+  @property
+  def length(self) -> str:
+    """The steps of a run, in epochs too."""
+    epochs = self.steps / self.per_epoch
+    return f'{self.steps} steps' + (
+        '' if math.isnan(epochs) else f' ({epochs:.3g} epochs)')
 
   def choice(self, model: str) -> str | None:
     """The method to use on a model; None where nothing is recommended."""

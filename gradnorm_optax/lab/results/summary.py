@@ -55,7 +55,7 @@ def summarize(trials: Trials) -> Summary:
       config.compare.tune_seeds, tuple(rows), tuple(verdicts),
       basis.measure, basis.worst, *_told(trials), classes=basis.classes,
       positive=None if (index := basis.rule.positive) is None
-      else basis.classes[index])
+      else basis.classes[index], per_epoch=trials.per_epoch)
 
 
 def _possible(found: stats.Interval, basis: Basis) -> stats.Interval:
