@@ -100,10 +100,13 @@ def measure(kills: int, place: pathlib.Path, seed: int,
   file, rng = place / 'spread.toml', random.Random(seed)
   file.write_text(CONFIG.format(steps=steps))
   began = time.monotonic()
-  whole, = processes.run(file, place / 'whole', 1, 4)
+  running, = processes.start(file, place / 'whole', 1, 4)
+  while running.process.poll() is None and not rows(place / 'whole'):
+    time.sleep(0.01)
+  startup = time.monotonic() - began
+  whole = running.end()
   if whole.code:
     raise RuntimeError(whole.err)
-  startup = time.monotonic() - began
   folder, found = place / 'killed', []
   while len(found) < kills:
     one = kill(file, folder, rng, len(found), startup)
