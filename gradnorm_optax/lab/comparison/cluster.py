@@ -188,6 +188,13 @@ class Cluster:
       list(pool.map(bench.compile, tables.values()))
     return self._computation.rounds(model, allowed, tick), None
 
+  def passes(self, model: str) -> tuple[list[dict[str, Any]], str | None]:
+    """Times a model's forward pass where steps are timed."""
+    if self._times_here:
+      return self._computation.passes(model), None
+    host, found = self._run('passes', model)
+    return found, host
+
   def told(self) -> str:
     """What the workers have done so far."""
     return self._errands.told() if self._errands else ''
