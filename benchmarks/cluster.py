@@ -75,9 +75,11 @@ def battered(file: pathlib.Path, folder: pathlib.Path, every: float,
   began, kills = time.perf_counter(), 0
   process = start(file, folder, '--scheduler', 'local:2')
   due = began + every
+  kept = folder / 'trials.jsonl'
   while process.poll() is None:
     time.sleep(0.05)
-    if time.perf_counter() < due:
+    # A command whose workers die before there is work says so and ends.
+    if not kept.exists() or time.perf_counter() < due:
       continue
     due += every
     try:

@@ -172,10 +172,10 @@ class Runner:
 
   def _serve(self, model: str) -> None:
     """Keeps what a forward pass of a model costs."""
-    self.store.add({
-        'fingerprint': forward_cost.key(self.trials, model),
-        'phase': 'forward', 'model': model,
-        'passes': self.computation.passes(model)})
+    passes, machine = self.place.passes(model)
+    self.store.add({'fingerprint': forward_cost.key(self.trials, model),
+                    'phase': 'forward', 'model': model, 'passes': passes,
+                    **({'machine': machine} if machine else {})})
 
   def _time(self) -> None:
     """Times the steps of the models' methods, where that is not kept."""
