@@ -62,7 +62,8 @@ class Runner:
     self.basis = self.place.take(self.computation, basis_lib.here(
         config, provenance.data_digest(dataset[:3]), dataset.description,
         dataset.objective, dataset.deviation, found.scopes,
-        together=self.batch > 1, examples=len(dataset.train.y)))
+        together=self.batch > 1, examples=len(dataset.train.y),
+        groups=dataset.groups))
 
   def use(self, store: Store, plan: Remaining | None = None) -> None:
     """Takes a folder, and a plan that is told what is done."""

@@ -228,7 +228,8 @@ class Trials:
     return Answers(
         tuple(None if record['diverged'] else packed.unpack(record['evidence'])
               for record in self.finished('final', pair, self.chosen(pair))),
-        evidence.score_of(self.basis.rule), self.basis.worst)
+        evidence.score_of(self.basis.rule), self.basis.worst,
+        self.basis.groups)
 
   def acted(self, pair: Pair) -> float | None:
     """The share of the fresh runs' steps in which sampling acted."""
