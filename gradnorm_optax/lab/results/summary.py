@@ -19,8 +19,8 @@ from gradnorm_optax.lab.results import (
   step_cost,
   verdict,
 )
+from gradnorm_optax.lab.results.costs import Clock
 from gradnorm_optax.lab.results.findings import (
-  Clock,
   Confusion,
   Point,
   Row,
