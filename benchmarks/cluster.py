@@ -1,17 +1,18 @@
 """Forty trials here, on two workers, and on two workers that are killed.
 
-`gradnorm compare` of five rates and seeds of four methods: twice here and on
-`local:2` in turns, then on `local:2` with one of the workers killed every so
-many seconds. The records of all must be equal, each trial there once. Seconds
-are the whole command's: start of Python and of workers, compilation, trials, a
-look at the blocks, timing, report. On a noisy machine its processor seconds, of
-all processes, are the steadier figure.
+`gradnorm compare` of two methods: here, on `local:2`, and on `local:2` with one
+of the workers killed every so many seconds. The records of all must be equal,
+each trial there once. Seconds are the whole command's: start of Python and of
+workers, compilation, trials, timing, report. On a noisy machine the processor
+seconds, of all processes, are the steadier figure. What was run is kept in
+`--place`, so that the ways can be run one by one, each while nothing else does.
 """
 
 import argparse
 import json
 import pathlib
 import random
+import re
 import resource
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from benchmarks import common
 CONFIG = """
 [models.mlp]
 kind = "mlp"
-depth = 4
+depth = 2
 width = 128
 [train]
 steps = STEPS
@@ -35,19 +36,15 @@ eval_every = 50
 [compare]
 learning_rates = [0.001, 0.01, 0.1]
 tune_seeds = 2
-seeds = 4
+seeds = 14
 timing_rounds = 3
 look = 0
 [methods.momentum]
 optimizer = "momentum"
-[methods.adam]
-optimizer = "adam"
 [methods.sing]
 optimizer = "sing"
-[methods.bng]
-optimizer = "adam"
-normalize = "bng"
 """
+WAYS = ('here', 'local:2', 'killed')
 
 
 def start(file: pathlib.Path, folder: pathlib.Path,
@@ -59,7 +56,7 @@ def start(file: pathlib.Path, folder: pathlib.Path,
 
 
 def timed(file: pathlib.Path, folder: pathlib.Path,
-          *words: str) -> tuple[float, float]:
+          *words: str) -> dict[str, float]:
   """Seconds of the command, and of the processor in all its processes."""
   before = resource.getrusage(resource.RUSAGE_CHILDREN)
   began = time.perf_counter()
@@ -67,19 +64,22 @@ def timed(file: pathlib.Path, folder: pathlib.Path,
     raise RuntimeError(f'gradnorm compare {words} failed')
   spent = time.perf_counter() - began
   after = resource.getrusage(resource.RUSAGE_CHILDREN)
-  return spent, sum(getattr(after, name) - getattr(before, name)
-                    for name in ('ru_utime', 'ru_stime'))
+  return {'seconds': spent, 'processor': sum(
+      getattr(after, name) - getattr(before, name)
+      for name in ('ru_utime', 'ru_stime'))}
 
 
 def battered(file: pathlib.Path, folder: pathlib.Path, every: float,
-             rng: random.Random) -> tuple[int, float]:
+             rng: random.Random) -> dict[str, float]:
   """Kills one of the workers again and again; how many, and seconds."""
   began, kills = time.perf_counter(), 0
   process = start(file, folder, '--scheduler', 'local:2')
   due = began + every
+  kept = folder / 'trials.jsonl'
   while process.poll() is None:
     time.sleep(0.05)
-    if time.perf_counter() < due:
+    # A command whose workers die before there is work says so and ends.
+    if not kept.exists() or time.perf_counter() < due:
       continue
     due += every
     try:
@@ -92,7 +92,8 @@ def battered(file: pathlib.Path, folder: pathlib.Path, every: float,
       pass
   if process.returncode:
     raise RuntimeError(f'exit code {process.returncode} under kills')
-  return kills, time.perf_counter() - began
+  return {'seconds': time.perf_counter() - began, 'every': every,
+          'kills': kills}
 
 
 def trials(folder: pathlib.Path) -> dict[str, Any]:
@@ -106,40 +107,56 @@ def trials(folder: pathlib.Path) -> dict[str, Any]:
   return found
 
 
+def run(way: str, place: pathlib.Path, steps: int,
+        every: float) -> dict[str, float]:
+  """Runs the command in one way, in a new folder."""
+  file = place / 'cluster.toml'
+  file.write_text(CONFIG.replace('STEPS', str(steps)))
+  named = f'{way}-{steps}'
+  folder = place / f'{named}-{len(list(place.glob(f"{named}-*")))}'
+  if way == 'killed':
+    found = battered(file, folder, every, random.Random(0))
+  else:
+    words = () if way == 'here' else ('--scheduler', way)
+    found = timed(file, folder, *words)
+  found |= {'steps': steps}
+  (folder / 'benchmark.json').write_text(json.dumps(found))
+  print(f'{way}: {found}', flush=True)
+  return found
+
+
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument('--steps', type=int, default=4000)
-  parser.add_argument('--rounds', type=int, default=2)
+  parser.add_argument('--place', type=pathlib.Path)
+  parser.add_argument('--ways', nargs='*', choices=WAYS, default=WAYS)
+  parser.add_argument('--steps', type=int, default=3500)
   parser.add_argument('--every', type=float, default=5.0)
   options = parser.parse_args()
-  rng = random.Random(0)
-  ways: dict[str, list[tuple[float, float]]] = {'here': [], 'local:2': []}
   with tempfile.TemporaryDirectory() as name:
-    place = pathlib.Path(name)
-    file = place / 'cluster.toml'
-    file.write_text(CONFIG.replace('STEPS', str(options.steps)))
-    for turn in range(options.rounds):
-      for way in list(ways)[::-1 if turn % 2 else 1]:
-        words = () if way == 'here' else ('--scheduler', way)
-        ways[way].append(timed(file, place / f'{way}-{turn}', *words))
-        print(f'{way}: {ways[way][-1]}', flush=True)
-    kills, seconds = battered(file, place / 'killed', options.every, rng)
-    print(f'{kills} kills: {seconds:.1f} s', flush=True)
-    whole = trials(place / 'here-0')
-    for way in ('local:2-0', 'killed'):
-      assert trials(place / way) == whole, f'{way}: other trials'
-  best = {way: [min(column) for column in zip(*runs, strict=True)]
-          for way, runs in ways.items()}
-  results = {
-      'trials': len(whole), 'steps': options.steps, 'equal': True,
-      'seconds': {way: [run[0] for run in runs] for way, runs in ways.items()},
-      'processor': {way: [run[1] for run in runs]
-                    for way, runs in ways.items()},
-      'ratio': best['local:2'][0] / best['here'][0],
-      'ratio of processor seconds': best['local:2'][1] / best['here'][1],
-      'killed': {'every': options.every, 'kills': kills, 'seconds': seconds}}
-  print(json.dumps(results, indent=1))
-  common.save('cluster', results)
+    place = options.place or pathlib.Path(name)
+    place.mkdir(exist_ok=True)
+    for way in options.ways:
+      run(way, place, options.steps, options.every)
+    found: dict[str, list[dict[str, float]]] = {way: [
+        json.loads(file.read_text())
+        for file in sorted(place.glob(f'{way}-*/benchmark.json'))]
+                                                for way in WAYS}
+    if not all(found.values()):
+      return
+    counts = set()
+    for file in place.glob('*-0/benchmark.json'):
+      same = re.sub(r'^.*-(\d+)-0$', r'*-\1-*', file.parent.name)
+      whole = trials(file.parent)
+      counts.add(len(whole))
+      for other in place.glob(f'{same}/benchmark.json'):
+        assert trials(other.parent) == whole, f'{other}: other trials'
+  best = {way: {figure: min(run[figure] for run in found[way]
+                            if run['steps'] == options.steps)
+                for figure in ('seconds', 'processor')} for way in WAYS[:2]}
+  common.save('cluster', {
+      'trials': sorted(counts), 'equal': True, 'ways': found,
+      'ratio': {figure: best['local:2'][figure] / best['here'][figure]
+                for figure in ('seconds', 'processor')}})
 
 
 if __name__ == '__main__':

@@ -38,6 +38,9 @@ class Place(Protocol):
   def begin(self) -> None:
     """Begins, once the folder is this process's."""
 
+  def order(self, calls: list[Call]) -> list[Call]:
+    """In which order they are asked for."""
+
   def trials(self, call: Call) -> list[Outcome]:
     """Runs the trials of a call."""
 
@@ -47,6 +50,9 @@ class Place(Protocol):
   def rounds(self, model: str, allowed: float,
              tick: Callable[[], None]) -> tuple[Rounds, str | None]:
     """Times the steps of a model's methods; on which machine if not here."""
+
+  def passes(self, model: str) -> tuple[list[dict[str, Any]], str | None]:
+    """Times a model's forward pass; on which machine if not here."""
 
   def told(self) -> str:
     """What the progress bar says of it."""
@@ -70,6 +76,10 @@ class Here:
   def begin(self) -> None:
     """Nothing is to be sent."""
 
+  def order(self, calls: list[Call]) -> list[Call]:
+    """As they are."""
+    return calls
+
   def trials(self, call: Call) -> list[Outcome]:
     """Runs the trials of a call."""
     return self._computation.trials(call)
@@ -82,6 +92,10 @@ class Here:
              tick: Callable[[], None]) -> tuple[Rounds, str | None]:
     """Times the steps of a model's methods."""
     return self._computation.rounds(model, allowed, tick), None
+
+  def passes(self, model: str) -> tuple[list[dict[str, Any]], str | None]:
+    """Times a model's forward pass."""
+    return self._computation.passes(model), None
 
   def told(self) -> str:
     """Nothing."""

@@ -90,7 +90,8 @@ class Trials:
       return found[pair.method]
     best = {one: self._best(one, found[one.method]) for one in pairs}
     if not any(grids.at_edge(found[one.method], rate)
-               and self._trains(one, rate) for one, rate in best.items()):
+               and self._trains(self.runs('tune', one, rate))
+               for one, rate in best.items()):
       self._settled.add(model)
       return found[pair.method]
     self._grids[model] = {
@@ -110,7 +111,8 @@ class Trials:
     kept = grids.better_half(
         tried, lambda rate: sum(run.score for run in runs[rate]),
         lambda rate: _merit(rate, tried, runs[rate]),
-        lambda rate: all(run.diverged for run in runs[rate]))
+        lambda rate: all(run.diverged for run in runs[rate]),
+        lambda rate: self._trains(runs[rate]))
     # Those that came with a wider grid lie beside its best.
     return kept + rates[len(tried):]
 
@@ -216,9 +218,9 @@ class Trials:
     return max(self._lasting(pair, grid), key=lambda rate: _merit(
         rate, grid, self.runs('tune', pair, rate)))
 
-  def _trains(self, pair: Pair, rate: float) -> bool:
-    """Whether tuning at a rate was better than guessing."""
-    return stats.trains([run.score for run in self.runs('tune', pair, rate)],
+  def _trains(self, runs: tuple[Run, ...]) -> bool:
+    """Whether one of some runs was better than guessing."""
+    return stats.trains([run.score for run in runs],
                         self.basis.chance, self.basis.margin)
 
   def answers(self, pair: Pair) -> Answers:
@@ -226,7 +228,8 @@ class Trials:
     return Answers(
         tuple(None if record['diverged'] else packed.unpack(record['evidence'])
               for record in self.finished('final', pair, self.chosen(pair))),
-        evidence.score_of(self.basis.rule), self.basis.worst)
+        evidence.score_of(self.basis.rule), self.basis.worst,
+        self.basis.groups)
 
   def acted(self, pair: Pair) -> float | None:
     """The share of the fresh runs' steps in which sampling acted."""
