@@ -62,7 +62,8 @@ class Runner:
     self.basis = self.place.take(self.computation, basis_lib.here(
         config, provenance.data_digest(dataset[:3]), dataset.description,
         dataset.objective, dataset.deviation, found.scopes,
-        together=self.batch > 1, examples=len(dataset.train.y)))
+        together=self.batch > 1, examples=len(dataset.train.y),
+        groups=dataset.groups))
 
   def use(self, store: Store, plan: Remaining | None = None) -> None:
     """Takes a folder, and a plan that is told what is done."""
@@ -172,10 +173,10 @@ class Runner:
 
   def _serve(self, model: str) -> None:
     """Keeps what a forward pass of a model costs."""
-    self.store.add({
-        'fingerprint': forward_cost.key(self.trials, model),
-        'phase': 'forward', 'model': model,
-        'passes': self.computation.passes(model)})
+    passes, machine = self.place.passes(model)
+    self.store.add({'fingerprint': forward_cost.key(self.trials, model),
+                    'phase': 'forward', 'model': model, 'passes': passes,
+                    **({'machine': machine} if machine else {})})
 
   def _time(self) -> None:
     """Times the steps of the models' methods, where that is not kept."""
