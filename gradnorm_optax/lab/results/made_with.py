@@ -94,4 +94,4 @@ def here(config: schema.Config, data: str, description: str,
        for model in config.models},
       scopes, provenance.versions(), provenance.revision(),
       provenance.machine(), provenance.arithmetic(), together, examples,
-      None if groups is None else tuple(groups.tolist()))
+      groups=None if groups is None else tuple(groups.tolist()))

@@ -65,7 +65,8 @@ class Trials:
   def per_epoch(self) -> float:
     """Steps of an epoch; NaN of a folder that does not tell."""
     examples = self.basis.examples
-    return self.config.train.per_epoch(examples) if examples else math.nan
+    return (float(self.config.train.per_epoch(examples)) if examples
+            else math.nan)
 
   def pairs(self) -> list[Pair]:
     """All models with their methods."""
