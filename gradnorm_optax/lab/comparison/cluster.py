@@ -86,12 +86,17 @@ class Cluster:
 
   def _survey(self) -> dict[str, on_worker.Site]:
     """What the workers' results would rest on."""
-    try:
-      self._client.wait_for_workers(1, timeout=errands.WAIT)
-    except TimeoutError as error:
-      raise LabError(errands.nobody(self.address)) from error
-    found = self._client.run(
-        on_worker.site, self._flags, self._settings, on_error='return')
+    found: dict[str, Any] = {}
+    for _ in range(lib.DEATHS):
+      try:
+        self._client.wait_for_workers(1, timeout=errands.WAIT)
+      except TimeoutError as error:
+        raise LabError(errands.nobody(self.address)) from error
+      found = self._client.run(
+          on_worker.site, self._flags, self._settings, on_error='return')
+      if found and not any(
+          isinstance(site, OSError) for site in found.values()):
+        break  # none died of late
     here = on_worker.site(self._flags, {})
     faults = []
     for address, site in found.items():
@@ -142,7 +147,13 @@ class Cluster:
     Raises:
       LabError: They are not the same there.
     """
-    self._client.register_plugin(self._share)
+    for left in reversed(range(lib.DEATHS)):
+      try:
+        self._client.register_plugin(self._share)
+        break
+      except OSError as error:  # one dies while they are told
+        if not left or self._client.status != 'running':
+          raise LabError(errands.gone(self.address)) from error
     self._errands = Errands(self._client, self.address, self._session)
 
   def order(self, calls: list[Call]) -> list[Call]:
@@ -187,6 +198,13 @@ class Cluster:
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
       list(pool.map(bench.compile, tables.values()))
     return self._computation.rounds(model, allowed, tick), None
+
+  def passes(self, model: str) -> tuple[list[dict[str, Any]], str | None]:
+    """Times a model's forward pass where steps are timed."""
+    if self._times_here:
+      return self._computation.passes(model), None
+    host, found = self._run('passes', model)
+    return found, host
 
   def told(self) -> str:
     """What the workers have done so far."""

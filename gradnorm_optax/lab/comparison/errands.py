@@ -143,8 +143,7 @@ class Errands:
         if self._client.status == 'running' and isinstance(
             error, TimeoutError):
           continue
-        self._fail(f'--scheduler {self._address}: the scheduler is gone; what '
-                   'was finished is kept, the same command goes on from there')
+        self._fail(gone(self._address))
         return
 
   def _look(self) -> None:
@@ -170,6 +169,12 @@ class Errands:
     with self._free:
       self._fault = LabError(told)
       self._free.notify_all()
+
+
+def gone(address: str) -> str:
+  """What is said where the scheduler answers no more."""
+  return (f'--scheduler {address}: the scheduler is gone; what was finished is '
+          'kept, the same command goes on from there')
 
 
 def nobody(address: str) -> str:

@@ -51,6 +51,9 @@ class Place(Protocol):
              tick: Callable[[], None]) -> tuple[Rounds, str | None]:
     """Times the steps of a model's methods; on which machine if not here."""
 
+  def passes(self, model: str) -> tuple[list[dict[str, Any]], str | None]:
+    """Times a model's forward pass; on which machine if not here."""
+
   def told(self) -> str:
     """What the progress bar says of it."""
 
@@ -89,6 +92,10 @@ class Here:
              tick: Callable[[], None]) -> tuple[Rounds, str | None]:
     """Times the steps of a model's methods."""
     return self._computation.rounds(model, allowed, tick), None
+
+  def passes(self, model: str) -> tuple[list[dict[str, Any]], str | None]:
+    """Times a model's forward pass."""
+    return self._computation.passes(model), None
 
   def told(self) -> str:
     """Nothing."""

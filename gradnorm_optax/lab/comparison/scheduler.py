@@ -72,20 +72,33 @@ def _local(address: str) -> Iterator[Link]:
   shown = _devices(int(found[1]), address)
   with tempfile.TemporaryDirectory(
       prefix='gradnorm-', ignore_cleanup_errors=True) as place, _hushed():
-    with distributed.SpecCluster(
-        scheduler={'cls': distributed.Scheduler, 'options': {
-            'host': '127.0.0.1', 'allowed_failures': DEATHS - 1,
-            'dashboard': False, 'dashboard_address': '127.0.0.1:0'}},
-        workers={number: {'cls': distributed.Nanny, 'options': {
-            'nthreads': 1, 'memory_limit': 0, 'local_directory': place,
-            'silence_logs': logging.CRITICAL, 'dashboard': False,
-            'env': env}} for number, env in enumerate(shown)}) as cluster:
+    with _started(address, place, shown) as cluster:
       with distributed.Client(cluster, set_as_default=False) as client:
         # What one worker has compiled the others read.
         known = getattr(jax.config, 'jax_compilation_cache_dir')
         yield Link(client, {} if known else {
             'jax_compilation_cache_dir': f'{place}/compiled',
             'jax_persistent_cache_min_compile_time_secs': 0.0})
+
+
+def _started(address: str, place: str,
+             shown: list[dict[str, str]]) -> distributed.SpecCluster:
+  """Starts a scheduler in this process, and workers; again if they die."""
+  for left in reversed(range(DEATHS)):
+    try:
+      return distributed.SpecCluster(
+          scheduler={'cls': distributed.Scheduler, 'options': {
+              'host': '127.0.0.1', 'allowed_failures': DEATHS - 1,
+              'dashboard': False, 'dashboard_address': '127.0.0.1:0'}},
+          workers={number: {'cls': distributed.Nanny, 'options': {
+              'nthreads': 1, 'memory_limit': 0, 'local_directory': place,
+              'silence_logs': logging.CRITICAL, 'dashboard': False,
+              'env': env}} for number, env in enumerate(shown)})
+    except RuntimeError as error:
+      if not left:
+        raise LabError(f'--scheduler {address}: its workers die as they start '
+                       f'({error}); what was finished is kept') from error
+  raise AssertionError('it returned or raised')
 
 
 def _devices(workers: int, address: str) -> list[dict[str, str]]:

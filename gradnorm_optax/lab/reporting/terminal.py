@@ -7,8 +7,8 @@ from rich import console, jupyter, table, text
 from gradnorm_optax.lab.objective.quality import ACCURACY
 from gradnorm_optax.lab.reporting import columns
 from gradnorm_optax.lab.reporting.units import duration, size
+from gradnorm_optax.lab.results.costs import Pass
 from gradnorm_optax.lab.results.findings import Summary
-from gradnorm_optax.lab.results.passes import Pass
 
 STYLES = {'gain': 'green', 'loss': 'red', 'none': 'yellow', 'void': 'yellow'}
 UNSURE = 'yellow'

@@ -10,27 +10,11 @@ import numpy as np
 
 from gradnorm_optax.lab.objective.quality import ACCURACY, Measure
 from gradnorm_optax.lab.results import stats
-from gradnorm_optax.lab.results.passes import Pass
+from gradnorm_optax.lab.results.costs import Pass
 from gradnorm_optax.lab.support.json_safe import OrInf, OrNan
 
 # {model: {method: {training step: log10 norms through time}}}
 Profiles = dict[str, dict[str, dict[int, list[float | None]]]]
-
-
-class Clock(NamedTuple):
-  """Times of one method on one model.
-
-  Attributes:
-    step_seconds: Median time of a training step.
-    bare: The optimizer alone; None if the method is that.
-    overhead: Ratio of both times, between the ends of its 95% interval.
-    rounds: Seconds of a step in every round, levelled (`time_ratio.level`).
-  """
-
-  step_seconds: float
-  bare: str | None
-  overhead: tuple[float, float, float] | None
-  rounds: tuple[float, ...] = ()
 
 
 class Run(NamedTuple):
