@@ -30,6 +30,9 @@ class Running(NamedTuple):
     """Waits for its end; kills what does not end."""
     try:
       out, _ = self.process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+      self.err.close()
+      raise
     finally:
       self.process.kill()
     with self.err:

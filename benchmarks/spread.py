@@ -77,7 +77,8 @@ def one(place: str, address: str, number: int) -> None:
   """One process; the first prints the losses."""
   count, devices = PLACES[place]
   many = count > 1
-  with processes.joined(many, *((address, count, number) if many else ())):
+  with processes.joined(
+      many, *((address, count, number, 1000) if many else ())):
     found = losses(count * devices)
     if processes.first():
       print('losses:' + json.dumps(found), flush=True)

@@ -43,14 +43,18 @@ def _app() -> Any:
 
   @app.command()
   def init(folder: Annotated[pathlib.Path, typer.Argument(
-      metavar='DIR', help='A new folder.')]) -> None:
+      metavar='DIR', help='A new folder.')], data: Annotated[
+          str, typer.Option(metavar='csv|pictures|series|text', help=(
+              'What your data are like.'))] = 'csv', model: Annotated[
+                  str, typer.Option(metavar='linen|nnx', help=(
+                      'What your model is written in.'))] = 'linen') -> None:
     """Write an example with its own data and model, to start from.
 
     Example: gradnorm init demo
     """
     from gradnorm_optax.lab import starter
-    for path in starter.write(folder):
-      print(path)
+    for line in starter.write(folder, data, model):
+      print(line)
 
   @app.command()
   def check(config: Config, set_: Set = [],  # noqa: B006
@@ -174,17 +178,11 @@ def _app() -> Any:
               checkpoint: Which = 'best') -> None:
     """Answer for new examples with a trained model.
 
-    Example: gradnorm predict runs/demo-train new.npz -o answers.csv
+    Example: gradnorm predict runs/demo-train demo/new.csv -o answers.csv
     """
-    from gradnorm_optax.lab.serving import answers_file, new_examples
-    loaded = lab.load_run(run, _checkpoint(checkpoint))
-    found = new_examples.read(data, loaded.data, loaded.config.data)
-    answers_file.write(out, loaded, found)
-    console = screen.console()
-    for note in found.notes:
-      console.print(note, style='dim')
-    console.print(f'{len(found.x)} answers by the checkpoint of step '
-                  f'{loaded.step}, each with its {found.title}: {out}')
+    from gradnorm_optax.lab.serving import commands
+    for line in commands.predict(run, data, out, checkpoint):
+      screen.console().print(line)
 
   @app.command()
   def export(run: Annotated[pathlib.Path, typer.Argument(
@@ -196,24 +194,14 @@ def _app() -> Any:
 
     Example: gradnorm export runs/demo-train models/2026-11-28
     """
-    from gradnorm_optax.lab.serving import export as export_lib
-    loaded = lab.load_run(run, _checkpoint(checkpoint))
-    export_lib.write(loaded, folder)
-    screen.console().print(f'Step {loaded.step} of {run}: '
-                           f'{folder}/MODEL_CARD.md says how to use it')
+    from gradnorm_optax.lab.serving import commands
+    screen.console().print(commands.export(run, folder, checkpoint))
 
   from gradnorm_optax.lab import cli_reading
   cli_reading.add(app)
   return app
 
 
-def _checkpoint(given: str) -> Any:
-  """best, last or the number of a step."""
-  if given in ('best', 'last'):
-    return given
-  if not given.isdigit():
-    raise LabError(f'--checkpoint: best, last or a step, not {given!r}')
-  return int(given)
 
 
 def main(args: list[str] | None = None) -> int:

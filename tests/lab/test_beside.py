@@ -12,7 +12,12 @@ import pytest
 from gradnorm_optax import lab
 from gradnorm_optax.lab.comparison import beside, trials_file
 from gradnorm_optax.lab.objective.quality import ACCURACY
-from gradnorm_optax.lab.results import beside as results, results_file, store
+from gradnorm_optax.lab.results import (
+  beside as results,
+  results_file,
+  store,
+  summary,
+)
 from gradnorm_optax.lab.support.errors import LabError
 
 
@@ -78,6 +83,25 @@ def test_the_page_and_the_table(pair, gradnorm, tmp_path):
     beside.put([pair[0], tmp_path])
   with pytest.raises(LabError, match='takes the name of a page'):
     beside.put(pair, tmp_path)
+
+
+def test_groups_of_the_judged_examples_reach_the_verdict(finished, tmp_path):
+  """Kept with the results, and read when they are judged again."""
+  done = results_file.read(finished[1].folder)
+  pair, *_ = results_file.trials(finished[1].folder, done).pairs()
+  shown = results_file.trials(
+      finished[1].folder, done).answers(pair).evidence[0]
+  groups = tuple(i // 9 for i in range(len(shown)))
+  results_file.write(tmp_path, done._replace(
+      basis=done.basis._replace(groups=groups)))
+  again = results_file.read(tmp_path)
+  assert again.basis.groups == groups
+  answers = results_file.trials(finished[1].folder, again).answers(pair)
+  assert answers.pseudo_values().shape == (2, groups[-1] + 1)
+  lone = summary.summarize(results_file.trials(
+      finished[1].folder, done._replace(
+          basis=done.basis._replace(groups=(0,) * len(groups)))))
+  assert any('one group of data.group' in note for note in lone.notes)
 
 
 def test_trials_as_csv_and_parquet(finished, gradnorm, tmp_path):

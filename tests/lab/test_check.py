@@ -141,6 +141,22 @@ def test_the_estimate_adds_programs_and_trials():
   # Two programs, twenty trials of 50 steps and 5 evaluations, two workers.
   assert plan.seconds == pytest.approx((2 * 3 + 20 * (0.5 + 0.5)) / 2)
   assert plan.bytes == 1000 + 2 * (2 * 400 + 800)
+  # Looks compile a program and take the steps once more; nothing evaluates.
+  more = plan._replace(looks=2, timing=4.0, report=12.0)
+  assert more.spent['looks'] == pytest.approx(2 * (3 + 0.5) / 2)
+  assert more.seconds == pytest.approx(plan.seconds + 3.5 + 4 + 12)
+
+
+def test_the_estimate_holds_all_that_a_comparison_does(tiny, gradnorm):
+  tiny.write_text(tiny.read_text().replace('look = 0', 'look = 2'))
+  plan = lab.check(tiny).plan
+  assert plan.looks == 2 and min(plan.spent.values()) > 0
+  # Timing takes three rounds at least, and its share of the whole at most.
+  assert plan.timing <= max(0.25 * (plan.seconds - plan.timing), 1.0)
+  code, out, _ = gradnorm('check', tiny)
+  assert code == 0
+  for word in ('in all', 'trials', 'looks', 'timing', 'report'):
+    assert word in out
 
 
 @pytest.mark.parametrize('step', [1e-6, 1e-3, 0.5])

@@ -86,6 +86,8 @@ def test_a_table_by_lot_and_by_day(tmp_path):
   found = load(path, group='lot', ignore=('day',))
   assert found.train.x.shape[1] == 4  # the lot is no input
   assert 'groups: 14 + 3 + 3' in found.description
+  # The judged ones say which, for intervals over whole lots.
+  assert len(found.groups) == len(found.test.y) and len(set(found.groups)) == 3
   found = load(path, group='lot', time='day')
   assert ('divided by time: training 2024-01-01 to 2024-05-28, validation '
           '2024-06-01 to 2024-07-02, test 2024-07-03 to 2024-08-04'

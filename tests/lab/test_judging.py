@@ -68,6 +68,54 @@ def test_pseudo_values_of_a_mean_are_the_examples():
   np.testing.assert_allclose(many.mean(1), scores.mean(1), atol=0.05)
 
 
+@pytest.mark.parametrize('sizes', [[5] * 8, [9, 1, 3, 3, 7, 2, 4]])
+def test_groups_are_left_out_whole(sizes):
+  """By brute force: the delete-m jackknife, one run after another."""
+  rng = np.random.default_rng(3)
+  of = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
+  scores = rng.normal(size=(2, len(of))) + rng.normal(size=len(sizes))[of]
+  table = answers(scores, groups=tuple(of.tolist())).pseudo_values()
+  count = len(sizes)
+  for row, found in zip(scores, table, strict=True):
+    values = {}
+    for group, size in enumerate(sizes):
+      ratio = len(of) / size
+      values[group] = ratio * row.mean() - (ratio - 1) * row[of != group].mean()
+      assert values[group] == pytest.approx(row[of == group].mean())
+    mean = sum(values[g] * size for g, size in enumerate(sizes)) / len(of)
+    want = sum((values[g] - mean) ** 2 / (len(of) / size - 1)
+               for g, size in enumerate(sizes)) / count
+    assert ((found - mean) ** 2).sum() / (count - 1) / count == (
+        pytest.approx(want))
+
+
+def test_groups_widen_what_examples_alone_do_not():
+  """Of equals that groups tell apart an interval must not be sure."""
+  rng = np.random.default_rng(4)
+  of = tuple(np.repeat(np.arange(12), 25).tolist())
+  missed, narrow = 0, 0
+  for _ in range(200):
+    luck = rng.normal(size=12)[list(of)] + 0.1 * rng.normal(size=(3, 300))
+    found = judging.difference(
+        answers(luck, groups=of), answers(np.zeros_like(luck), groups=of))
+    alone = judging.difference(answers(luck), answers(np.zeros_like(luck)))
+    missed += found.low > 0 or found.high < 0
+    narrow += alone.low > 0 or alone.high < 0
+  assert missed <= 20 < 100 < narrow
+
+
+def test_parts_hold_whole_groups():
+  of = np.random.default_rng(5).integers(0, 100, 1000)
+  parts = judging.groups(1000, of.tolist())
+  assert len(parts) == judging.GROUPS
+  assert sorted(np.concatenate(parts)) == list(range(1000))
+  held = [set(of[part]) for part in parts]
+  assert sum(map(len, held)) == len(set(of)) == 100
+  assert max(map(len, parts)) < 1.5 * min(map(len, parts))
+  one = judging.interval(answers(np.ones((2, 9)), groups=(7,) * 9))
+  assert (one.mean, one.high) == (1, 1) and one.low == pytest.approx(0.025)
+
+
 def test_differences_are_paired_by_seed_and_example():
   rng = np.random.default_rng(1)
   hard, start = rng.normal(size=200), rng.normal(size=(8, 1))

@@ -9,13 +9,15 @@ import jax
 from jax import lax
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.comparison import preflight
+from gradnorm_optax.lab.comparison import preflight, timing
 from gradnorm_optax.lab.comparison.parallelism import placement
+from gradnorm_optax.lab.comparison.schedule import SHARE
+from gradnorm_optax.lab.comparison.time_budget import REPORT
 from gradnorm_optax.lab.data import sources
 from gradnorm_optax.lab.methods import chain
 from gradnorm_optax.lab.methods.schedules import schedule
 from gradnorm_optax.lab.reporting import plan as page
-from gradnorm_optax.lab.results import grids
+from gradnorm_optax.lab.results import grids, step_cost
 from gradnorm_optax.lab.results.plan import Plan, Planned, Speed
 from gradnorm_optax.lab.results.trials import Pair
 from gradnorm_optax.lab.training import output_check, steps
@@ -55,11 +57,23 @@ def run(config: schema.Config, measure: bool = True) -> Checked:
   speeds = tuple(
       _measured(name, problem, config) for name, problem in (
           found.problems.items() if measure else ()))
-  return Checked(Plan(
-      config.title or config.name, dataset.description,
-      tuple(_planned(config, pair, found) for pair in found.states),
+  planned = tuple(_planned(config, pair, found) for pair in found.states)
+  plan = Plan(
+      config.title or config.name, dataset.description, planned,
       _bytes(dataset[:3]), train.steps, train.steps // train.eval_every,
-      workers, together, speeds, grids.share(config)))
+      workers, together, speeds, grids.share(config),
+      len(planned) * bool(compare.look))
+  return Checked(plan._replace(
+      timing=_timing(config, plan), report=REPORT) if speeds else plan)
+
+
+def _timing(config: schema.Config, plan: Plan) -> float:
+  """Seconds of measuring what steps cost: rounds, but no more than a share."""
+  def of(rounds: int) -> float:  # each a short call and one that lasts
+    return sum(len(step_cost.programs(config, one.model)) * (rounds + 4) * (
+        2 * one.step + 2 * timing.LONG) for one in plan.speeds)
+  return max(of(timing.LEAST), min(
+      of(config.compare.timing_rounds), SHARE / (1 - SHARE) * plan.seconds))
 
 
 def _planned(config: schema.Config, pair: Pair,

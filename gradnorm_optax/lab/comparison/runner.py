@@ -62,7 +62,8 @@ class Runner:
     self.basis = self.place.take(self.computation, basis_lib.here(
         config, provenance.data_digest(dataset[:3]), dataset.description,
         dataset.objective, dataset.deviation, found.scopes,
-        together=self.batch > 1, examples=len(dataset.train.y)))
+        together=self.batch > 1, examples=len(dataset.train.y),
+        groups=dataset.groups))
 
   def use(self, store: Store, plan: Remaining | None = None) -> None:
     """Takes a folder, and a plan that is told what is done."""
@@ -164,7 +165,12 @@ class Runner:
                     'phase': 'fault', **pair._asdict(), 'text': text})
 
   def _look(self, pair: Pair) -> None:
-    """Trains once more, and keeps what a method does to every block."""
+    """Trains once more, and keeps what a method does to every block.
+
+    Where a time is given and over, the next start of the command does it.
+    """
+    if self.schedule.plan.elapsed() > self.schedule.limit:
+      return
     found = self.place.do('look', pair, self.trials.chosen(pair))
     self.store.add({'fingerprint': self.trials.look_key(pair),
                     'phase': 'look', **found})

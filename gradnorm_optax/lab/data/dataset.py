@@ -50,6 +50,7 @@ class Dataset(NamedTuple):
     readout: At how many of the last steps a sequence is read, outputs having
       shape (B, readout, outputs); None where labels say it themselves.
     preprocessing: What was fitted on the training part; None of generated sets.
+    groups: To which group each example of the test part belongs (`data.group`).
   """
 
   train: Split
@@ -62,6 +63,7 @@ class Dataset(NamedTuple):
   symbols: int | None = None
   readout: int | None = None
   preprocessing: Preprocessing | None = None
+  groups: np.ndarray | None = None
 
   @property
   def deviation(self) -> float | None:

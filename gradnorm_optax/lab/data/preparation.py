@@ -57,7 +57,8 @@ def finish(raw: Raw, config: schema.Data) -> Dataset:
   return Dataset(
       parts[0], parts[1], parts[2], outputs, raw.image,
       '; '.join([f'{raw.name}, {sizes(parts)} examples', *raw.notes]),
-      objective, symbols, preprocessing=fitted)
+      objective, symbols, preprocessing=fitted,
+      groups=None if raw.group is None else raw.group[rows[2]])
 
 
 def _inputs(raw: Raw, train: np.ndarray, config: schema.Data

@@ -55,7 +55,9 @@ def _needs(plan: Plan) -> str:
         f'{one.method}.')
   if plan.speeds:
     most = 'At most about' if plan.together > 1 or plan.added else 'About'
-    told.append(f'{most} {duration(plan.seconds)} of training, if the methods '
-                'step as the measured ones; looks at the blocks, the timing of '
-                'steps and the report come on top.')
+    parts = ', '.join(f'{name} {duration(seconds)}'
+                      for name, seconds in plan.spent.items() if seconds)
+    told.append(f'{most} {duration(plan.seconds)} in all, if the methods step '
+                f'as the measured ones: {parts} (trials: tuning and fresh '
+                'ones, with compilation and evaluation).')
   return '\n'.join(told)

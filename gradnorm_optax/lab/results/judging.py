@@ -16,17 +16,21 @@ many as often as too few: the interval is never narrower than Student's over the
 seeds alone, or over the examples alone. With that, of equals at most 5% differ
 (`python -m benchmarks judging`). A score need not be a mean over
 examples: d[s, e] is the jackknife's pseudo-value of a group of examples,
-n * whole - (n - 1) * (whole without it).
+n * whole - (n - 1) * (whole without it). Of examples that belong together
+(`data.group`) whole groups are left out: patients differ, not only their
+measurements. Groups of unequal size count as in the delete-m jackknife.
 
 References:
   Cornfield and Tukey, `Average Values of Mean Squares in Factorials`, 1956
   Efron and Stein, `The Jackknife Estimate of Variance`, 1981
+  Busing, Meijer and van der Leeden, `Delete-m Jackknife for Unequal m`, 1999
 """
 
 import dataclasses
 import functools
+import heapq
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -44,11 +48,13 @@ class Answers:
       a run that diverged, which scores the worst on all of them.
     score_of: The score of some of the rows of such an array.
     worst: No score counts below it.
+    groups: To which group each example belongs; None where each stands alone.
   """
 
   evidence: tuple[np.ndarray | None, ...]
   score_of: Callable[[np.ndarray], float]
   worst: float = -math.inf
+  groups: tuple[int, ...] | None = None
 
   def scores(self) -> np.ndarray:
     """The score of every seed; shape (seeds,)."""
@@ -57,7 +63,8 @@ class Answers:
   def unanimous(self) -> int:
     """How many examples all runs answered rightly, or all wrongly; else 0.
 
-    Of scores that are a right or a wrong, one for each example.
+    Of scores that are a right or a wrong, one for each example; of groups, how
+    many of those.
     """
     if not self.evidence or any(found is None or found.shape[1] < 2
                                 for found in self.evidence):
@@ -68,7 +75,7 @@ class Answers:
                        if found is not None])
     if (labels != 1).any() or not ((scores == 0).all() or (scores == 1).all()):
       return 0
-    return scores.shape[1]
+    return scores.shape[1] if self.groups is None else len(set(self.groups))
 
   def pseudo_values(self) -> np.ndarray:
     """The jackknife's; shape (seeds, groups)."""
@@ -79,9 +86,9 @@ class Answers:
     """Computed once: a score may be slow, and each row asks for several."""
     examples = next(
         (len(found) for found in self.evidence if found is not None), 0)
-    if examples < 2:
+    parts = groups(examples, self.groups)
+    if len(parts) < 2:
       return self.scores()[:, None]
-    parts = groups(examples)
     return np.array([self._row(found, parts) for found in self.evidence])
 
   def _row(self, found: np.ndarray | None,
@@ -90,22 +97,46 @@ class Answers:
     whole = self._score(found)
     if found is None or whole <= self.worst:
       return np.full(len(parts), self.worst)
-    left = np.array([len(found) - len(rows) for rows in parts]) / len(found)
+    share = np.array([len(rows) for rows in parts]) / len(found)
     less = np.array([self._score(np.delete(found, rows, 0)) for rows in parts])
-    return (whole - left * less) / (1 - left)  # groups may differ by one
+    off = (1 / share - 1) * (whole - less)  # of the pseudo-values from `whole`
+    mean = share @ off
+    # Of parts of unequal size each as far from the mean as it counts.
+    return whole + mean + (off - mean) * np.sqrt(
+        (len(parts) - 1) * share / (1 - share))
 
   def _score(self, found: np.ndarray | None) -> float:
     return self.worst if found is None else max(
         self.worst, self.score_of(found))
 
 
-def groups(examples: int) -> list[np.ndarray]:
-  """Cuts examples into groups: the rows of each.
+def groups(examples: int,
+           of: Sequence[int] | None = None) -> list[np.ndarray]:
+  """Cuts examples into parts, whole groups of them if they have any.
 
   In a fixed order: a report made again says the same.
+
+  Args:
+    examples: How many there are.
+    of: To which group each belongs.
+
+  Returns:
+    The rows of each part, at most `GROUPS`; of groups as even as they allow.
   """
-  order = np.random.default_rng(0).permutation(examples)
-  return np.array_split(order, min(examples, GROUPS))
+  rng = np.random.default_rng(0)
+  if of is None:
+    order = rng.permutation(examples)
+    return np.array_split(order, min(examples, GROUPS)) if examples else []
+  names, places, sizes = np.unique(
+      of, return_inverse=True, return_counts=True)
+  order = rng.permutation(len(names))
+  parts: list[list[int]] = [[] for _ in names[:GROUPS]]
+  filled = [(0, i) for i in range(len(parts))]
+  for group in order[np.argsort(-sizes[order], kind='stable')]:
+    size, part = heapq.heappop(filled)
+    parts[part].append(group)
+    heapq.heappush(filled, (size + int(sizes[group]), part))
+  return [np.flatnonzero(np.isin(places, part)) for part in parts]
 
 
 def interval(answers: Answers) -> Interval:

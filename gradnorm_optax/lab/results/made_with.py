@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.methods.scope import Scope
 from gradnorm_optax.lab.objective.objective import Objective
@@ -33,6 +35,7 @@ class Basis(NamedTuple):
     examples: How many the training part has; 0 of an earlier version.
     workers: The machines of the cluster that trials were run on last, a line
       for each; none where they ran here.
+    groups: To which group each judged example belongs, where they have any.
   """
 
   data: str
@@ -53,6 +56,7 @@ class Basis(NamedTuple):
   together: bool
   examples: int = 0
   workers: tuple[str, ...] = ()
+  groups: tuple[int, ...] | None = None
 
   def user_code(self, model: str, method: str) -> list[str]:
     """The digests of the user's code behind one row."""
@@ -62,7 +66,8 @@ class Basis(NamedTuple):
 def here(config: schema.Config, data: str, description: str,
          objective: Objective, deviation: float | None,
          scopes: dict[str, dict[str, tuple[Scope, ...]]],
-         together: bool, examples: int) -> Basis:
+         together: bool, examples: int,
+         groups: np.ndarray | None = None) -> Basis:
   """What trials rest on that are run now, on this machine.
 
   Args:
@@ -74,6 +79,7 @@ def here(config: schema.Config, data: str, description: str,
     scopes: What every method acts on.
     together: Whether several trials share a call.
     examples: How many the training part has.
+    groups: To which group each judged example belongs.
   """
   measure = objective.measure
   if measure == VARIANCE:
@@ -87,4 +93,5 @@ def here(config: schema.Config, data: str, description: str,
                for method in config.methods_on(model)}
        for model in config.models},
       scopes, provenance.versions(), provenance.revision(),
-      provenance.machine(), provenance.arithmetic(), together, examples)
+      provenance.machine(), provenance.arithmetic(), together, examples,
+      groups=None if groups is None else tuple(groups.tolist()))

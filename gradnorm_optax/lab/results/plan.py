@@ -66,6 +66,8 @@ class Plan(NamedTuple):
     together: How many runs share a call.
     speeds: One for each model.
     share: Of a run, what a short one takes.
+    looks: How many runs more are looked at, each with a program of its own.
+    timing, report: Seconds of measuring what steps cost, and of the report.
   """
 
   name: str
@@ -78,6 +80,9 @@ class Plan(NamedTuple):
   together: int
   speeds: tuple[Speed, ...] = ()
   share: float = 1.0
+  looks: int = 0
+  timing: float = 0.0
+  report: float = 0.0
 
   @property
   def trials(self) -> int:
@@ -106,10 +111,21 @@ class Plan(NamedTuple):
 
     At most, where grids may widen.
     """
+    return sum(self.spent.values())
+
+  @property
+  def spent(self) -> dict[str, float]:
+    """The same by what takes it: trials, looks, timing, the report."""
     speeds = {one.model: one for one in self.speeds}
-    return sum(
+    runs = {one.model: self.steps * speeds[one.model].step
+            for one in self.planned}
+    trials = sum(
         speeds[one.model].compiling + (
             one.trials + one.added + one.short * self.share) * (
-            self.steps * speeds[one.model].step
-            + self.evaluations * speeds[one.model].evaluation)
+            runs[one.model] + self.evaluations * speeds[one.model].evaluation)
         for one in self.planned) / self.workers
+    looking = self.looks / len(self.planned) * sum(
+        speeds[one.model].compiling + runs[one.model]
+        for one in self.planned) / self.workers
+    return {'trials': trials, 'looks': looking, 'timing': self.timing,
+            'report': self.report}

@@ -19,8 +19,8 @@ from gradnorm_optax.lab.results import (
   step_cost,
   verdict,
 )
+from gradnorm_optax.lab.results.costs import Clock
 from gradnorm_optax.lab.results.findings import (
-  Clock,
   Confusion,
   Point,
   Row,
@@ -55,7 +55,7 @@ def summarize(trials: Trials) -> Summary:
       config.compare.tune_seeds, tuple(rows), tuple(verdicts),
       basis.measure, basis.worst, *_told(trials), classes=basis.classes,
       positive=None if (index := basis.rule.positive) is None
-      else basis.classes[index])
+      else basis.classes[index], per_epoch=trials.per_epoch)
 
 
 def _possible(found: stats.Interval, basis: Basis) -> stats.Interval:
@@ -79,7 +79,16 @@ def _told(trials: Trials) -> tuple[tuple[tuple[str, str, str], ...],
       tuple(f'{method} on {model}: {scope.text()}. `where` and `blocks` say '
             'what it takes.' for model, method, scope in found
             if scope.partial) + tuple(_searched(trials))
-      + elsewhere.notes(trials))
+      + elsewhere.notes(trials) + _lone(trials))
+
+
+def _lone(trials: Trials) -> tuple[str, ...]:
+  """Where all judged examples belong to one group, of which nobody knows how
+  others differ."""
+  groups = trials.basis.groups
+  return () if groups is None or len(set(groups)) > 1 else (
+      'The test part is one group of data.group: intervals are over seeds '
+      'alone. Enlarge data.test.',)
 
 
 def _searched(trials: Trials) -> Iterator[str]:

@@ -65,7 +65,8 @@ class Trials:
   def per_epoch(self) -> float:
     """Steps of an epoch; NaN of a folder that does not tell."""
     examples = self.basis.examples
-    return self.config.train.per_epoch(examples) if examples else math.nan
+    return (float(self.config.train.per_epoch(examples)) if examples
+            else math.nan)
 
   def pairs(self) -> list[Pair]:
     """All models with their methods."""
@@ -228,7 +229,8 @@ class Trials:
     return Answers(
         tuple(None if record['diverged'] else packed.unpack(record['evidence'])
               for record in self.finished('final', pair, self.chosen(pair))),
-        evidence.score_of(self.basis.rule), self.basis.worst)
+        evidence.score_of(self.basis.rule), self.basis.worst,
+        self.basis.groups)
 
   def acted(self, pair: Pair) -> float | None:
     """The share of the fresh runs' steps in which sampling acted."""
