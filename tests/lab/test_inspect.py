@@ -144,3 +144,20 @@ def test_no_rate_is_blamed_for_the_first_step():
       np.nan, lost, [1.0, 1.0])
   assert 'the loss is 2, but its slope has no number here;' in of_b(
       2.0, [1.0, np.nan], [1.0, 1.0])
+
+
+def test_the_rate_and_whether_the_run_has_ended(file, tmp_path, gradnorm):
+  """The rates are the schedule's at the steps that are looked at."""
+  keys = ['train.schedule=linear', 'run.learning_rate=0.5', 'run.look=0']
+  fresh = lab.inspect(file, keys, out=tmp_path / 'fresh')
+  assert fresh.told == ('From the start, seed 0, at learning rate 0.5 to 0.1 '
+                        '(run.learning_rate = 0.5).')
+  run = lab.train(file, [*keys, 'run.checkpoint_every=1',
+                         'train.eval_every=5'], out=tmp_path / 'run',
+                  quiet=True)
+  for place, words in ((run.folder / 'checkpoints' / '5',
+                        'Step 5 of 10: the run goes on'),
+                       (run.folder, 'The run has ended, at step 10')):
+    code, out, err = gradnorm(
+        'inspect', place, '--batches', 2, '--out', tmp_path / 'look')
+    assert code == 0 and words in out and 'run.learning_rate = 0.5' in out, err

@@ -65,9 +65,11 @@ def columns(found: Summary, rows: Sequence[Row]) -> list[Column]:
           figures(lambda row: row.steps, digits.column), [
               f' ({row.reached}/{row.seeds})' * (
                   row.trains and row.reached < row.seeds) for row in rows])),
-      Column('epoch', figures(lambda row: row.epochs, digits.column)),
+      Column('epoch', figures(lambda row: row.epochs, digits.column),
+             wide=True),
       Column('in s', figures(lambda row: row.seconds, digits.column)),
-      Column('all s', figures(lambda row: row.whole_seconds, digits.column)),
+      Column('all s', figures(lambda row: row.whole_seconds, digits.column),
+             wide=True),
       Column(measure.label('test'), _scores(found, rows), '[95%]'),
       Column('spread', figures(lambda row: row.spread, shown)),
       Column('validation', figures(lambda row: row.validation, shown)),
