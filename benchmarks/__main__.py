@@ -8,6 +8,7 @@ NAMES = sorted(
     path.stem for path in pathlib.Path(__file__).parent.glob('*.py')
     if path.stem not in (
         '__init__', '__main__', 'common', 'overhead_floors', 'overhead_torch',
+        'overhead_trees',
         'process_kills', 'processes'))
 
 if len(sys.argv) < 2 or sys.argv[1] not in NAMES:

@@ -56,13 +56,17 @@ def save(name: str, results: dict[str, Any]) -> None:
   """Writes benchmarks/results/NAME.json, with what it was made with."""
   RESULTS.mkdir(exist_ok=True)
   path = RESULTS / f'{name}.json'
-  text = json.dumps({
-      **json_safe.plain(results), 'date': time.strftime('%Y-%m-%d'),
-      'versions': provenance.versions(), 'revision': provenance.revision(),
-      'machine': provenance.machine(), 'processor': processor()},
+  text = json.dumps({**json_safe.plain(results), **made()},
                     indent=1, default=float, allow_nan=False)
   files.write(path, text + '\n')
   print(f'written: {path}')
+
+
+def made() -> dict[str, Any]:
+  """Returns what figures are made with."""
+  return {'date': time.strftime('%Y-%m-%d'), 'versions': provenance.versions(),
+          'revision': provenance.revision(), 'machine': provenance.machine(),
+          'processor': processor()}
 
 
 def processor() -> str:

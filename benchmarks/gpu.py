@@ -3,7 +3,8 @@
 Runs the tests marked `gpu`, then steps of 12 M, 100 M and 1 B parameters: time,
 share of the bandwidth that a copy on the same device reaches, kernels, the same
 without the conditional, trials under `vmap` against one after another. What is
-known is written after each part, so that a run that is cut off leaves it.
+known is written after each part and each chain, so that a run that is cut off
+leaves it.
 """
 
 import argparse
@@ -30,6 +31,7 @@ CHAINS = ('adamw', 'bng + adamw', 'floor: norms + adamw', 'standardize + adamw',
 # Width and depth of the MLPs; the largest needs 16 GB for a chain.
 SIZES = {'12M': (1024, 12), '100M': (2896, 12), '1B': (9159, 12)}
 TINY = {'tiny': (16, 2)}
+TESTS = pathlib.Path(__file__).parents[1] / 'tests'
 
 
 def bandwidth(megabytes: float) -> float:
@@ -40,10 +42,19 @@ def bandwidth(megabytes: float) -> float:
   return 2 * x.nbytes / seconds
 
 
-def steps(shapes: overhead.Shapes, copied: float) -> dict[str, Any]:
-  """Measures each chain on a tree, one in memory at a time."""
+def steps(
+    shapes: overhead.Shapes, copied: float, rows: dict[str, Any],
+    go_on: Callable[[], bool],
+) -> None:
+  """Measures each chain on a tree, one in memory at a time.
+
+  Args:
+    shapes: The tree.
+    copied: Bytes a second of a copy.
+    rows: Where each chain's figures go.
+    go_on: Called after each; tells whether there is time for another.
+  """
   size = sum(int(np.prod(shape)) for shape in shapes.values())
-  rows: dict[str, Any] = {}
   for name in CHAINS:
     make = lambda shape: jnp.full(shape, 1e-3)  # noqa: E731
     params, grads = overhead.tree(shapes, make), overhead.tree(shapes, make)
@@ -67,7 +78,8 @@ def steps(shapes: overhead.Shapes, copied: float) -> dict[str, Any]:
         'over adamw': seconds / (
             rows['adamw']['milliseconds'] / 1e3 if rows else seconds)}
     held.clear()
-  return rows
+    if not go_on():
+      return
 
 
 def kernels(text: str) -> int:
@@ -92,17 +104,27 @@ def trials(count: int, shapes: overhead.Shapes) -> dict[str, float]:
 
 
 def tests(seconds: float) -> dict[str, Any]:
-  """Runs the tests marked `gpu` on this platform."""
-  command = [sys.executable, '-m', 'pytest', '-m', 'gpu', '-n', '0', 'tests']
+  """Runs the tests marked `gpu` on this platform.
+
+  Only their files are collected: the others need what a lent machine may lack.
+  """
+  marked = [str(path) for path in sorted(TESTS.rglob('test_*.py'))
+            if '@pytest.mark.gpu' in path.read_text()]
+  command = [sys.executable, '-m', 'pytest', '-m', 'gpu', '-n', '0', '-q',
+             *marked]
   environment = os.environ | {
       'JAX_PLATFORMS': jax.default_backend().replace('gpu', 'cuda,cpu'),
       'XLA_PYTHON_CLIENT_PREALLOCATE': 'false'}
   try:
-    done = subprocess.run(command, env=environment, timeout=seconds,
-                          capture_output=True, text=True)
-  except subprocess.TimeoutExpired:
-    return {'passed': False, 'tail': f'not done in {seconds:.0f} s'}
-  return {'passed': done.returncode == 0, 'tail': done.stdout[-2000:]}
+    done = subprocess.run(
+        command, env=environment, timeout=seconds, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, cwd=TESTS.parent)
+  except subprocess.TimeoutExpired as error:
+    said = (error.stdout or b'').decode(errors='replace')
+    return {'passed': False, 'tail': f'not done in {seconds:.0f} s: '
+            + said[-2000:]}
+  return {'passed': done.returncode == 0,
+          'tail': done.stdout.decode(errors='replace')[-2000:]}
 
 
 def _seconds(run: Callable[[], Any], calls: int) -> float:
@@ -126,27 +148,36 @@ def main(arguments: list[str] | None = None) -> None:
   found: dict[str, Any] = {
       'machine': provenance.machine(), 'versions': provenance.versions(),
       'revision': provenance.revision(), 'date': time.strftime('%Y-%m-%d')}
-  copied = bandwidth(1 if options.tiny else 1024)
-  small = overhead.mlp(16, 2) if options.tiny else overhead.mlp(256, 4)
-  parts: dict[str, Callable[[], Any]] = {
-      'copy, bytes a second': lambda: copied}
-  for name, (width, depth) in (TINY if options.tiny else SIZES).items():
-    parts[name] = functools.partial(
-        steps, overhead.mlp(width, depth), copied)
-  parts['trials'] = lambda: trials(2 if options.tiny else 32, small)
-  if not options.tiny:  # the tests run the tiny form
-    parts = {'tests': lambda: tests(min(200, end - time.monotonic()))} | parts
-  for name, part in parts.items():
-    if time.monotonic() > end:
-      found[name] = 'no time left'
-    else:
-      try:
-        found[name] = part()
-      except Exception as error:  # out of memory, say: go on with the rest
-        found[name] = f'{type(error).__name__}: {str(error)[:300]}'
-    print(name, json.dumps(found[name], indent=1, default=float), flush=True)
+
+  def keep() -> bool:
     files.write(options.out, json.dumps(
         json_safe.plain(found), indent=1, default=float) + '\n')
+    return time.monotonic() < end
+
+  def sizes(name: str, width: int, depth: int) -> dict[str, Any]:
+    rows = found[name] = {}
+    steps(overhead.mlp(width, depth), found['copy, bytes a second'], rows, keep)
+    return rows
+
+  small = overhead.mlp(16, 2) if options.tiny else overhead.mlp(256, 4)
+  parts: dict[str, Callable[[], Any]] = {
+      'copy, bytes a second': lambda: bandwidth(1 if options.tiny else 1024)}
+  if not options.tiny:  # the tests run the tiny form
+    parts['tests'] = lambda: tests(min(200, end - time.monotonic()))
+  for name, (width, depth) in (TINY if options.tiny else SIZES).items():
+    parts[name] = functools.partial(sizes, name, width, depth)
+  parts['trials'] = lambda: trials(2 if options.tiny else 32, small)
+  for name, part in parts.items():
+    if not keep():
+      found[name] = 'no time left'
+      continue
+    try:
+      found[name] = part()
+    except Exception as error:  # out of memory, say: go on with the rest
+      why = f'{type(error).__name__}: {str(error)[:300]}'
+      found[name] = {**found.get(name, {}), 'error': why}
+    print(name, json.dumps(found[name], indent=1, default=float), flush=True)
+  keep()
 
 
 if __name__ == '__main__':

@@ -6,11 +6,22 @@ that are not taken included. Floors are what plain sums cost. PyTorch's
 optimizers stand beside them where torch is importable (`pip install
 torch==2.13.0`), the authors' SING where `--torch-sing` names its file.
 Compilation is trace + compile, in processor time.
+
+Each part is written to results/overhead.json when it is done, beside what was
+measured before; `--only` names those to measure. A training step is measured
+twice: glibc maps scratch memory above 32 MiB anew in each step, so that a chain
+that goes just over it seems to cost a fifth more. "memory kept" is with an
+allocator that gives nothing back.
 """
 
 import argparse
+import json
+import os
 import pathlib
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,69 +31,21 @@ from jax import numpy as jnp
 
 import gradnorm_optax as gn
 from benchmarks import common, overhead_floors, overhead_torch
+from benchmarks.overhead_trees import (
+    Shapes,
+    many,
+    mlp,
+    resnet,
+    transformer,
+    tree,
+)
+from gradnorm_optax.lab.support import files, json_safe
 
-Shapes = dict[str, tuple[int, ...]]
-
-
-def mlp(width: int = 1024, depth: int = 12) -> Shapes:
-  """12 M parameters in 26 arrays, unless told otherwise."""
-  sizes = [784] + [width] * depth + [10]
-  shapes: Shapes = {}
-  for n, (fan_in, out) in enumerate(zip(sizes, sizes[1:], strict=False)):
-    shapes |= {f'Dense_{n}/kernel': (fan_in, out), f'Dense_{n}/bias': (out,)}
-  return shapes
-
-
-def resnet() -> Shapes:
-  """A ResNet-50-shaped tree: 25 M parameters in many small arrays."""
-  shapes: Shapes = {'stem/kernel': (7, 7, 3, 64)}
-  wide = 64
-  for stage, (blocks, width) in enumerate(
-      [(3, 64), (4, 128), (6, 256), (3, 512)]):
-    for block in range(blocks):
-      here = f'stage{stage}_block{block}'
-      shapes |= {
-          f'{here}_a/kernel': (1, 1, wide, width),
-          f'{here}_b/kernel': (3, 3, width, width),
-          f'{here}_c/kernel': (1, 1, width, 4 * width)}
-      for part, size in (('a', width), ('b', width), ('c', 4 * width)):
-        shapes |= {f'{here}_norm_{part}/scale': (size,),
-                   f'{here}_norm_{part}/bias': (size,)}
-      if block == 0:
-        shapes[f'{here}_skip/kernel'] = (1, 1, wide, 4 * width)
-      wide = 4 * width
-  return shapes | {'head/kernel': (wide, 1000), 'head/bias': (1000,)}
-
-
-def transformer(depth: int) -> Shapes:
-  """A scanned pre-LN stack; stacked axis 0."""
-  return {
-      'layers/attn/kernel': (depth, 256, 768), 'layers/attn/bias': (depth, 768),
-      'layers/out/kernel': (depth, 256, 256), 'layers/out/bias': (depth, 256),
-      'layers/up/kernel': (depth, 256, 1024), 'layers/up/bias': (depth, 1024),
-      'layers/down/kernel': (depth, 1024, 256),
-      'layers/down/bias': (depth, 256),
-      'layers/norm/scale': (depth, 256), 'layers/norm/bias': (depth, 256),
-      'embed/embedding': (256, 256)}
-
-
-def many(arrays: int = 2000) -> Shapes:
-  shapes: Shapes = {}
-  for n in range(arrays // 2):
-    shapes |= {f'Dense_{n}/kernel': (8, 8 + n % 7),
-               f'Dense_{n}/bias': (8 + n % 7,)}
-  return shapes
-
-
-def tree(shapes: Shapes, make: Any) -> Any:
-  nested: dict[str, Any] = {}
-  for path, shape in shapes.items():
-    *parents, name = path.split('/')
-    node = nested
-    for parent in parents:
-      node = node.setdefault(parent, {})
-    node[name] = make(shape)
-  return nested
+RESULTS = common.RESULTS / 'overhead.json'
+# glibc: no mapping of its own for a large array, and no page given back.
+KEPT = {'MALLOC_MMAP_MAX_': '0', 'MALLOC_TRIM_THRESHOLD_': str(2**40)}
+FEW = ('adamw', 'bng + adamw', 'standardize + adamw')
+COMPILED = (*FEW, 'gn.centralize + adamw', 'sing', 'weight_normalized(adamw)')
 
 
 def chains(stacked: dict[str, int]) -> dict[str, optax.GradientTransformation]:
@@ -115,37 +78,63 @@ def chains(stacked: dict[str, int]) -> dict[str, optax.GradientTransformation]:
 
 
 def measure(
-    shapes: Shapes, rounds: int, stacked: dict[str, int],
-    torch_sing: pathlib.Path | None = None,
-    names: tuple[str, ...] = (),
-) -> Any:
-  """Returns for each chain the ratio of time and words per parameter."""
+    shapes: Shapes, stacked: dict[str, int], rounds: int,
+    torch_sing: pathlib.Path | None = None, names: tuple[str, ...] = (),
+) -> dict[str, dict[str, Any]]:
+  """Returns for each chain what its step costs, and compiling it.
+
+  Args:
+    shapes: The tree.
+    stacked: Layer axes, as in `gn.Blocks`.
+    rounds: Counted steps of each; with 0 nothing is run.
+    torch_sing: A file with the authors' class.
+    names: Of the chains; () for all, PyTorch's included.
+  """
   rng = np.random.default_rng(0)
   make = lambda shape: jnp.asarray(  # noqa: E731
       rng.normal(size=shape) * 1e-2, jnp.float32)
   params, grads = tree(shapes, make), tree(shapes, make)
   size = sum(leaf.size for leaf in jax.tree.leaves(params))
-  steps: dict[str, Any] = {}
-  found: dict[str, Any] = {}
+  steps: dict[str, Callable[[], Any]] = {}
+  found: dict[str, dict[str, Any]] = {}
   states: dict[str, Any] = {}
+  _compiled(common.step_of(optax.adamw(1e-3)), jnp.ones(3))  # a warm-up
   for name, tx in chains(stacked).items():
     if names and name not in names or name == 'muon' and size > 1e6:
       continue  # muon's products take seconds a step on a CPU
-    state = tx.init(params)
-    compiled = jax.jit(common.step_of(tx), donate_argnums=(0, 1)).lower(
-        params, state, grads).compile()
+    compiled, seconds = _compiled(common.step_of(tx), params, tx.init)
     cost: Any = compiled.cost_analysis()
     memory: Any = compiled.memory_analysis()
     found[name] = {'words': cost['bytes accessed'] / 4 / size,
-                   'temporary words': memory.temp_size_in_bytes / 4 / size}
-    states[name] = (jax.tree.map(jnp.copy, params), state)
+                   'temporary words': memory.temp_size_in_bytes / 4 / size,
+                   'compile seconds': seconds}
+    states[name] = (jax.tree.map(jnp.copy, params), tx.init(params))
 
     def run(name=name, compiled=compiled):
       states[name] = compiled(*states[name], grads)
       return states[name]
 
     steps[name] = run
-  steps |= overhead_torch.steps(params, grads, torch_sing)
+  if not rounds:
+    return found
+  if not names:
+    steps |= overhead_torch.steps(params, grads, torch_sing)
+  return _timed(found, steps, rounds)
+
+
+def _compiled(step: Any, params: Any, init: Any = None) -> tuple[Any, float]:
+  """Returns the program, and processor seconds of trace + compile."""
+  state = jax.eval_shape(init or optax.adamw(1e-3).init, params)
+  start = time.process_time()
+  program = jax.jit(step, donate_argnums=(0, 1)).lower(
+      params, state, params).compile()
+  return program, time.process_time() - start
+
+
+def _timed(
+    found: dict[str, dict[str, Any]], steps: dict[str, Callable[[], Any]],
+    rounds: int,
+) -> dict[str, dict[str, Any]]:
   times = common.interleave(steps, rounds)
   for name in steps:
     found.setdefault(name, {})['time'] = common.ratio(
@@ -154,136 +143,128 @@ def measure(
   return found
 
 
-COMPILED = ('adamw', 'bng + adamw', 'standardize + adamw',
-            'gn.centralize + adamw', 'sing', 'weight_normalized(adamw)')
-
-
-def compile_cost(
-    shapes: Shapes, stacked: dict[str, int],
-    names: tuple[str, ...] = COMPILED,
-) -> dict[str, float]:
-  """Returns processor seconds of trace + compile."""
-  params = tree(shapes, lambda s: jax.ShapeDtypeStruct(s, 'float32'))
-  seconds = {}
-  for name in ('adamw', *names):  # the first is to warm up
-    tx = chains(stacked)[name]
-    state = jax.eval_shape(tx.init, params)
-    start = time.process_time()
-    jax.jit(common.step_of(tx)).lower(params, state, params).compile()
-    seconds[name] = time.process_time() - start
-  return seconds
-
-
-def eager_cost(
+def eager(
     shapes: Shapes, names: tuple[str, ...] = ('adamw', 'bng + adamw', 'sing')
-) -> dict[str, float]:
+) -> dict[str, dict[str, Any]]:
   """Returns processor seconds of the first update outside of `jit`."""
   params = tree(shapes, lambda s: jnp.ones(s))
-  seconds = {}
+  found = {}
   for name in names:
     jax.clear_caches()
     tx = chains({})[name]
     state = jax.block_until_ready(tx.init(params))
     start = time.process_time()
     jax.block_until_ready(tx.update(params, state, params))
-    seconds[name] = time.process_time() - start
-  return seconds
+    found[name] = {'first update seconds': time.process_time() - start}
+  return found
 
 
-def training_step(rounds: int) -> Any:
-  """Returns ratios of whole training steps: 12 M-parameter MLP, batch 128."""
+def training(
+    rounds: int, width: int = 1024, depth: int = 12
+) -> dict[str, dict[str, Any]]:
+  """Returns ratios of whole training steps: 12 M-parameter MLP, batch 128.
+
+  All chains in one process, and the scratch memory of each step.
+  """
   rng = np.random.default_rng(0)
-  params = tree(mlp(), lambda shape: jnp.asarray(
+  params = tree(mlp(width, depth), lambda shape: jnp.asarray(
       rng.normal(size=shape) / np.sqrt(shape[0]), jnp.float32))
   x = jnp.asarray(rng.normal(size=(128, 784)), jnp.float32)
   y = jnp.asarray(rng.integers(10, size=128))
 
   def loss(params):
     h = x
-    for n in range(13):
+    for n in range(depth + 1):
       layer = params[f'Dense_{n}']
       h = (jax.nn.relu(h) if n else h) @ layer['kernel'] + layer['bias']
     return optax.losses.softmax_cross_entropy_with_integer_labels(h, y).mean()
 
-  steps: dict[str, Any] = {}
+  steps: dict[str, Callable[[], Any]] = {}
+  found: dict[str, dict[str, Any]] = {}
   states: dict[str, Any] = {}
-  for name in ('adamw', 'bng + adamw', 'standardize + adamw',
-               'weight_normalized(adamw)', 'floor: norms + adamw',
-               'floor: means, norms + adamw'):
-    update = common.step_of(chains({})[name])
+  for name, tx in chains({}).items():
+    if name in ('muon', 'lamb'):
+      continue  # products of matrices; six times the others' time
+    update = common.step_of(tx)
+    states[name] = (jax.tree.map(jnp.copy, params), tx.init(params))
     step = jax.jit(
         lambda p, s, update=update: update(p, s, jax.grad(loss)(p)),
-        donate_argnums=(0, 1))
-    states[name] = (jax.tree.map(jnp.copy, params),
-                    chains({})[name].init(params))
+        donate_argnums=(0, 1)).lower(*states[name]).compile()
+    memory: Any = step.memory_analysis()
+    found[name] = {'scratch MiB': memory.temp_size_in_bytes / 2**20}
 
     def run(name=name, step=step):
       states[name] = step(*states[name])
       return states[name]
 
     steps[name] = run
-  times = common.interleave(steps, rounds)
-  return {name: common.ratio(t, times['adamw']) for name, t in times.items()}
+  return _timed(found, steps, rounds)
 
 
-TREES: dict[str, tuple[Shapes, dict[str, int]]] = {
-    'small': (mlp(128, 4), {}), 'mlp': (mlp(), {}), 'resnet': (resnet(), {}),
-    'scan2': (transformer(2), {'layers/*': 0}),
-    'scan24': (transformer(24), {'layers/*': 0}), 'many': (many(), {})}
+def with_memory_kept(options: argparse.Namespace) -> dict[str, Any]:
+  """Measures the training step in a process whose allocator keeps memory."""
+  code = ('import json; from benchmarks import overhead;'
+          f'print(json.dumps(overhead.training({options.rounds})))')
+  done = subprocess.run(
+      [sys.executable, '-c', code], env=os.environ | KEPT, check=True,
+      stdout=subprocess.PIPE, text=True)
+  return json.loads(done.stdout.splitlines()[-1])
+
+
+# What stands on the page of costs; then what has to be asked for.
+PAGE: dict[str, Callable[[argparse.Namespace], Any]] = {
+    'mlp': lambda o: measure(mlp(), {}, o.rounds, o.torch_sing),
+    'training': lambda o: training(o.rounds),
+    'training, memory kept': with_memory_kept,
+    'scan24': lambda o: measure(
+        transformer(24), {'layers/*': 0}, o.rounds, o.torch_sing),
+    'resnet': lambda o: measure(resnet(), {}, o.rounds, o.torch_sing),
+    '400': lambda o: measure(many(400), {}, o.rounds, names=COMPILED),
+    'many': lambda o: measure(many(), {}, o.rounds, names=FEW),
+    'eager 400': lambda o: eager(many(400)),
+    'eager 2000': lambda o: eager(many())}
+MORE: dict[str, Callable[[argparse.Namespace], Any]] = {
+    'small': lambda o: measure(mlp(128, 4), {}, o.rounds),
+    'scan2': lambda o: measure(transformer(2), {'layers/*': 0}, o.rounds),
+    'many, all': lambda o: measure(many(), {}, o.rounds, names=COMPILED)}
+
+
+def keep(part: str, rows: dict[str, Any], path: pathlib.Path) -> None:
+  """Writes a part beside those that the file holds."""
+  held = json.loads(path.read_text()) if path.exists() else {}
+  held[part] = json_safe.plain({'rows': rows, 'made': common.made()})
+  path.parent.mkdir(exist_ok=True)
+  files.write(path, json.dumps(
+      held, indent=1, default=float, allow_nan=False) + '\n')
+
+
+def show(part: str, rows: dict[str, dict[str, Any]]) -> str:
+  """Returns a table of a part, of those columns that it has."""
+  ratio = lambda row, key: '' if key not in row['time'] else (  # noqa: E731
+      f'{row["time"][key]:.3f}')
+  numbers = list(dict.fromkeys(
+      key for row in rows.values() for key in row if key != 'time'))
+  timed = any('time' in row for row in rows.values())
+  head = ['chain', *(['time / adamw', 'quartiles'] if timed else ()), *numbers]
+  return f'\n{part}\n' + common.table(head, [
+      [name, *((ratio(row, 'median'),
+                f'{ratio(row, "low")} {ratio(row, "high")}') if timed else ()),
+       *(row.get(key, '') for key in numbers)] for name, row in rows.items()])
 
 
 def main(arguments: list[str] | None = None) -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--rounds', type=int, default=21)
   parser.add_argument('--torch-sing', type=pathlib.Path, metavar='FILE')
-  parser.add_argument('--only', choices=[
-      *TREES, 'training', 'compile', 'eager', 'depth'])
+  parser.add_argument('--only', nargs='+', choices=[*PAGE, *MORE],
+                      default=list(PAGE), metavar='PART')
+  parser.add_argument('--out', type=pathlib.Path, default=RESULTS)
   options = parser.parse_args(arguments)
-  wanted = lambda part: options.only in (None, part)  # noqa: E731
-  results: dict[str, Any] = {}
-  for name, (shapes, stacked) in TREES.items():
-    if wanted(name):
-      results[name] = measure(
-          shapes, options.rounds, stacked, options.torch_sing,
-          COMPILED[:3] if name == 'many' else ())  # the others' compilers wait
-      print(f'\n{name}')
-      print(common.table(
-          ['chain', 'time / adamw', 'quartiles', 'words', 'temporary'],
-          [[chain, r['time']['median'],
-            f'{r["time"]["low"]:.3f} {r["time"]["high"]:.3f}',
-            r.get('words', ''), r.get('temporary words', '')]
-           for chain, r in results[name].items()]))
-  if wanted('training'):
-    results['training'] = training_step(options.rounds)
-    print('\na training step of the 12 M-parameter MLP, batch 128')
-    print(common.table(
-        ['chain', 'time / adamw', 'quartiles'],
-        [[chain, r['median'], f'{r["low"]:.3f} {r["high"]:.3f}']
-         for chain, r in results['training'].items()]))
-  if wanted('compile'):
-    results['compile seconds'] = {
-        '160': compile_cost(resnet(), {}), '400': compile_cost(many(400), {}),
-        '2000': compile_cost(many(), {}, COMPILED[:3])}
-    _seconds('trace + compile', results['compile seconds'])
-  if wanted('eager'):
-    results['eager seconds'] = {
-        '400': eager_cost(many(400)), '2000': eager_cost(many())}
-    _seconds('first update outside of jit', results['eager seconds'])
-  if wanted('depth'):
-    results['depth'] = {
-        depth: compile_cost(transformer(depth), {'layers/*': 0}, COMPILED[:3])
-        for depth in (2, 24)}
-    _seconds('trace + compile of a scanned transformer', results['depth'])
-  common.save('overhead' + (f'_{options.only}' if options.only else ''),
-              results)
-
-
-def _seconds(title: str, results: dict[Any, dict[str, float]]) -> None:
-  for count, seconds in results.items():
-    print(f'\n{title}, {count}')
-    print(common.table(
-        ['chain', 'seconds', '/ adamw'],
-        [[k, v, v / seconds['adamw']] for k, v in seconds.items()]))
+  for part in options.only:
+    start = time.monotonic()
+    rows = (PAGE | MORE)[part](options)
+    keep(part, rows, options.out)
+    print(show(part, rows), f'\n({time.monotonic() - start:.0f} s)', flush=True)
 
 
 if __name__ == '__main__':

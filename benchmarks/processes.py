@@ -26,14 +26,18 @@ class Running(NamedTuple):
   process: subprocess.Popen[str]
   err: Any
 
-  def end(self, timeout: float = 300) -> Ended:
+  def end(self, timeout: float = 900) -> Ended:
     """Waits for its end; kills what does not end."""
     try:
       out, _ = self.process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+      self.err.close()
+      raise
     finally:
       self.process.kill()
-    self.err.seek(0)
-    return Ended(self.process.returncode, out, self.err.read())
+    with self.err:
+      self.err.seek(0)
+      return Ended(self.process.returncode, out, self.err.read())
 
 
 def environment(devices: int) -> dict[str, str]:
@@ -46,16 +50,20 @@ def environment(devices: int) -> dict[str, str]:
                                         f'={devices}'])}
 
 
+def free_port() -> int:
+  """A port of this machine that nobody listens at."""
+  with socket.socket() as free:
+    free.bind(('127.0.0.1', 0))
+    return int(free.getsockname()[1])
+
+
 def start(file: pathlib.Path, folder: pathlib.Path, count: int, devices: int,
           options: Sequence[str] = ()) -> list[Running]:
   """Starts a run of `count` processes with `devices` each.
 
   `{process}` in an option stands for the number of the process.
   """
-  with socket.socket() as free:
-    free.bind(('127.0.0.1', 0))
-    port = free.getsockname()[1]
-  found = []
+  port, found = free_port(), []
   for number in range(count):
     err = tempfile.TemporaryFile('w+')
     many = () if count == 1 else (

@@ -7,13 +7,13 @@ they are.
 """
 
 import dataclasses
-import math
 from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax import lax, numpy as jnp
+from jax.sharding import AxisType
 
 from gradnorm_optax._layout import Layout, LeafSpec
 
@@ -44,7 +44,7 @@ def bundle(layout: Layout, leaves: list[Any], axis_name: Any) -> Bundles:
   """Stacks the leaves of small blocks that are alike.
 
   Inside `shard_map` one collective serves all leaves, however many; there each
-  stays alone.
+  stays alone, as do those of which it is unknown how they lie.
 
   Args:
     layout: The blocks.
@@ -54,11 +54,11 @@ def bundle(layout: Layout, leaves: list[Any], axis_name: Any) -> Bundles:
   place = {index: n for n, index in enumerate(layout.active)}
   alike: dict[Hashable, list[int]] = {}
   for number, indices in enumerate(layout.groups.values()):
-    size = sum(math.prod(layout.spec(i).shape) for i in indices)
-    alone = axis_name is not None or size > SMALL
+    found = [(layout.spec(i), leaves[place[i]]) for i in indices]
+    alone = axis_name is not None or not all(_known(x) for _, x in found) or (
+        sum(x.size for _, x in found) > SMALL)
     key = number if alone else tuple(
-        (_likeness(layout.spec(i)), jax.typeof(leaves[place[i]]))
-        for i in indices)
+        (spec.likeness, jax.typeof(x)) for spec, x in found)
     alike.setdefault(key, []).append(number)
   chunks = [chunk for numbers in alike.values() for chunk in _even(numbers)]
   if len(chunks) == len(layout.groups):
@@ -88,14 +88,15 @@ def _even(numbers: list[int]) -> list[list[int]]:
   return [numbers[n:n + size] for n in range(0, len(numbers), size)]
 
 
-def _likeness(spec: LeafSpec) -> LeafSpec:
-  """Returns a spec that is equal for leaves to be stacked.
+def _known(leaf: jax.Array) -> bool:
+  """Tells whether leaves of this one's type lie alike.
 
-  The last part of the name counts: arrays of another kind may be sharded
-  otherwise, which plain `jit` does not show.
+  Under plain `jit` with several devices each may be cut along other axes, and
+  to stack them is to move them.
   """
-  return dataclasses.replace(
-      spec, path=spec.path.rpartition('/')[2], label=None, doubt='')
+  mesh = jax.typeof(leaf).sharding.mesh
+  return jax.device_count() == 1 or (
+      not mesh.empty and AxisType.Auto not in mesh.axis_types)
 
 
 def _stacked(spec: LeafSpec, size: int) -> LeafSpec:
@@ -136,12 +137,19 @@ def _dealt(arrays: list[jax.Array]) -> list[list[jax.Array]]:
   optimizer's kernels were alike; XLA compiles those that are alike once.
   """
   size, *rest = arrays[0].shape
-  place = lax.broadcasted_iota(np.int32, (size,) + (1,) * len(rest), 0)
+  one = bool(rest) and len(arrays) > 1  # fewer results to compile
+  joined = [lax.concatenate(
+      [lax.expand_dims(x, (1,)) for x in arrays], 1)] if one else arrays
+  shape = joined[0].shape
+  place = lax.broadcasted_iota(np.int32, (size,) + (1,) * (len(shape) - 1), 0)
   zero = jnp.zeros((), arrays[0].dtype)
   rows = lax.reduce(
-      [jnp.where(place == n, x, zero) for x in arrays for n in range(size)],
-      [zero] * (size * len(arrays)),
+      [jnp.where(place == n, x, zero) for x in joined for n in range(size)],
+      [zero] * (size * len(joined)),
       lambda a, b: list(map(lax.add, a, b)), (0,))
+  if one:
+    return [[lax.index_in_dim(row, n, keepdims=False) for row in rows]
+            for n in range(len(arrays))]
   return [rows[n:n + size] for n in range(0, len(rows), size)]
 
 

@@ -9,12 +9,17 @@ import numpy as np
 from gradnorm_optax import _tree
 from gradnorm_optax._findings import Finding, some
 from gradnorm_optax._probes import PATIENCE, USUAL, Chain, Leaves, Start
-from gradnorm_optax.weight_norm import WeightNormalizedState
+from gradnorm_optax.weight_norm import (
+  FixedLengthsState,
+  WeightNormalizedState,
+)
+
+State = WeightNormalizedState | FixedLengthsState
 
 
-def states(opt_state: Any) -> list[WeightNormalizedState]:
+def states(opt_state: Any) -> list[State]:
   """Returns the states of weight normalizations inside a chain's."""
-  kind = WeightNormalizedState
+  kind = (WeightNormalizedState, FixedLengthsState)
   return [node for node in jax.tree.leaves(
       opt_state, is_leaf=lambda node: isinstance(node, kind))
           if isinstance(node, kind)]
@@ -58,9 +63,9 @@ def decay_of_v(start: Start) -> Iterator[Finding]:
   found = []
   starts = states(start.chain.fresh)
   for first, held in zip(starts, states(state), strict=True):
-    for path, scale in held.scale.items():
+    for path, scale in held[0].items():
       w = np.asarray(before[path], np.float64)
-      v = w / np.asarray(first.scale[path], np.float64)
+      v = w / np.asarray(first[0][path], np.float64)
       new = (w + updates[path]) / np.asarray(scale, np.float64)
       shrinks = np.vdot(v - new, v) / np.vdot(v, v)
       if shrinks > max(1e-8, 5 * 2.0 ** -24 / v.size ** 0.5):

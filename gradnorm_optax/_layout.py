@@ -40,6 +40,11 @@ class LeafSpec(Place):
     """Shape of the array of this leaf's blocks."""
     return tuple(self.shape[a] for a in self.kept)
 
+  @property
+  def likeness(self) -> 'LeafSpec':
+    """This leaf without its name: equal for leaves that are read alike."""
+    return dataclasses.replace(self, path='', label=None, doubt='')
+
   def centered(self, pieces: int = 1) -> bool:
     """Whether the leaf has a fan-in mean to subtract.
 
@@ -82,20 +87,28 @@ class Layout:
 
   @functools.cached_property
   def blocks(self) -> tuple[tuple['Layout', tuple[int, ...]], ...]:
-    """One layout for each label, with its leaves' places in `active`."""
+    """One layout for each label, with its leaves' places in `active`.
+
+    Blocks that differ in nothing but their names share a layout, so that `jit`
+    takes them for the same.
+    """
     place = {index: n for n, index in enumerate(self.active)}
     return tuple(
-        (Layout(tuple(spec if i in members else None
-                      for i, spec in enumerate(self.specs)),
-                {label: members}, self.all_paths),
+        (_alone(tuple(self.spec(i).likeness for i in members)),
          tuple(place[i] for i in members))
-        for label, members in self.groups.items())
+        for members in self.groups.values())
 
   def spec(self, index: int) -> LeafSpec:
     """Returns the entry of a leaf that belongs to a block."""
     found = self.specs[index]
     assert found is not None
     return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _alone(specs: tuple[LeafSpec, ...]) -> Layout:
+  """Returns the layout of one block."""
+  return Layout(specs, {None: tuple(range(len(specs)))}, ())
 
 
 # Where it is a list, each call of `resolve` adds (blocks, tree, name) to it.

@@ -10,6 +10,10 @@ from gradnorm_optax import _tree
 from gradnorm_optax._layout import LeafSpec
 from gradnorm_optax._weight_norm_step import is_coarse
 
+# By the first field of a state: the lengths it is of, and the other one.
+_LENGTHS = {'scale': 'trained', 'length': 'fixed'}
+_OTHER = {'scale': 'length', 'length': 'scale'}
+
 
 def unit_shape(spec: LeafSpec) -> tuple[int, ...]:
   """Returns the shape of one number for each unit: size 1 along fan-in."""
@@ -84,17 +88,28 @@ def empty(state: Any, like: Any, name: str) -> Any:
 
 
 def require_state(
-    state: Any, specs: Sequence[LeafSpec], leaves: Mapping[str, Any], name: str
+    state: Any, kind: Any, specs: Sequence[LeafSpec], leaves: Mapping[str, Any],
+    name: str,
 ) -> None:
   """Raises `ValueError` where the state is not that of these leaves.
 
   Args:
     state: As given to `update`.
+    kind: Class of the states of such lengths. The first field is {path: array}.
     specs: Of the leaves to normalize.
     leaves: All leaves of the parameters by path, holes included.
     name: Who asks, for messages.
   """
-  scales = getattr(state, 'scale', None)
+  field = kind._fields[0]
+  scales = getattr(state, field, None)
+  if isinstance(getattr(state, _OTHER[field], None), Mapping):
+    given, wanted = (_LENGTHS[_OTHER[field]], _LENGTHS[field])
+    saved = (' One of fixed lengths that an earlier version saved becomes'
+             ' FixedLengthsState(*state).' if wanted == 'fixed' else '')
+    raise ValueError(
+        f'{name}: this is a state of lengths="{given}", and with lengths='
+        f'"{wanted}" the steps of inner mean something else. Give lengths='
+        f'"{given}", or start from these weights: call `init` again.{saved}')
   if not isinstance(scales, Mapping):
     raise ValueError(
         f'{name}: this is no state of the present version; an earlier one kept'

@@ -16,17 +16,12 @@ from typing import Any, NamedTuple
 import jax
 from jax import lax, numpy as jnp
 
-from gradnorm_optax import _shards
 from gradnorm_optax._floats import root
-from gradnorm_optax._layout import LeafSpec
 from gradnorm_optax._weight_norm_math import accumulator
 
 # Coarse parameters further than this many unit roundoffs from the weights that
 # stand beside them were edited from outside; adding an update costs two.
 _ROUNDOFFS = 16
-
-Sums = dict[str, jax.Array]  # by unit, size 1 along fan-in
-
 
 class Weights(NamedTuple):
   """The float32 weights of a leaf whose parameters are coarser."""
@@ -35,14 +30,22 @@ class Weights(NamedTuple):
   size: Any  # by unit: the larger ||w|| before and after the last step
 
 
-class Point(NamedTuple):
-  """Where a matched leaf stands; all but `w` by unit."""
+class Units(NamedTuple):
+  """Where the units of a leaf stand; size 1 along fan-in."""
 
-  w: jax.Array
-  length: jax.Array  # ||w||
+  g: jax.Array  # ||w|| with the sign of scale
   scale: jax.Array  # g/||v||; 1 for a zero unit, which is a plain weight
+  inverse: jax.Array  # of scale: v = inverse x w
   slope: jax.Array  # the gradient of g
   tilt: jax.Array  # grad_v = scale x grad_w - tilt x w
+  same: jax.Array | None  # whether the float32 weights stand for p
+
+
+class Arrival(NamedTuple):
+  """Where they go."""
+
+  factor: jax.Array  # w = factor x v
+  size: jax.Array | None  # of `Weights`
 
 
 def is_coarse(dtype: Any) -> bool:
@@ -56,89 +59,46 @@ def wide(leaf: jax.Array) -> jax.Array:
   return leaf.astype(accumulator(leaf.dtype))
 
 
+def like(numbers: jax.Array, leaf: jax.Array) -> jax.Array:
+  """Returns numbers in the dtype of the state of a leaf."""
+  return numbers.astype(accumulator(leaf.dtype))
+
+
 def wider(first: Any, second: Any) -> Any:
   """Returns the dtype that holds both, whatever promotion is allowed."""
   with jax.numpy_dtype_promotion('standard'):
     return jnp.promote_types(first, second)
 
 
-def over_devices(
-    parts: list[Sums], specs: list[LeafSpec], leaves: list[Any],
-    axis_name: _shards.AxisName,
-) -> list[Sums]:
-  """Continues sums on other devices, all of them in one collective.
-
-  Args:
-    parts: For each leaf, sums by unit over its local entries.
-    specs: Of the leaves.
-    leaves: The local arrays of the parameters.
-    axis_name: Mesh axes over which leaves are cut, or None.
-  """
-  if axis_name is None:
-    return parts
-  flat, treedef = jax.tree.flatten(parts)
-  over = [_shards.crossing(spec, leaf, spec.reduced, axis_name)
-          for spec, leaf, part in zip(specs, leaves, parts, strict=True)
-          for _ in part]
-  for dtype in {part.dtype for part in flat}:
-    own = [n for n, part in enumerate(flat) if part.dtype == dtype]
-    totals = _shards.psum(
-        [flat[n] for n in own], [over[n] for n in own], axis_name)
-    for n, total in zip(own, totals, strict=True):
-      flat[n] = total
-  return jax.tree.unflatten(treedef, flat)
-
-
-@functools.partial(jax.jit, static_argnums=1)
-def squares(leaf: jax.Array, axes: tuple[int, ...]) -> Sums:
-  """Returns <w, w>."""
-  return {'ww': _sum(lax.square(wide(leaf)), axes)}
-
-
 @functools.partial(jax.jit, static_argnums=3)
-def read(
-    p: jax.Array, grad: jax.Array, held: Weights | None, axes: tuple[int, ...]
-) -> Sums:
-  """Returns the sums that a step starts from."""
-  p = wide(p)
-  grad = grad.astype(p.dtype)
-  found = {'ww': _sum(p * p, axes), 'gw': _sum(p * grad, axes)}
-  if held is not None:
-    found |= {'far': _sum(lax.square(p - held.w), axes),
-              'held ww': _sum(held.w * held.w, axes),
-              'held gw': _sum(held.w * grad, axes)}
-  return found
-
-
-@jax.jit
 def locate(
-    p: jax.Array, scale: jax.Array, held: Weights | None, found: Sums
-) -> Point:
-  """Returns where a leaf stands."""
-  w, ww, gw = wide(p), found['ww'], found['gw']
-  if held is not None:
-    bound = held.size * (_ROUNDOFFS / 2 * float(jnp.finfo(p.dtype).eps))
+    found: dict[str, jax.Array], scale: jax.Array, size: jax.Array | None,
+    dtype: Any,
+) -> Units:
+  """Returns where the units of a leaf of this dtype stand."""
+  ww, gw, same = found['ww'], found['gw'], None
+  if size is not None:
+    bound = size * (_ROUNDOFFS / 2 * float(jnp.finfo(dtype).eps))
     same = root(found['far']) <= bound
-    w = jnp.where(same, held.w, w)
     ww = jnp.where(same, found['held ww'], ww)
     gw = jnp.where(same, found['held gw'], gw)
   length, over = _length(ww)
   scale = jnp.where((ww == 0) | (scale == 0), 1, scale)
+  sign = jnp.sign(scale)
   # Without w there is no gw either: slope and tilt of a zero unit are 0.
-  return Point(w, length, scale, jnp.sign(scale) * (gw * over),
-               scale * (gw * over) * over)
+  return Units(sign * length, scale, 1 / scale, sign * (gw * over),
+               scale * (gw * over) * over, same)
 
 
 @jax.jit
-def position(point: Point) -> tuple[jax.Array, jax.Array]:
-  """Returns v and g."""
-  return point.w / point.scale, jnp.sign(point.scale) * point.length
-
-
-@jax.jit
-def gradient(grad: jax.Array, point: Point) -> jax.Array:
-  """Returns the gradient of v (Eq. 3)."""
-  return point.scale * grad.astype(point.w.dtype) - point.tilt * point.w
+def enter(
+    p: jax.Array, grad: jax.Array, held: Weights | None, units: Units
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Returns w, v and the gradient of v (Eq. 3)."""
+  w = wide(p)
+  if held is not None and units.same is not None:
+    w = jnp.where(units.same, held.w, w)
+  return w, w * units.inverse, units.scale * grad - units.tilt * w
 
 
 @jax.jit
@@ -147,61 +107,64 @@ def direction(w: jax.Array, length: jax.Array) -> jax.Array:
   return w / jnp.where(length == 0, 1, length)
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def turn(
-    move: jax.Array, point: Point, axes: tuple[int, ...]
-) -> tuple[jax.Array, Sums]:
-  """Returns the new v, and <v, v>."""
-  v = point.w / point.scale + move.astype(point.w.dtype)
-  return v, {'vv': _sum(lax.square(v), axes)}
+@jax.jit
+def turn(w: jax.Array, inverse: jax.Array, move: jax.Array) -> jax.Array:
+  """Returns the new v."""
+  return w * inverse + move
 
 
-@functools.partial(jax.jit, static_argnums=(5, 6))
+@functools.partial(jax.jit, static_argnums=(3, 4))
 def compose(
-    p: jax.Array, v: jax.Array, found: Sums, move: jax.Array, point: Point,
-    axes: tuple[int, ...], dtype: Any,
-) -> tuple[jax.Array, Weights | None, jax.Array]:
-  """Returns the update of the parameters, float32 weights and the new scale."""
-  norm, before = _length(found['vv'])[0], jnp.sign(point.scale)
-  g = jnp.where(point.length == 0, norm,
-                point.length + before * move.astype(norm.dtype))
+    vv: jax.Array, units: Units, move: jax.Array, fan_in: int, dtype: Any
+) -> Arrival:
+  """Returns what makes weights of v, which is the new scale too."""
+  norm, before = _length(vv)[0], abs(units.g)
+  g = jnp.where(before == 0, norm,
+                before + jnp.sign(units.scale) * move)
   # Parameters end within u ||w|| of what the update aims at, ||w|| that of
   # before. So a length that shrinks to less than sqrt(u) of itself stops there
   # for that step: half of the direction's digits stay. For g = 0 it ends where
   # it is too small to matter, and still points along v.
   u = float(jnp.finfo(norm.dtype).eps) / 2
   length = jnp.maximum(jnp.abs(g), jnp.maximum(
-      point.length * math.sqrt(u), norm * u**2))
+      before * math.sqrt(u), norm * u**2))
   usable = (norm > 0) & (norm < jnp.inf) & (length < jnp.inf)
-  signed = before * jnp.where(g < 0, -length, length)
-  scale = jnp.where(usable, signed, 1) / jnp.where(usable, norm, 1)
-  return *_arrive(p, v * scale, point.length, length, axes, dtype), scale
+  signed = jnp.sign(units.scale) * jnp.where(g < 0, -length, length)
+  return Arrival(
+      jnp.where(usable, signed, 1) / jnp.where(usable, norm, 1),
+      _size(before, length, fan_in, dtype))
 
 
-@functools.partial(jax.jit, static_argnums=(5, 6))
+@functools.partial(jax.jit, static_argnums=(3, 4))
 def keep(
-    p: jax.Array, v: jax.Array, found: Sums, length: jax.Array, point: Point,
-    axes: tuple[int, ...], dtype: Any,
-) -> tuple[jax.Array, Weights | None]:
+    vv: jax.Array, units: Units, length: jax.Array, fan_in: int, dtype: Any
+) -> Arrival:
   """Returns the same where the length stays what it was at the start."""
-  norm = _length(found['vv'])[0]
+  norm = _length(vv)[0]
   usable = (norm > 0) & (norm < jnp.inf)
-  w = v * (jnp.where(usable, length, 1) / jnp.where(usable, norm, 1))
-  return _arrive(p, w, point.length, length, axes, dtype)
+  return Arrival(jnp.where(usable, length, 1) / jnp.where(usable, norm, 1),
+                 _size(abs(units.g), length, fan_in, dtype))
 
 
-def _arrive(
-    p: jax.Array, w: jax.Array, before: jax.Array, after: jax.Array,
-    axes: tuple[int, ...], dtype: Any,
+@functools.partial(jax.jit, static_argnums=3)
+def arrive(
+    p: jax.Array, v: jax.Array, arrival: Arrival, dtype: Any
 ) -> tuple[jax.Array, Weights | None]:
-  """Returns the update that leads to w, and float32 weights."""
-  held = None
-  if is_coarse(p.dtype):
-    # Below the normal numbers roundings are absolute.
-    least = float(jnp.finfo(p.dtype).smallest_normal) * math.sqrt(
-        math.prod(p.shape[axis] for axis in axes))
-    held = Weights(w, jnp.maximum(jnp.maximum(before, after), least))
+  """Returns the update that leads to the new w, and float32 weights."""
+  w = v * arrival.factor
+  held = None if arrival.size is None else Weights(w, arrival.size)
   return (w - wide(p)).astype(dtype), held
+
+
+def _size(
+    before: jax.Array, after: jax.Array, fan_in: int, dtype: Any
+) -> jax.Array | None:
+  """Returns the larger length, where weights stand beside parameters."""
+  if not is_coarse(dtype):
+    return None
+  # Below the normal numbers roundings are absolute.
+  least = float(jnp.finfo(dtype).smallest_normal) * math.sqrt(fan_in)
+  return jnp.maximum(jnp.maximum(before, after), least)
 
 
 def _length(squares: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -213,7 +176,3 @@ def _length(squares: jax.Array) -> tuple[jax.Array, jax.Array]:
   least = jnp.finfo(squares.dtype).smallest_normal
   over = 1 / lax.sqrt(jnp.maximum(squares, least))
   return squares * over, over
-
-
-def _sum(entries: jax.Array, axes: tuple[int, ...]) -> jax.Array:
-  return jnp.sum(entries, axes, keepdims=True)

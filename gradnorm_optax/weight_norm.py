@@ -13,12 +13,15 @@ from gradnorm_optax import (
   _weight_norm_math as math,
   _weight_norm_state as kept,
   _weight_norm_step as step,
+  _weight_norm_sums as sums,
+  _weight_norm_update as moving,
 )
 from gradnorm_optax._apply import as_wide_as, check_transformation
 from gradnorm_optax._floats import root
 from gradnorm_optax._layout import LeafSpec
 
-__all__ = ['WeightNormalizedState', 'weight_normalized']
+__all__ = [
+    'FixedLengthsState', 'WeightNormalizedState', 'weight_normalized']
 
 _NAME = 'weight_normalized'
 
@@ -26,14 +29,21 @@ _NAME = 'weight_normalized'
 class WeightNormalizedState(NamedTuple):
   """State of `weight_normalized`, {path: ...} of the leaves it normalizes.
 
-  With it w = scale x v, and g is ||w|| with the sign of scale. Where lengths
-  are fixed, v has norm 1 and scale is the length. In `inner` a zero of shape
-  (1,) stands in place of each array of size 0.
+  With it w = scale x v, and g is ||w|| with the sign of scale. In `inner` a
+  zero of shape (1,) stands in place of each array of size 0.
   """
 
   scale: Any  # g/||v||, size 1 along fan-in, at least float32
   weights: Any  # float32 w beside parameters of a coarser dtype
   inner: Any  # the inner optimizer's, on {'v': ..., 'g': ...}
+
+
+class FixedLengthsState(NamedTuple):
+  """The same with `lengths="fixed"`: w = length x v, and v has norm 1."""
+
+  length: Any  # ||w|| at the start
+  weights: Any
+  inner: Any
 
 
 def weight_normalized(
@@ -136,20 +146,19 @@ def weight_normalized(
     raise ValueError(
         f'{_NAME}(lengths={lengths!r}): must be "trained" or "fixed".')
   fixed = lengths == 'fixed'
+  kind = FixedLengthsState if fixed else WeightNormalizedState
 
-  def matched(params, leaves):
-    specs = math.select(globs, found, params, _NAME).specs
-    return {i: spec for i, spec in enumerate(specs)
-            if spec is not None and not _tree.is_hole(leaves[i])}
+  def matched(params):
+    return math.select(globs, found, params, _NAME)
 
   def init(params):
     leaves, treedef = _tree.flatten(params)
     if _tree.is_placeholder(params):
       # Only v is like the parameters, not what has one number by unit.
       one = jnp.zeros((), jnp.float32)
-      return WeightNormalizedState(
-          one, one, within.init({'v': params, 'g': one}))
-    specs, in_box = matched(params, leaves), kept.boxes(params)[0]
+      return kind(one, one, within.init({'v': params, 'g': one}))
+    layout, in_box = matched(params), kept.boxes(params)[0]
+    specs = {i: layout.spec(i) for i in layout.active}
     v, g = list(leaves), kept.no_lengths(leaves)
     # Parameters are whole where `init` is called outside of `shard_map`.
     norms = _lengths(
@@ -171,8 +180,7 @@ def weight_normalized(
     # together: so no two of these share an array.
     position = {'v': jax.tree.unflatten(treedef, map(_copy, v)),
                 'g': kept.bare(params, g)}
-    return WeightNormalizedState(
-        scale, weights, kept.fill(within.init(position)))
+    return kind(scale, weights, kept.fill(within.init(position)))
 
   def update(updates, state, params=None, **extra_args):
     _tree.require_params(params, _NAME)
@@ -182,34 +190,33 @@ def weight_normalized(
     # Updates may be boxed where parameters are not; `inner` sees one tree.
     alike = _tree.paths(updates) == _tree.paths(params)
     inside = params if alike else updates
-    specs = matched(params, leaves)
-    kept.require_state(
-        state, list(specs.values()), _tree.by_path(params), _NAME)
+    layout = matched(params)
+    specs = [layout.spec(i) for i in layout.active]
+    kept.require_state(state, kind, specs, _tree.by_path(params), _NAME)
+    scale, weights = dict(state[0]), dict(state.weights)
 
     # Where a parameter has no update (a hole), nothing depends on its slope.
     at = {path: n for n, path in enumerate(_tree.paths(updates))
           if not _tree.is_hole(new[n])}
-    places = {i: at[spec.path] for i, spec in specs.items() if spec.path in at}
-    p = {i: jnp.asarray(leaves[i]) for i in specs}
-    grads = {i: jnp.asarray(new[places[i]]) if i in places else p[i] for i in p}
-    held = {i: _opened(state.weights.get(spec.path))
-            for i, spec in specs.items()}
-    sums = _whole({
-        i: step.read(p[i], grads[i], held[i], spec.reduced)
-        for i, spec in specs.items()}, specs, p, axis_name)
-    points = {i: step.locate(p[i], state.scale[spec.path], held[i], sums[i])
-              for i, spec in specs.items()}
+    places = [at.get(spec.path) for spec in specs]
+    p = [jnp.asarray(leaves[i]) for i in layout.active]
+    grads = [x if n is None else jnp.asarray(new[n])
+             for n, x in zip(places, p, strict=True)]
+    begun = moving.start(
+        specs, p, grads,
+        [_opened(weights.get(spec.path)) for spec in specs],
+        [scale[spec.path] for spec in specs], axis_name)
 
     v, g = list(leaves), kept.no_lengths(leaves)
     by_v, by_g = new, kept.no_lengths(new)
-    for i, point in points.items():
-      v[i], length = step.position(point)
+    for k, i in enumerate(layout.active):
+      v[i] = begun.v[k]
       if not fixed:
-        g[i] = length
-    for i, n in places.items():
-      by_v[n] = step.gradient(grads[i], points[i])
-      if not fixed:
-        by_g[n] = points[i].slope
+        g[i] = begun.units[k].g
+      if (n := places[k]) is not None:
+        by_v[n] = begun.by_v[k]
+        if not fixed:
+          by_g[n] = begun.units[k].slope
     position = {'v': jax.tree.unflatten(treedef, v),
                 'g': kept.bare(params, g)}
     moves, inner_state = within.update(
@@ -219,27 +226,27 @@ def weight_normalized(
         position, **extra_args)
 
     by_v, by_g = (_tree.flatten(moves[name])[0] for name in 'vg')
-    turned = {i: step.turn(by_v[n], points[i], specs[i].reduced)
-              for i, n in places.items()}
-    sums = _whole({i: part for i, (_, part) in turned.items()},
-                  specs, p, axis_name)
-    scale, weights = dict(state.scale), dict(state.weights)
-    for i, n in places.items():
-      spec, dtype = specs[i], step.wider(p[i].dtype, grads[i].dtype)
-      if fixed:
-        by_v[n], wide = step.keep(
-            p[i], turned[i][0], sums[i], scale[spec.path], points[i],
-            spec.reduced, dtype)
-      else:
-        by_v[n], wide, scale[spec.path] = step.compose(
-            p[i], turned[i][0], sums[i], by_g[n], points[i], spec.reduced,
-            dtype)
-      if wide is not None:
-        box = state.weights[spec.path].w
-        weights[spec.path] = wide._replace(w=kept.rebox(box, wide.w))
+    ended = moving.finish(
+        begun,
+        [jnp.zeros_like(w) if n is None else by_v[n]
+         for n, w in zip(places, begun.w, strict=True)],
+        None if fixed else [
+            jnp.zeros_like(own.g) if n is None else by_g[n]
+            for n, own in zip(places, begun.units, strict=True)],
+        [step.wider(x.dtype, grad.dtype)
+         for x, grad in zip(p, grads, strict=True)])
+    for spec, n, end in zip(specs, places, ended, strict=True):
+      if n is None:
+        continue
+      by_v[n] = end.update
+      if not fixed:
+        scale[spec.path] = end.scale
+      if end.weights is not None:
+        box = weights[spec.path].w
+        weights[spec.path] = end.weights._replace(
+            w=kept.rebox(box, end.weights.w))
     result = as_wide_as(jax.tree.unflatten(update_def, by_v), params)
-    return result, WeightNormalizedState(
-        scale, weights, kept.refill(inner_state, state.inner))
+    return result, kind(scale, weights, kept.refill(inner_state, state.inner))
 
   return optax.GradientTransformationExtraArgs(init, update)
 
@@ -248,14 +255,15 @@ def _lengths(
     leaves: list[Any], specs: dict[int, LeafSpec], axis_name: Any
 ) -> dict[int, Any]:
   """Returns ||w|| by unit: abstract for an abstract leaf."""
-  abstract = {i for i in specs
-              if isinstance(leaves[i], jax.ShapeDtypeStruct)}
-  p = {i: jnp.asarray(leaves[i]) for i in specs if i not in abstract}
-  sums = _whole({i: step.squares(x, specs[i].reduced) for i, x in p.items()},
-                specs, p, axis_name)
+  known = [i for i in specs if not isinstance(leaves[i], jax.ShapeDtypeStruct)]
+  p, own = [jnp.asarray(leaves[i]) for i in known], [specs[i] for i in known]
+  found = sums.over_devices(
+      [sums.squares(x, spec.reduced) for x, spec in zip(p, own, strict=True)],
+      own, p, axis_name)
   return {i: jax.ShapeDtypeStruct(
-      kept.unit_shape(spec), math.accumulator(spec.dtype)) if i in abstract
-          else root(sums[i]['ww']) for i, spec in specs.items()}
+      kept.unit_shape(spec), math.accumulator(spec.dtype))
+          for i, spec in specs.items()} | {
+              i: root(part['ww']) for i, part in zip(known, found, strict=True)}
 
 
 def _require_direction(length: Any, path: str) -> None:
@@ -265,16 +273,6 @@ def _require_direction(length: Any, path: str) -> None:
     raise ValueError(
         f'{_NAME}(lengths="fixed"): leaf {path!r} is all zeros, and a length of'
         ' zero would stay. Leave it out of `where`, or start it elsewhere.')
-
-
-def _whole(
-    parts: dict[int, Any], specs: dict[int, LeafSpec], p: dict[int, Any],
-    axis_name: Any,
-) -> dict[int, Any]:
-  """Returns sums by unit over all devices."""
-  return dict(zip(parts, step.over_devices(
-      list(parts.values()), [specs[i] for i in parts], [p[i] for i in parts],
-      axis_name), strict=True))
 
 
 def _widened(leaf: Any) -> Any:

@@ -1,13 +1,17 @@
-"""Many small blocks of one shape, which are read as one array."""
+"""Many small blocks of one shape: read as one array, or compiled once."""
+
+import re
 
 import jax
 import numpy as np
 import optax
 import pytest
 from jax import numpy as jnp
-from jax.sharding import AxisType, PartitionSpec as P
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
 import gradnorm_optax as gn
+from gradnorm_optax import _bundles
+from gradnorm_optax._layout import resolve
 
 NONE = optax.EmptyState()
 TRANSFORMS = {
@@ -31,8 +35,18 @@ def layers():
   return {f'Dense_{n}': layer(n, scales[n % 7]) for n in range(40)}
 
 
+@pytest.fixture
+def one_device(monkeypatch):
+  """Where there are several, arrays of unknown sharding are not stacked."""
+  monkeypatch.setattr(_bundles, '_known', lambda leaf: True)
+  jax.clear_caches()
+  yield
+  jax.clear_caches()
+
+
 @pytest.mark.parametrize('name', TRANSFORMS)
 @pytest.mark.gpu
+@pytest.mark.usefixtures('one_device')
 def test_a_block_is_the_same_among_others(name):
   tx, g = TRANSFORMS[name](), layers()
   alone = jax.jit(lambda g: tx.update(g, NONE, g)[0])
@@ -44,7 +58,21 @@ def test_a_block_is_the_same_among_others(name):
               np.abs(want), initial=0), err_msg=f'{path}/{leaf}')
 
 
+@pytest.mark.parametrize('name', ['bng', 'standardize layers', 'centralize'])
+def test_outside_of_jit_blocks_alike_are_one_program(name):
+  tx, g = TRANSFORMS[name](), layers()
+  assert len({id(own) for own, _ in resolve('layer', g, 'test').blocks}) == 1
+  want = jax.jit(lambda g: tx.update(g, NONE)[0])(g)
+  for (path, got), leaf in zip(
+      jax.tree_util.tree_leaves_with_path(tx.update(g, NONE)[0]),
+      jax.tree.leaves(want), strict=True):
+    np.testing.assert_allclose(
+        got, leaf, rtol=1e-5, atol=1e-5 * np.nanmax(np.abs(leaf), initial=0),
+        err_msg=jax.tree_util.keystr(path))
+
+
 @pytest.mark.parametrize('name', ['bng', 'standardize'])
+@pytest.mark.usefixtures('one_device')
 def test_the_number_of_blocks_hardly_matters_to_the_program(name):
   def reductions(count):
     g = {f'Dense_{n}': layer(n, 1.0) for n in range(count)}
@@ -54,6 +82,7 @@ def test_the_number_of_blocks_hardly_matters_to_the_program(name):
   assert reductions(32) == reductions(8)
 
 
+@pytest.mark.usefixtures('one_device')
 def test_derivatives_pass():
   g = {f'Dense_{n}': layer(n, 1.0) for n in range(3)}
   tx = gn.standardize('layer')
@@ -83,3 +112,29 @@ def test_replicas_each_with_gradients_of_their_own():
   want = jax.vmap(apply)(g)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(
       a, b, atol=1e-6), got, want)
+
+
+@pytest.mark.parametrize('kind', [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize('name', ['bng', 'standardize', 'standardize units',
+                                  'centralize'])
+def test_arrays_stay_where_they_lie(name, kind):
+  """Small arrays of one name and shape, each cut along other axes or none."""
+  mesh = jax.make_mesh((2, 2), ('data', 'model'), axis_types=(kind,) * 2,
+                       devices=jax.devices()[:4])
+  cuts = [P('data', None), P(None, 'model'), P(None, None), P('model', 'data')]
+  rng = np.random.default_rng(0)
+  plain = {f'Dense_{n}': {
+      'kernel': rng.normal(size=(8, 4)).astype('float32'),
+      'bias': rng.normal(size=4).astype('float32')} for n in range(8)}
+  lie = {path: {'kernel': NamedSharding(mesh, cuts[n % 4]),
+                'bias': NamedSharding(mesh, P('model') if n % 2 else P())}
+         for n, path in enumerate(plain)}
+  g, tx = jax.device_put(plain, lie), TRANSFORMS[name]()
+  step = jax.jit(lambda g: tx.update(g, NONE)[0]).lower(g).compile()
+  jax.tree.map(lambda x, at: np.testing.assert_(
+      x.sharding.is_equivalent_to(at, x.ndim), (x.sharding, at)), step(g), lie)
+  moved = set(re.findall(
+      r' (all-\w+|collective-\w+|reduce-scatter)\(', step.as_text()))
+  assert moved == {'all-reduce'}
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(
+      a, b, atol=1e-6), step(g), tx.update(plain, NONE)[0])

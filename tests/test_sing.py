@@ -265,3 +265,13 @@ def test_moments_of_odd_leaves():
   assert updates['empty'].shape == (0,)
   with pytest.raises(TypeError, match="'a' is complex"):
     tx.init({'a': jnp.ones(2, jnp.complex64)})
+
+
+def test_the_softplus_of_any_denominator():
+  """The first step is g / softplus(|g|), beta being 1."""
+  g = np.append(np.geomspace(1e-18, 1e18, 2001), np.linspace(0.01, 20, 2001))
+  g = g.astype(np.float32)
+  tx = gn.scale_by_softplus_adam(beta=1.0)
+  got = jax.jit(tx.update)(g, tx.init(g))[0]
+  exact = g.astype(np.float64)
+  np.testing.assert_allclose(got, exact / np.logaddexp(0, exact), rtol=2e-6)

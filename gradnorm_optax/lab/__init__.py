@@ -81,7 +81,8 @@ def load(config: Any, overrides: Sequence[str] = ()) -> 'Config':
 def compare(config: Any, overrides: Sequence[str] = (), *,
             out: str | pathlib.Path | None = None, fresh: bool = False,
             quiet: bool = False,
-            minutes: float | None = None) -> 'Comparison':
+            minutes: float | None = None,
+            scheduler: str | None = None) -> 'Comparison':
   """Compares methods over learning rates and seeds: `gradnorm compare`.
 
   Args:
@@ -91,6 +92,8 @@ def compare(config: Any, overrides: Sequence[str] = (), *,
     fresh: Forget the trials that are finished.
     quiet: No progress bar.
     minutes: A time in which it ends, with fewer rates and seeds where needed.
+    scheduler: `'tcp://HOST:PORT'` of dask, whose workers run the trials, or
+      `'local:N'` for N workers on this machine; None: this process.
 
   Returns:
     The comparison, with `.table()`, `.plot()` and `.summary`.
@@ -114,7 +117,8 @@ def compare(config: Any, overrides: Sequence[str] = (), *,
   """
   from gradnorm_optax.lab.comparison import comparison
   return comparison.run(
-      load(config, overrides), out, fresh=fresh, quiet=quiet, minutes=minutes)
+      load(config, overrides), out, fresh=fresh, quiet=quiet, minutes=minutes,
+      scheduler=scheduler)
 
 
 def check(config: Any, overrides: Sequence[str] = (), *,

@@ -6,7 +6,7 @@ import traceback
 from typing import Annotated, Any
 
 from gradnorm_optax import lab
-from gradnorm_optax.lab.support import process_wide, signals, user_code
+from gradnorm_optax.lab.support import process_wide, screen, signals, user_code
 from gradnorm_optax.lab.support.errors import LabError
 
 try:
@@ -37,17 +37,24 @@ def _app() -> Any:
       help='The folder to write in; one below runs/ if not given.')]
   Fresh = Annotated[bool, typer.Option(
       '--fresh', help='Forget what is finished there.')]
+  Scheduler = Annotated[str | None, typer.Option(
+      metavar='ADDRESS', help='Run the trials on workers of dask: '
+      'tcp://HOST:PORT of its scheduler, or local:N for N on this machine.')]
 
   @app.command()
   def init(folder: Annotated[pathlib.Path, typer.Argument(
-      metavar='DIR', help='A new folder.')]) -> None:
+      metavar='DIR', help='A new folder.')], data: Annotated[
+          str, typer.Option(metavar='csv|pictures|series|text', help=(
+              'What your data are like.'))] = 'csv', model: Annotated[
+                  str, typer.Option(metavar='linen|nnx', help=(
+                      'What your model is written in.'))] = 'linen') -> None:
     """Write an example with its own data and model, to start from.
 
     Example: gradnorm init demo
     """
     from gradnorm_optax.lab import starter
-    for path in starter.write(folder):
-      print(path)
+    for line in starter.write(folder, data, model):
+      print(line)
 
   @app.command()
   def check(config: Config, set_: Set = [],  # noqa: B006
@@ -59,14 +66,14 @@ def _app() -> Any:
     """
     process_wide.one_thread_per_trial()
     done = lab.check(config, set_, measure=not quick)
-    _console().print(done.table())
+    screen.console().print(done.table())
 
   @app.command()
   def compare(config: Config, set_: Set = [],  # noqa: B006
               out: Out = None, fresh: Fresh = False,
               minutes: Annotated[float | None, typer.Option(min=0.0, help=(
                   'End within so many, with fewer rates and seeds where '
-                  'needed.'))] = None) -> int:
+                  'needed.'))] = None, scheduler: Scheduler = None) -> int:
     """Compare methods over learning rates and seeds; print the table.
 
     Interrupted? The same command goes on where it stopped.
@@ -74,11 +81,15 @@ def _app() -> Any:
     Example: gradnorm compare demo/config.toml --set train.steps=100
     """
     process_wide.one_thread_per_trial()
+    if scheduler:
+      process_wide.on_the_processor()
     from gradnorm_optax.lab.comparison import comparison
     done = comparison.run(
         lab.load(config, set_), out, fresh=fresh, minutes=minutes,
-        command=comparison.command(config, set_, minutes))
-    console = _console()
+        scheduler=scheduler, command=screen.command(
+            'compare', str(config), set=set_, minutes=minutes,
+            scheduler=scheduler))
+    console = screen.console()
     console.print(done.table())
     console.print(done.written())
     return 3 if done.summary.lost else 0
@@ -101,10 +112,10 @@ def _app() -> Any:
     """
     from gradnorm_optax.lab.inspection import inspection, run_plan
     if plan:
-      return _console().print(run_plan.at(config, set_).table())
+      return screen.console().print(run_plan.at(config, set_).table())
     done = inspection.at(config, set_, out, batches, whole)
-    _console().print(done.table())
-    _console().print(f'\nFigures and inspect.json: {done.folder}')
+    screen.console().print(done.table())
+    screen.console().print(f'\nFigures and inspect.json: {done.folder}')
 
   @app.command()
   def train(config: Config, set_: Set = [],  # noqa: B006
@@ -133,9 +144,10 @@ def _app() -> Any:
       done = loop.run(lab.load(config, set_), out, fresh=fresh)
       writes = lib.first()
     if writes:
-      _console().print(done.data, style='dim')
-      _console().print(done.table())
-      _console().print(done.told())
+      console = screen.console()
+      console.print(done.data, style='dim')
+      console.print(done.table())
+      console.print(done.told())
     return 128 + done.stopped if done.stopped else 0
 
   @app.command()
@@ -150,7 +162,7 @@ def _app() -> Any:
     Example: gradnorm watch runs/demo-train
     """
     from gradnorm_optax.lab.run import follow
-    follow.show(run, _console(), once)
+    follow.show(run, screen.console(), once)
 
   Which = Annotated[str, typer.Option(
       metavar='best|last|STEP', help='Which checkpoint.')]
@@ -166,17 +178,11 @@ def _app() -> Any:
               checkpoint: Which = 'best') -> None:
     """Answer for new examples with a trained model.
 
-    Example: gradnorm predict runs/demo-train new.npz -o answers.csv
+    Example: gradnorm predict runs/demo-train demo/new.csv -o answers.csv
     """
-    from gradnorm_optax.lab.serving import answers_file, new_examples
-    loaded = lab.load_run(run, _checkpoint(checkpoint))
-    found = new_examples.read(data, loaded.data, loaded.config.data)
-    answers_file.write(out, loaded, found)
-    console = _console()
-    for note in found.notes:
-      console.print(note, style='dim')
-    console.print(f'{len(found.x)} answers by the checkpoint of step '
-                  f'{loaded.step}, each with its {found.title}: {out}')
+    from gradnorm_optax.lab.serving import commands
+    for line in commands.predict(run, data, out, checkpoint):
+      screen.console().print(line)
 
   @app.command()
   def export(run: Annotated[pathlib.Path, typer.Argument(
@@ -188,29 +194,14 @@ def _app() -> Any:
 
     Example: gradnorm export runs/demo-train models/2026-11-28
     """
-    from gradnorm_optax.lab.serving import export as export_lib
-    loaded = lab.load_run(run, _checkpoint(checkpoint))
-    export_lib.write(loaded, folder)
-    _console().print(f'Step {loaded.step} of {run}: {folder}/MODEL_CARD.md '
-                     'says how to use it')
+    from gradnorm_optax.lab.serving import commands
+    screen.console().print(commands.export(run, folder, checkpoint))
 
   from gradnorm_optax.lab import cli_reading
   cli_reading.add(app)
   return app
 
 
-def _checkpoint(given: str) -> Any:
-  """best, last or the number of a step."""
-  if given in ('best', 'last'):
-    return given
-  if not given.isdigit():
-    raise LabError(f'--checkpoint: best, last or a step, not {given!r}')
-  return int(given)
-
-
-def _console() -> Any:
-  from gradnorm_optax.lab.reporting import terminal
-  return terminal.screen()
 
 
 def main(args: list[str] | None = None) -> int:

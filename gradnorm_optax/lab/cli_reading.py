@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gradnorm_optax.lab.support import screen
 from gradnorm_optax.lab.support.errors import LabError
 
 
@@ -21,13 +22,12 @@ def add(app: Any) -> None:
 
     Example: gradnorm runs
     """
-    from gradnorm_optax.lab.reporting import terminal
     from gradnorm_optax.lab.run import overview
     found = overview.find(folder)
     if json_:
       print(json.dumps(overview.records(found), indent=1))
       return
-    terminal.screen().print(
+    screen.console().print(
         overview.table(found) if found else f'{folder}: no runs')
 
   @app.command()
@@ -46,8 +46,7 @@ def add(app: Any) -> None:
     Example: gradnorm report runs/demo --export trials.csv
     """
     from gradnorm_optax.lab.comparison import beside, comparison, trials_file
-    from gradnorm_optax.lab.reporting import terminal
-    console = terminal.screen()
+    console = screen.console()
     if len(folders) > 1:
       if export:
         raise LabError('--export: give one FOLDER')
@@ -67,8 +66,8 @@ def add(app: Any) -> None:
 
     Example: gradnorm methods
     """
-    from gradnorm_optax.lab.reporting import methods_table, terminal
-    terminal.screen().print(methods_table.render())
+    from gradnorm_optax.lab.reporting import methods_table
+    screen.console().print(methods_table.render())
 
   @app.command()
   def keys(section: Annotated[str, typer.Argument(
@@ -80,13 +79,13 @@ def add(app: Any) -> None:
 
     Example: gradnorm keys train
     """
-    from gradnorm_optax.lab.reporting import keys as page, terminal
+    from gradnorm_optax.lab.reporting import keys as page
     from gradnorm_optax.lab.schema import keys as lib
     found = lib.select(section) if section else lib.sections()
     if markdown:
       print(page.markdown(found), end='')
       return
-    console = terminal.screen()
+    console = screen.console()
     for shown in page.tables(found):
       console.print(shown)
       console.print()

@@ -84,6 +84,7 @@ FIVE = 'compare.learning_rates=[0.01, 0.1, 1.0, 10.0, 100.0]'
 @pytest.mark.parametrize('first, wanted', [
     ((0.2, 0.3, 0.4, 0.3, 0.1), (0.1, 1.0, 10.0)),
     ((0.3, 0.3, 0.4, 0.3, 0.1), (0.01, 0.1, 1.0, 10.0)),  # ties go on
+    ((0.1, 0.1, 0.4, 0.1, 0.1), (0.1, 1.0, 10.0)),  # where guessing is not
     ((0.2, None, 0.4, None, None), (0.01, 1.0)),  # what diverged does not
     ((None,) * 5, (0.1,)),  # but one that the final runs can take
 ])

@@ -28,7 +28,7 @@ def test_every_package_that_the_lab_imports_is_declared():
   extras = project['optional-dependencies']
   declared = {re.split(r'[>=<\[]', line)[0] for line in [
       *project['dependencies'], *extras['flax'], *extras['lab'],
-      *extras['data']]}
+      *extras['data'], *extras['cluster']]}
   names = {name for file in (ROOT / 'gradnorm_optax' / 'lab').rglob('*.py')
            for name in imported(file)}
   theirs = names - set(sys.stdlib_module_names) - {'gradnorm_optax'}

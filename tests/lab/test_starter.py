@@ -1,16 +1,16 @@
 """`gradnorm init` writes what works at once; the same from Python."""
 
+import pathlib
 import re
 import shlex
 
-import numpy as np
 import pytest
 
 from gradnorm_optax import lab
 from gradnorm_optax.lab.support.errors import LabError
 
 EXAMPLES = {
-    'init': 'demo/config.toml', 'check': 'bng_adam',
+    'init': 'demo/config.toml', 'check': 'path_sgd',
     'compare': 'missing cells filled', 'inspect': 'update / params',
     'train': 'Run: runs/demo-train', 'watch': 'blocks watched',
     'predict': '1 missing cell filled',
@@ -23,7 +23,6 @@ def test_the_examples_of_the_help_work_in_its_order(
     gradnorm, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   monkeypatch.setenv('COLUMNS', '200')
-  np.savez('new.npz', x=[[1.0, 2.0], [np.nan, 0.5]])  # for `predict`
   _, out, _ = gradnorm('--help')
   names = re.findall(r'^  (\w+)  +[A-Z]', out.partition('Commands:')[2], re.M)
   assert names == list(EXAMPLES)
@@ -34,13 +33,46 @@ def test_the_examples_of_the_help_work_in_its_order(
     code, out, err = gradnorm(*shlex.split(example))
     assert code == 0 and EXAMPLES[name] in out, err
   assert {p.name for p in (tmp_path / 'demo').iterdir()} >= {
-      'config.toml', 'my_data.py', 'my_model.py'}
+      'config.toml', 'parts.csv', 'new.csv', 'my_model.py'}
   # The report says how to run it again.
   page = (tmp_path / 'runs' / 'demo' / 'report.html').read_text()
   assert ('gradnorm compare demo/config.toml --set train.steps=100 --out again'
           in page)
   code, _, err = gradnorm('init', 'demo')
   assert code == 2 and 'exists' in err
+
+
+@pytest.mark.parametrize('model', ['linen', 'nnx'])
+@pytest.mark.parametrize('data, methods, new', [
+    ('csv', {'path_sgd'}, 'all/new.csv'), ('pictures', {'path_sgd'}, 'all/new'),
+    ('series', {'sgr', 'half'}, 'my_data:new'), ('text', set(), 'all/new.txt')])
+def test_every_choice_works_as_it_is(
+    gradnorm, tmp_path, monkeypatch, data, model, methods, new):
+  monkeypatch.chdir(tmp_path)
+  code, out, err = gradnorm('init', 'all', '--data', data, '--model', model)
+  assert code == 0, err
+  assert 'gradnorm check all/config.toml, then gradnorm compare' in out
+  config = lab.load('all/config.toml')
+  assert set(config.methods) == methods | {
+      'momentum', 'adam', 'bng', 'sing', 'weight_norm'}
+  code, out, err = gradnorm('check', 'all/config.toml', '--quick')
+  assert code == 0 and 'weight_norm' in out, err
+  code, _, err = gradnorm('train', 'all/config.toml', '--set', 'run.look=0',
+                          '--set', 'train.steps=20')
+  assert code == 0, err
+  # What the last line says.
+  code, _, err = gradnorm(
+      'predict', 'runs/all-train', new, '-o', 'answers.csv')
+  assert code == 0, err
+  assert len(pathlib.Path('answers.csv').read_text().splitlines()) > 5
+
+
+def test_a_choice_that_there_is_not(gradnorm, tmp_path):
+  for words, told in ((('--data', 'cvs'), "--data cvs: unknown.*'csv'"),
+                      (('--model', 'torch'), '--model torch: unknown')):
+    code, _, err = gradnorm('init', tmp_path / 'new', *words)
+    assert code == 2 and re.search(told, err), err
+  assert not (tmp_path / 'new').exists()
 
 
 def test_from_python(tiny, tmp_path):

@@ -131,9 +131,10 @@ def test_a_comparison_tells_what_answers_cost(finished):
   screen = console.Console(width=200, file=io.StringIO())
   screen.print(done.table())
   told = screen.file.getvalue()
-  assert 'forward pass: ' in told and 'epoch' in told and 'all s' in told
+  assert 'forward pass: ' in told and '20 steps (0.513 epochs)' in told
   page = (done.folder / 'report.html').read_text()
   assert page.count('forward ms') == 2 and page.count('forward MiB') == 2
+  assert '>epoch<' in page and '>all s<' in page
 
 
 def test_weight_norm_is_folded_where_that_is_exact():

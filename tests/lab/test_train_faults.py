@@ -121,7 +121,7 @@ def test_the_configuration_itself_is_never_overwritten(
 def test_a_run_knows_where_its_own_modules_are(
     tmp_path, gradnorm, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  gradnorm('init', 'mine')
+  gradnorm('init', 'mine', '--data', 'series')
   for name in ('my_data', 'my_model'):
     pathlib.Path(f'mine/{name}.py').rename(f'mine/{name}_there.py')
   text = pathlib.Path('mine/config.toml').read_text()

@@ -11,7 +11,8 @@ from gradnorm_optax import lab
 from gradnorm_optax.lab.data import sources
 from gradnorm_optax.lab.models import nets
 from gradnorm_optax.lab.results import results_file as finished_lib
-from gradnorm_optax.lab.results.findings import Clock, Point, Row, Run, Summary
+from gradnorm_optax.lab.results.costs import Clock
+from gradnorm_optax.lab.results.findings import Point, Row, Run, Summary
 from gradnorm_optax.lab.results.stats import Interval
 from gradnorm_optax.lab.results.summary import summarize
 from gradnorm_optax.lab.results.trials import Trials

@@ -330,6 +330,36 @@ def test_a_state_of_other_options_is_refused(change, words):
     tx.update(params, state, params)
 
 
+@pytest.mark.parametrize('given, wanted', [
+    ('trained', 'fixed'), ('fixed', 'trained')])
+def test_a_state_of_other_lengths_is_refused(given, wanted):
+  params = {'kernel': jnp.eye(3) + 1}
+  state = weight_normalized(SGD, lengths=given).init(params)
+  with pytest.raises(ValueError, match=(
+      f'state of lengths="{given}".*lengths="{wanted}".*call `init` again')):
+    weight_normalized(SGD, lengths=wanted).update(params, state, params)
+
+
+def test_large_leaves_take_turns():
+  """Their new v, as large as they are, is not there for all at once."""
+  tx = weight_normalized(optax.adam(1e-3))
+  rng = np.random.default_rng(0)
+  params, grads = ({f'{n}/kernel': jnp.asarray(
+      rng.normal(size=(256, 256)), 'float32') for n in range(6)}
+                   for _ in range(2))
+  state = tx.init(params)
+  run = jax.jit(functools.partial(step, tx))
+  with jax.numpy_dtype_promotion('standard'):
+    program = run.lower(grads, state, params).compile()
+    memory: Any = program.memory_analysis()
+    assert memory.temp_size_in_bytes < 3 * 4 * 256**2
+    got = program(grads, state, params)[0]
+    for path, leaf in params.items():
+      one = {'kernel': leaf}
+      want = run({'kernel': grads[path]}, tx.init(one), one)[0]['kernel']
+      np.testing.assert_allclose(got[path], want, rtol=1e-6, atol=1e-7)
+
+
 def test_a_narrower_where_is_refused():
   params = {'a': {'kernel': jnp.eye(3)}, 'b': {'kernel': jnp.eye(3)}}
   state = weight_normalized(SGD).init(params)

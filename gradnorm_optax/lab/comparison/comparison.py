@@ -1,12 +1,10 @@
 """Methods x learning rates x seeds on the same footing."""
 
 import pathlib
-import shlex
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.comparison import time_budget
+from gradnorm_optax.lab.comparison import place as places, time_budget
 from gradnorm_optax.lab.comparison.runner import Runner
 from gradnorm_optax.lab.reporting import comparison_files, figures, terminal
 from gradnorm_optax.lab.results import results_file, summary as summary_lib
@@ -17,6 +15,7 @@ from gradnorm_optax.lab.results.store import Store
 from gradnorm_optax.lab.results.trials import Trials
 from gradnorm_optax.lab.run import folder_guard as run_folder, processes
 from gradnorm_optax.lab.support import progress
+from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.support.remaining import Remaining
 
 
@@ -62,7 +61,8 @@ class Comparison(NamedTuple):
 def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
         fresh: bool = False, quiet: bool = False,
         command: str | None = None,
-        minutes: float | None = None) -> Comparison:
+        minutes: float | None = None,
+        scheduler: str | None = None) -> Comparison:
   """Runs a comparison, or what is missing of it, and writes its folder.
 
   Args:
@@ -74,6 +74,8 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
     command: How to run it again, for the report.
     minutes: A time in which it ends, with fewer rates and seeds where the
       configuration's do not fit; what fits is printed unless `quiet`.
+    scheduler: Of dask, whose workers run the trials: `tcp://HOST:PORT`, or
+      `local:N` for N workers on this machine. None: this process.
 
   Returns:
     The comparison, with `.table()` and `.plot()`.
@@ -85,31 +87,22 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
   processes.alone_only('gradnorm compare')
   folder = pathlib.Path(out or pathlib.Path('runs') / config.name)
   run_folder.check(folder, 'gradnorm compare')
+  if minutes is not None and scheduler is not None:
+    raise LabError('--minutes measures this machine; leave it or --scheduler '
+                   'out')
   plan = Remaining()  # its clock begins
-  runner = Runner(config)  # before --fresh forgets anything
-  with Store(folder, fresh=fresh) as store, progress.bar(plan, quiet):
-    runner.use(store, plan)
-    if minutes is None:
-      runner.run()
-    else:
-      time_budget.run(runner, minutes, (lambda text: None) if quiet else print)
+  with places.open(scheduler, folder) as place:
+    runner = Runner(config, place)  # before --fresh forgets anything
+    with Store(folder, fresh=fresh) as store, progress.bar(plan, quiet):
+      runner.use(store, plan)
+      if minutes is None:
+        runner.run()
+      else:
+        time_budget.run(
+            runner, minutes, (lambda text: None) if quiet else print)
   run_folder.keep_modules(folder, config)
   return _judged(folder, runner.trials,
                  command or f'gradnorm compare {folder}/config.toml')
-
-
-def command(config: pathlib.Path, overrides: Sequence[str],
-            minutes: float | None) -> str:
-  """How a comparison is written on the command line.
-
-  >>> command(pathlib.Path('c.toml'), ['train.steps=5'], 30.0)
-  'gradnorm compare c.toml --set train.steps=5 --minutes 30'
-  """
-  words = ['gradnorm', 'compare', str(config)]
-  for value in overrides:
-    words += ['--set', value]
-  return shlex.join(words + (
-      [] if minutes is None else ['--minutes', f'{minutes:g}']))
 
 
 def again(folder: str | pathlib.Path) -> Comparison:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from gradnorm_optax.lab.data.dataset import Split
-from gradnorm_optax.lab.results.findings import Pass
+from gradnorm_optax.lab.results.costs import Pass
 from gradnorm_optax.lab.training.forward import Forward
 from gradnorm_optax.lab.training.marginal import LONG, marginal
 from gradnorm_optax.lab.training.problem import EVALUATION_BATCH

@@ -33,6 +33,8 @@ class Outcome(NamedTuple):
       `objective.evidence`.
     profile: {step: log10 norms of the gradient at every step of a sequence}, of
       fresh runs of recurrent models.
+    reason: Why it is left out as diverged, if nothing is known of it but that
+      it killed the workers of a cluster.
   """
 
   history: dict[str, list[float]]
@@ -41,6 +43,7 @@ class Outcome(NamedTuple):
   test: dict[str, float] | None
   evidence: str | None = None
   profile: dict[str, list[float | None]] | None = None
+  reason: str | None = None
 
 
 class Bench:

@@ -39,7 +39,8 @@ class Schedule:
     trials, config = self._trials, self._trials.config
     self.plan.expect(COMPILE, jobs)
     self.count()
-    self.plan.expect(LOOK, len(missing.looks(trials)), like=COMPILE)
+    self.plan.expect(LOOK, len(missing.looks(trials)),
+                     like=COMPILE if jobs else 'final')
     self.plan.expect(
         TIME, sum(len(step_cost.programs(config, model))
                   for model in missing.untimed(trials))

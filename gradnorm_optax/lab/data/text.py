@@ -36,7 +36,7 @@ def windows(config: schema.Data) -> Dataset:
     codes = np.memmap(files[0], np.uint8, 'r') if (
         len(files) == 1 and files[0].stat().st_size) else (
             _mapped(_bytes(files), np.dtype(np.uint8)))
-    outputs, known, names = 256, None, 'bytes'
+    outputs, known, names = 256, Preprocessing(), 'bytes'
   else:
     codes, alphabet = _characters(files, config.encoding or 'utf-8')
     outputs, names = len(alphabet), 'characters'

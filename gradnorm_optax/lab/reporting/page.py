@@ -71,7 +71,7 @@ def render(done: Finished, looks: Sequence[Look] = (),
                   done.config.train.batch_size))],
       classes=class_tables.tables(found),
       own=own, whole=whole, versions=basis.versions,
-      machine=basis.machine, revision=basis.revision,
+      machine=basis.machine, revision=basis.revision, workers=basis.workers,
       command=done.command, today=datetime.date.today().isoformat())
 
 

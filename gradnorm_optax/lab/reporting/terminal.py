@@ -1,6 +1,5 @@
 """The template's table on a terminal."""
 
-import os
 from collections.abc import Sequence
 
 from rich import console, jupyter, table, text
@@ -8,7 +7,8 @@ from rich import console, jupyter, table, text
 from gradnorm_optax.lab.objective.quality import ACCURACY
 from gradnorm_optax.lab.reporting import columns
 from gradnorm_optax.lab.reporting.units import duration, size
-from gradnorm_optax.lab.results.findings import Pass, Summary
+from gradnorm_optax.lab.results.costs import Pass
+from gradnorm_optax.lab.results.findings import Summary
 
 STYLES = {'gain': 'green', 'loss': 'red', 'none': 'yellow', 'void': 'yellow'}
 UNSURE = 'yellow'
@@ -18,20 +18,12 @@ class Page(console.Group, jupyter.JupyterMixin):
   """Tables and texts, on a terminal and in a notebook."""
 
 
-def screen() -> console.Console:
-  """A console that is wide enough for the table where no terminal says."""
-  found = console.Console(highlight=False, markup=False)  # names hold brackets
-  if not found.is_terminal and 'COLUMNS' not in os.environ:
-    found.width = 120
-  return found
-
-
 def render(found: Summary) -> Page:
   """One table for each model, and how to read them."""
   models = dict.fromkeys(row.model for row in found.rows)
   head = text.Text(f'{found.title}\n', style='bold')
   head.append(
-      f'{found.data}; {found.steps} steps; learning rate chosen on '
+      f'{found.data}; {found.length}; learning rate chosen on '
       f'{found.tune_seeds} seed{"s" if found.tune_seeds > 1 else ""}, results '
       f'on {found.seeds} fresh {"ones" if found.seeds > 1 else "one"}; '
       f'guessing gives {found.measure.figure(found.chance)}',
@@ -101,9 +93,9 @@ def _notes(found: Summary) -> str:
       'the table says to use.',
       'step: median over the seeds, (n/m) if only n of m reached the target; '
       'spread: standard deviation over the seeds; x bare: time of a step '
-      'against the optimizer alone, the call apart, interleaved; all s: the '
-      'time of all steps; forward pass: called again and again from Python, '
-      'weight normalization folded; memory: arguments, result and all between.']
+      'against the optimizer alone, the call apart, interleaved; '
+      'forward pass: called again and again from Python, weight normalization '
+      'folded; memory: arguments, result and all between.']
   bare = sorted({(row.method, row.bare) for row in found.rows if row.bare})
   if bare:
     notes.append('bare: ' + ', '.join(

@@ -45,7 +45,7 @@ def find(row: Mapping[str, Any], scaled: bool = False) -> list[Alert]:
   'vanishing: gradient below 0.001 in steps 501 to 891 (40 of 90 readings); \
 try normalize = "bng"'
   """
-  gradient, update = row['gradient'], row['update']
+  gradient, update = row['gradient'], row.get('update')
   found = []
   for side, bound in (('below', 'low'), ('above', 'high')):
     fallen = side == 'below' and _all_below(row)
@@ -60,7 +60,8 @@ try normalize = "bng"'
         what = 'not finite'
       found += _alert(row, 'gradient', i, side, what, 'gradient',
                       gradient[bound][i], scaled)
-      if update['low'][i] or update['high'][i] is not None:  # was given
+      if update and (
+          update['low'][i] or update['high'][i] is not None):  # was given
         found += _alert(
             row, 'update', i, side,
             'hardly moves' if side == 'below' else 'moved too far',

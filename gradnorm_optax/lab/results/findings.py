@@ -10,51 +10,23 @@ import numpy as np
 
 from gradnorm_optax.lab.objective.quality import ACCURACY, Measure
 from gradnorm_optax.lab.results import stats
+from gradnorm_optax.lab.results.costs import Pass
 from gradnorm_optax.lab.support.json_safe import OrInf, OrNan
 
 # {model: {method: {training step: log10 norms through time}}}
 Profiles = dict[str, dict[str, dict[int, list[float | None]]]]
 
 
-class Clock(NamedTuple):
-  """Times of one method on one model.
-
-  Attributes:
-    step_seconds: Median time of a training step.
-    bare: The optimizer alone; None if the method is that.
-    overhead: Ratio of both times, between the ends of its 95% interval.
-    rounds: Seconds of a step in every round, levelled (`time_ratio.level`).
-  """
-
-  step_seconds: float
-  bare: str | None
-  overhead: tuple[float, float, float] | None
-  rounds: tuple[float, ...] = ()
-
-
-class Pass(NamedTuple):
-  """What a forward pass costs.
-
-  Attributes:
-    batch: How many examples it answers.
-    seconds: Its time, calls following each other.
-    bytes: What its program holds: arguments, result and all between; None where
-      XLA does not say.
-  """
-
-  batch: int
-  seconds: float
-  bytes: int | None
-
-
 class Run(NamedTuple):
   """One trial, judged.
 
-  A diverged run counts with the worst score, infinite loss and infinite time.
+  A diverged run counts with the worst score, infinite loss and infinite time;
+  so does one that was left out for a `reason`.
 
   Attributes:
     curve, losses: Validation score and loss at every evaluation.
     train_losses: Mean loss of the batches since the evaluation before.
+    reason: Why it was left out, if it was.
   """
 
   seed: int
@@ -67,6 +39,7 @@ class Run(NamedTuple):
   train_loss: OrInf = math.inf
   losses: tuple[OrNan, ...] = ()
   train_losses: tuple[OrNan, ...] = ()
+  reason: str | None = None
 
   @staticmethod
   def of(record: dict[str, Any], target: float = math.inf,
@@ -80,7 +53,7 @@ class Run(NamedTuple):
     if record['diverged']:
       return Run(
           record['seed'], True, worst, math.inf, math.inf, curve, worst,
-          math.inf, losses, train_losses)
+          math.inf, losses, train_losses, record.get('reason'))
     test = record.get('test')
     return Run(
         record['seed'], False, curve[-1], history['loss'][-1],
@@ -237,6 +210,7 @@ class Summary:
     positive: The one that a score of two classes looks for.
     scopes: (model, method, what one part of it acts on), line by line.
     notes: What to know of a method before its row is read.
+    per_epoch: Steps of an epoch; NaN of an earlier version.
   """
 
   name: str
@@ -256,6 +230,7 @@ class Summary:
   notes: tuple[str, ...] = ()
   classes: tuple[str, ...] = ()
   positive: str | None = None
+  per_epoch: OrNan = math.nan
 
   @property
   def aim(self) -> str:
@@ -263,6 +238,13 @@ class Summary:
     if math.isinf(self.target):
       return 'target'
     return f'{self.measure.scale * self.target:g}{self.measure.unit}'
+
+  @property
+  def length(self) -> str:
+    """The steps of a run, in epochs too."""
+    epochs = self.steps / self.per_epoch
+    return f'{self.steps} steps' + (
+        '' if math.isnan(epochs) else f' ({epochs:.3g} epochs)')
 
   def choice(self, model: str) -> str | None:
     """The method to use on a model; None where nothing is recommended."""
@@ -286,7 +268,7 @@ class Summary:
   def diagnosis(self) -> str | None:
     """The command that says where the first diverged run went bad."""
     lost = next(((row, run) for row in self.rows for run in row.runs
-                 if run.diverged), None)
+                 if run.diverged and not run.reason), None)
     if lost is None:
       return None
     row, run = lost

@@ -1,6 +1,6 @@
 """What a model's answers cost, from the kept measurement."""
 
-from gradnorm_optax.lab.results.findings import Pass
+from gradnorm_optax.lab.results.costs import Pass
 from gradnorm_optax.lab.results.store import fingerprint
 from gradnorm_optax.lab.results.trials import Trials
 

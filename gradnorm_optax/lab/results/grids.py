@@ -84,10 +84,11 @@ def wider(grid: Grid, best: float) -> Grid:
 
 
 def better_half(grid: Grid, score: Callable[[float], float],
-                merit: Callable[[float], Any],
-                lost: Callable[[float], bool]) -> Grid:
+                merit: Callable[[float], Any], lost: Callable[[float], bool],
+                trains: Callable[[float], bool]) -> Grid:
   """The rates that go on: the better half, and whatever ties with its last.
 
+  Of rates that tie where guessing is, the order decides; it knows their losses.
   A rate of which every run has diverged goes on only where all have, and then
   it is one alone.
 
@@ -96,13 +97,18 @@ def better_half(grid: Grid, score: Callable[[float], float],
     score: What each scored after the first steps.
     merit: What orders them, equal scores too.
     lost: Whether every run at a rate has diverged.
+    trains: Whether a rate is better than guessing by then.
 
-  >>> better_half((1., 2., 3., 4.), {1.: .5, 2.: .9, 3.: .9, 4.: .9}.get,
-  ...             lambda rate: rate, lambda rate: False)
+  >>> scores = {1.: .5, 2.: .9, 3.: .9, 4.: .9}.get
+  >>> for trains in (True, False):
+  ...   print(better_half((1., 2., 3., 4.), scores, lambda rate: rate,
+  ...                     lambda rate: False, lambda rate: trains))
   (2.0, 3.0, 4.0)
+  (3.0, 4.0)
   """
   ranked = sorted(grid, key=merit, reverse=True)
-  least = score(ranked[half(len(grid)) - 1])
+  better = ranked[:half(len(grid))]
+  least = score(better[-1])
   kept = tuple(rate for rate in grid if not lost(rate) and (
-      score(rate) >= least))
+      rate in better or trains(rate) and score(rate) >= least))
   return kept or (ranked[0],)

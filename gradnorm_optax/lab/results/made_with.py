@@ -33,6 +33,8 @@ class Basis(NamedTuple):
     arithmetic: What rounding rests on: device, threads, flags.
     together: Whether several trials shared a call.
     examples: How many the training part has; 0 of an earlier version.
+    workers: The machines of the cluster that trials were run on last, a line
+      for each; none where they ran here.
     groups: To which group each judged example belongs, where they have any.
   """
 
@@ -53,6 +55,7 @@ class Basis(NamedTuple):
   arithmetic: dict[str, str]
   together: bool
   examples: int = 0
+  workers: tuple[str, ...] = ()
   groups: tuple[int, ...] | None = None
 
   def user_code(self, model: str, method: str) -> list[str]:
@@ -91,4 +94,4 @@ def here(config: schema.Config, data: str, description: str,
        for model in config.models},
       scopes, provenance.versions(), provenance.revision(),
       provenance.machine(), provenance.arithmetic(), together, examples,
-      None if groups is None else tuple(groups.tolist()))
+      groups=None if groups is None else tuple(groups.tolist()))

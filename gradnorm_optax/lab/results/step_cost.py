@@ -9,7 +9,7 @@ import statistics
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.methods import bare_optimizer
 from gradnorm_optax.lab.results import time_ratio
-from gradnorm_optax.lab.results.findings import Clock
+from gradnorm_optax.lab.results.costs import Clock
 from gradnorm_optax.lab.results.store import fingerprint
 from gradnorm_optax.lab.results.trials import Pair, Trials
 

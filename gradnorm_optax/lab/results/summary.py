@@ -11,6 +11,7 @@ from gradnorm_optax.lab.methods import bare_optimizer
 from gradnorm_optax.lab.objective import evidence
 from gradnorm_optax.lab.objective.rule import Rule
 from gradnorm_optax.lab.results import (
+  elsewhere,
   forward_cost,
   grids,
   judging,
@@ -18,8 +19,8 @@ from gradnorm_optax.lab.results import (
   step_cost,
   verdict,
 )
+from gradnorm_optax.lab.results.costs import Clock
 from gradnorm_optax.lab.results.findings import (
-  Clock,
   Confusion,
   Point,
   Row,
@@ -54,7 +55,7 @@ def summarize(trials: Trials) -> Summary:
       config.compare.tune_seeds, tuple(rows), tuple(verdicts),
       basis.measure, basis.worst, *_told(trials), classes=basis.classes,
       positive=None if (index := basis.rule.positive) is None
-      else basis.classes[index])
+      else basis.classes[index], per_epoch=trials.per_epoch)
 
 
 def _possible(found: stats.Interval, basis: Basis) -> stats.Interval:
@@ -68,7 +69,8 @@ def _possible(found: stats.Interval, basis: Basis) -> stats.Interval:
 
 def _told(trials: Trials) -> tuple[tuple[tuple[str, str, str], ...],
                                    tuple[str, ...]]:
-  """What methods act on; which leave out most, and how rates were searched."""
+  """What methods act on; which leave out most; how rates were searched, and
+  what a cluster could not run."""
   found = [(model, method, scope)
            for model, methods in trials.basis.scopes.items()
            for method, scopes in methods.items() for scope in scopes]
@@ -76,7 +78,8 @@ def _told(trials: Trials) -> tuple[tuple[tuple[str, str, str], ...],
       tuple((model, method, scope.text()) for model, method, scope in found),
       tuple(f'{method} on {model}: {scope.text()}. `where` and `blocks` say '
             'what it takes.' for model, method, scope in found
-            if scope.partial) + tuple(_searched(trials)) + _lone(trials))
+            if scope.partial) + tuple(_searched(trials))
+      + elsewhere.notes(trials) + _lone(trials))
 
 
 def _lone(trials: Trials) -> tuple[str, ...]:

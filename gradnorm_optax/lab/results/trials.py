@@ -65,7 +65,8 @@ class Trials:
   def per_epoch(self) -> float:
     """Steps of an epoch; NaN of a folder that does not tell."""
     examples = self.basis.examples
-    return self.config.train.per_epoch(examples) if examples else math.nan
+    return (float(self.config.train.per_epoch(examples)) if examples
+            else math.nan)
 
   def pairs(self) -> list[Pair]:
     """All models with their methods."""
@@ -90,7 +91,8 @@ class Trials:
       return found[pair.method]
     best = {one: self._best(one, found[one.method]) for one in pairs}
     if not any(grids.at_edge(found[one.method], rate)
-               and self._trains(one, rate) for one, rate in best.items()):
+               and self._trains(self.runs('tune', one, rate))
+               for one, rate in best.items()):
       self._settled.add(model)
       return found[pair.method]
     self._grids[model] = {
@@ -110,7 +112,8 @@ class Trials:
     kept = grids.better_half(
         tried, lambda rate: sum(run.score for run in runs[rate]),
         lambda rate: _merit(rate, tried, runs[rate]),
-        lambda rate: all(run.diverged for run in runs[rate]))
+        lambda rate: all(run.diverged for run in runs[rate]),
+        lambda rate: self._trains(runs[rate]))
     # Those that came with a wider grid lie beside its best.
     return kept + rates[len(tried):]
 
@@ -216,9 +219,9 @@ class Trials:
     return max(self._lasting(pair, grid), key=lambda rate: _merit(
         rate, grid, self.runs('tune', pair, rate)))
 
-  def _trains(self, pair: Pair, rate: float) -> bool:
-    """Whether tuning at a rate was better than guessing."""
-    return stats.trains([run.score for run in self.runs('tune', pair, rate)],
+  def _trains(self, runs: tuple[Run, ...]) -> bool:
+    """Whether one of some runs was better than guessing."""
+    return stats.trains([run.score for run in runs],
                         self.basis.chance, self.basis.margin)
 
   def answers(self, pair: Pair) -> Answers:

@@ -120,7 +120,7 @@ class Trainer:
     """What looks at the steps that this run takes."""
     return looks.Observer(
         self.problem, self.train, self.method, self.rate,
-        max_skips=self.max_skips, settle=self._settled)
+        max_skips=self.max_skips, settle=self._settled, noisy=True)
 
   def look(self, state: steps.State) -> Look | None:
     """Looks at the next step, without taking it, where one is due."""

@@ -11,12 +11,14 @@ from typing import Any
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import stored
 from gradnorm_optax.lab.results.store import TRIALS
+from gradnorm_optax.lab.run import lengthening
 from gradnorm_optax.lab.schema import toml
 from gradnorm_optax.lab.schema.toml import CONFIG
 from gradnorm_optax.lab.support import files, user_code
 from gradnorm_optax.lab.support.errors import LabError
 
 DATA, CODE, MADE = 'data.digest', 'code.digest', 'made_with.json'
+RESULTS = 'results.json'
 METRICS, SELECTION = 'metrics.jsonl', 'selection.jsonl'
 THROUGH_TIME, BLOCKS = 'through_time.jsonl', 'blocks.jsonl'
 WATCH, STATUS = 'watch.jsonl', 'status.json'
@@ -42,12 +44,14 @@ def check_same(folder: pathlib.Path, config: schema.Config,
                fresh: bool) -> None:
   """Makes sure that a run may go on here; changes nothing.
 
+  One that was begun with fewer steps may, where `lengthening` allows it.
+
   Raises:
     LabError: The folder holds a run of another configuration or command.
   """
   check(folder, 'gradnorm train')
   if not fresh:
-    _same(folder / CONFIG, _text(config), 'a run of another configuration')
+    _same_run(folder / CONFIG, config)
 
 
 def prepare(folder: pathlib.Path, config: schema.Config, data: str,
@@ -69,7 +73,7 @@ def prepare(folder: pathlib.Path, config: schema.Config, data: str,
   if fresh:
     for name in (METRICS, SELECTION, THROUGH_TIME, BLOCKS, WATCH, STATUS,
                  CONFIG, DATA, CODE, MADE, toml.MODULES, stored.FILE,
-                 'results.json'):
+                 RESULTS):
       (folder / name).unlink(missing_ok=True)
     for name in ('checkpoints', 'tensorboard'):
       if (folder / name).is_dir():  # renamed first: half of one is no run
@@ -85,6 +89,8 @@ def prepare(folder: pathlib.Path, config: schema.Config, data: str,
   if code:
     files.write(folder / CODE, text)
   files.write(folder / MADE, json.dumps(made, indent=1) + '\n')
+  if not _equal(folder / CONFIG, _text(config)):  # it goes on for longer
+    (folder / RESULTS).unlink(missing_ok=True)
   files.write(folder / CONFIG, _text(config))
   keep_modules(folder, config)
 
@@ -108,25 +114,41 @@ def _text(config: schema.Config) -> str:
       update={'compare': schema.Compare(), 'run': run}))
 
 
-def _same(path: pathlib.Path, text: str, other: str, mend: str = '') -> None:
+def _equal(path: pathlib.Path, text: str) -> bool:
+  return not path.exists() or path.read_bytes() == text.encode()
+
+
+def _same(path: pathlib.Path, text: str, other: str, mend: str = '',
+          what: str = '') -> None:
   """Refuses a folder that is made of something else."""
-  if path.exists() and path.read_bytes() != text.encode():
-    what = f'{path.name} differs'
-    if path.name == CONFIG:
-      what = _differences(path.read_text(encoding='utf-8'), text) or what
-    raise LabError(f'{path.parent}: holds {other} ({what}); use --fresh or '
+  if not _equal(path, text):
+    raise LabError(f'{path.parent}: holds {other} '
+                   f'({what or f"{path.name} differs"}); use --fresh or '
                    f'another --out{mend}')
 
 
-def _differences(there: str, here: str) -> str:
-  """The first keys in which two resolved configurations differ."""
+def _same_run(path: pathlib.Path, config: schema.Config) -> None:
+  """Refuses another configuration, but for one of more steps."""
+  text = _text(config)
+  if _equal(path, text):
+    return
+  told = ''
   try:
-    was, now = (dict(_leaves(tomllib.loads(text))) for text in (there, here))
-  except tomllib.TOMLDecodeError:
-    return ''
-  found = [f'{key}: {was.get(key, "none")} there, {now.get(key, "none")} here'
-           for key in {**was, **now} if was.get(key) != now.get(key)]
-  return '; '.join(found[:3]) + ('; ...' if len(found) > 3 else '')
+    there = tomllib.loads(path.read_text(encoding='utf-8'))
+    was, now = (dict(_leaves(table)) for table in (there, tomllib.loads(text)))
+    keys = [key for key in {**was, **now} if was.get(key) != now.get(key)]
+    told = '; '.join(
+        f'{key}: {was.get(key, "none")} there, {now.get(key, "none")} here'
+        for key in keys[:3]) + ('; ...' if len(keys) > 3 else '')
+    if {'train.steps'} <= set(keys) <= lengthening.FREE:
+      longer = lengthening.refusal(
+          schema.Train.model_validate(there['train']), config.train)
+      if longer is None:
+        return
+      told = longer
+  except (ValueError, KeyError):  # of another version, or edited
+    pass
+  _same(path, text, 'a run of another configuration', what=told)
 
 
 def _leaves(table: dict[str, Any], at: str = '') -> Iterator[tuple[str, Any]]:

@@ -112,7 +112,7 @@ def _judge(folder: pathlib.Path, trainer: Trainer, judged: steps.State,
   test = {name: float(value) for name, value in trainer.evaluate(
       trainer.built.unwrap(judged.params), judged.extra,
       trainer.parts[2]).items()}
-  processes.alone(lambda: files.write(folder / 'results.json', json.dumps({
+  processes.alone(lambda: files.write(folder / run_folder.RESULTS, json.dumps({
       'data': trainer.dataset.description,
       'measure': trainer.dataset.objective.measure.name, 'test': test,
       'last': last, 'best_checkpoint': int(judged.step),
@@ -147,7 +147,6 @@ def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
           halt: processes.Halt) -> steps.State:
   """Trains to the end or to the first signal."""
   every = config.train.eval_every
-  chunks = 0
   journal.add_look(trainer.look(state))
   while int(state.step) < config.train.steps and not halt.came:
     before = state
@@ -171,10 +170,10 @@ def _loop(config: schema.Config, trainer: Trainer, checkpoints: Checkpoints,
                 trainer.watched(state))
     journal.add_look(trainer.look(state))
     show(row)
-    chunks += 1
     last = row['step'] == config.train.steps
     halt.look(row['step'] // every)
-    if last or halt.came or chunks % config.run.checkpoint_every == 0:
+    if last or halt.came or (
+        row['step'] // every % config.run.checkpoint_every == 0):
       score = row['validation_score']
       checkpoints.save(
           row['step'], _kept(state), -1e30 if score is None else score)

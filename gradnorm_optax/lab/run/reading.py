@@ -15,7 +15,7 @@ from gradnorm_optax.lab.results.store import TRIALS
 from gradnorm_optax.lab.run import status
 from gradnorm_optax.lab.run.folder_guard import BLOCKS, METRICS, WATCH
 from gradnorm_optax.lab.schema.toml import CONFIG
-from gradnorm_optax.lab.support import jsonl
+from gradnorm_optax.lab.support import files, jsonl
 from gradnorm_optax.lab.support.errors import LabError
 
 RECENT = 5  # evaluations that tell the speed
@@ -27,8 +27,7 @@ class Reading(NamedTuple):
   Attributes:
     folder: Its folder.
     title: Model and method.
-    state: "running", "finished", "stopped", "diverged", "failed" or "killed";
-      "unknown" of an earlier version's run that has not ended.
+    state: "running", "finished", "stopped", "diverged", "failed" or "killed".
     told: More about the end.
     rows: The figures of its evaluations, as in metrics.jsonl.
     steps: How many it has in all.
@@ -75,7 +74,7 @@ class Reading(NamedTuple):
   @property
   def ended(self) -> bool:
     """Whether no more is to come."""
-    return self.state not in ('running', 'unknown')
+    return self.state != 'running'
 
 
 def read(folder: pathlib.Path) -> Reading:
@@ -91,7 +90,8 @@ def read(folder: pathlib.Path) -> Reading:
   looks = _lines(folder / BLOCKS)
   method = _chosen(config, 'method')
   results = _json(folder / 'results.json')
-  state = 'finished' if results else found.get('state', 'unknown')
+  state = 'finished' if results else found.get('state') or (
+      'running' if files.claimed(folder) else 'stopped')  # an earlier version's
   # A run that goes on after its end begins with another status.
   if found.get('state') == 'running':
     state, results = 'running', None

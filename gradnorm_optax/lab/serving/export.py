@@ -14,7 +14,7 @@ from orbax import checkpoint as orbax
 from gradnorm_optax.lab.comparison import forward_timing
 from gradnorm_optax.lab.data import stored
 from gradnorm_optax.lab.data.dataset import Split
-from gradnorm_optax.lab.results.findings import Pass
+from gradnorm_optax.lab.results.costs import Pass
 from gradnorm_optax.lab.run import folder_guard
 from gradnorm_optax.lab.serving import model_card
 from gradnorm_optax.lab.serving.loaded_run import LoadedRun

@@ -7,7 +7,7 @@ from typing import Any
 import tomli_w
 
 from gradnorm_optax.lab.reporting.units import duration, size
-from gradnorm_optax.lab.results.findings import Pass
+from gradnorm_optax.lab.results.costs import Pass
 from gradnorm_optax.lab.run.compiled_run import named
 from gradnorm_optax.lab.schema import toml
 from gradnorm_optax.lab.serving.loaded_run import LoadedRun

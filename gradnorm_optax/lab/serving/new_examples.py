@@ -143,7 +143,7 @@ def _symbols(raw: Raw, fitted: Preprocessing, data: Stored,
     odd = x < 0
   if raw.lengths is not None:
     odd &= padding.inside(raw.lengths, x.shape[1])
-  strange = odd.any(1)
+  strange: np.ndarray = np.asarray(odd.any(1))
   if strange.any():
     kinds = [repr(raw.alphabet[code] if raw.alphabet else int(code))
              for code in np.unique(raw.x[odd])]

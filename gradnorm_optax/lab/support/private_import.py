@@ -35,9 +35,27 @@ def folder(module: str) -> str | None:
   return _FOLDERS.get(module.partition('.')[0])
 
 
+def adopt(package: str, place: str) -> None:
+  """Lets a private package of another process stand for a folder here.
+
+  What that process pickled names its modules so. Those that came from another
+  folder under this name are forgotten.
+  """
+  if _FOLDERS.get(package) != place:
+    for name in list(sys.modules):
+      if name.partition('.')[0] == package:
+        del sys.modules[name]
+  _stand(package, place)
+
+
 def _package(place: str) -> str:
   """The name of the private package that stands for a folder."""
-  name = PREFIX + hashlib.sha256(place.encode()).hexdigest()[:12]
+  name = next((name for name, known in _FOLDERS.items() if known == place),
+              PREFIX + hashlib.sha256(place.encode()).hexdigest()[:12])
+  return _stand(name, place)
+
+
+def _stand(name: str, place: str) -> str:
   _FOLDERS[name] = place
   if not any(isinstance(one, _Finder) for one in sys.meta_path):
     sys.meta_path.insert(0, _Finder())

@@ -25,6 +25,32 @@ def one_thread_per_trial() -> None:
     os.environ['XLA_FLAGS'] = f'{flags} {ONE_THREAD}'.strip()
 
 
+def settle(flags: str, settings: dict[str, Any]) -> None:
+  """Gives JAX the flags and settings of another process, if it is not started.
+
+  Args:
+    flags: What `XLA_FLAGS` is there.
+    settings: {name: value} of `jax.config`.
+  """
+  import jax
+  count = getattr(jax.config, 'jax_num_cpu_devices')
+  try:  # which JAX refuses once it has its devices
+    jax.config.update('jax_num_cpu_devices', count + 1)
+  except RuntimeError:
+    return
+  jax.config.update('jax_num_cpu_devices', count)
+  os.environ['XLA_FLAGS'] = flags
+  for name, value in settings.items():
+    jax.config.update(name, value)
+
+
+def on_the_processor() -> None:
+  """Leaves accelerators to others, unless `JAX_PLATFORMS` asks for one."""
+  import jax
+  if 'JAX_PLATFORMS' not in os.environ:
+    jax.config.update('jax_platforms', 'cpu')
+
+
 def virtual_devices(count: int) -> None:
   """Gives JAX's CPU so many devices; must come before JAX starts.
 

@@ -40,12 +40,13 @@ def line(plan: Remaining) -> str:
   """Trials, time gone < time left, and what is being done.
 
   >>> line(Remaining(lambda: 0.0))
-  '0/0 trials 0:00:00 < 0:00:00 '
+  '0/0 trials 0:00:00 < 0:00:00'
   """
   left = plan.seconds()
   done, of = plan.trials
   return (f'{done}/{of} trials {_clock(plan.elapsed())} < '
-          f'{"-:--:--" if left is None else _clock(left)} {plan.what}')
+          f'{"-:--:--" if left is None else _clock(left)} {plan.what} '
+          f'{plan.beside()}').rstrip()
 
 
 def _clock(seconds: float) -> str:

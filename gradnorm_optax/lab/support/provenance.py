@@ -72,6 +72,11 @@ def data_digest(arrays: Any) -> str:
   return digest.hexdigest()[:16]
 
 
+# JAX's settings that results rest on.
+SETTINGS = ('jax_enable_x64', 'jax_default_matmul_precision',
+            'jax_default_prng_impl', 'jax_threefry_partitionable')
+
+
 @functools.cache
 def arithmetic() -> dict[str, str]:
   """What rounding and random numbers rest on besides versions and code.
@@ -88,9 +93,7 @@ def arithmetic() -> dict[str, str]:
              '1' if process_wide.ONE_THREAD in flags else str(cores))
   return {'device': device.device_kind, 'processor': platform.machine(),
           'threads': threads, 'XLA_FLAGS': flags, **{
-              name: str(getattr(jax.config, name)) for name in (
-                  'jax_enable_x64', 'jax_default_matmul_precision',
-                  'jax_default_prng_impl', 'jax_threefry_partitionable')}}
+              name: str(getattr(jax.config, name)) for name in SETTINGS}}
 
 
 def made_with() -> dict[str, str]:
@@ -115,13 +118,22 @@ def source_digest(without: tuple[str, ...] = SHOW) -> str:
   Args:
     without: The rooms of the lab that are left out.
   """
+  return _short(repr(source_files(without)).encode())
+
+
+@functools.cache
+def source_files(without: tuple[str, ...] = SHOW) -> dict[str, str]:
+  """{file of the package: its digest}; see `source_digest`."""
   root = pathlib.Path(__file__).parents[2]
-  digest = hashlib.sha256()
+  found = {}
   for path in sorted(root.rglob('*.py')):
     inside = path.relative_to(root)
     if inside.parts[0] == 'lab' and (
         len(inside.parts) == 2 or inside.parts[1] in without):
       continue
-    digest.update(
-        inside.as_posix().encode() + b'\0' + path.read_bytes() + b'\0')
-  return digest.hexdigest()[:16]
+    found[inside.as_posix()] = _short(path.read_bytes())
+  return found
+
+
+def _short(content: bytes) -> str:
+  return hashlib.sha256(content).hexdigest()[:16]

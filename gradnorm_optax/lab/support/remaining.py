@@ -38,6 +38,7 @@ class Remaining:
   Attributes:
     what: What is being done.
     trials: How many trials are finished, and how many there are.
+    beside: Says what else there is to say.
 
   >>> clock = iter([0., 0., 10., 10., 10.])
   >>> plan = Remaining(lambda: next(clock))
@@ -52,6 +53,7 @@ class Remaining:
   def __init__(self, now: Callable[[], float] = time.monotonic):
     """Starts the clock."""
     self.what, self.trials = '', (0, 0)
+    self.beside: Callable[[], str] = lambda: ''
     self._now, self._lock = now, threading.RLock()
     self._phases: dict[str, Phase] = {}
     self._current: Phase | None = None

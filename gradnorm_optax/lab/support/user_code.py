@@ -31,6 +31,11 @@ def search(folders: Iterable[str]) -> None:
   _places = tuple(dict.fromkeys(folders))
 
 
+def searched() -> tuple[str, ...]:
+  """Those folders."""
+  return _places
+
+
 def beside(name: str) -> pathlib.Path:
   """A file of the user's: where modules are looked for, else from here.
 
@@ -115,11 +120,15 @@ def places(names: Iterable[str]) -> list[str]:
     file = getattr(module, '__file__', None)
     if module is None or file is None:
       continue
-    path = pathlib.Path(file).resolve()
-    depth = name.partition(':')[0].count('.') + (path.stem == '__init__')
-    found.add(private_import.folder(module.__name__)
-              or str(path.parents[depth]))
+    found.add(root(module))
   return sorted(found)
+
+
+def root(module: ModuleType) -> str:
+  """The folder that a module of the user's was found in."""
+  path = pathlib.Path(module.__file__ or '').resolve()
+  depth = module.__name__.count('.') + (path.stem == '__init__')
+  return private_import.folder(module.__name__) or str(path.parents[depth])
 
 
 @contextlib.contextmanager
@@ -154,7 +163,12 @@ def digest(name: str) -> str:
   Files count as they were when first asked for; packages that are installed do
   not count.
   """
-  found: dict[str, str] = {}
+  return '-'.join(sorted(found for _, found in files(name).values()))
+
+
+def files(name: str) -> dict[str, tuple[ModuleType, str]]:
+  """{file: (module, digest)}: what a digest is made of."""
+  found: dict[str, tuple[ModuleType, str]] = {}
   first = _module(name)
   waiting = [first] if first is not None else []
   while waiting:
@@ -162,14 +176,15 @@ def digest(name: str) -> str:
     path = getattr(module, '__file__', None) or ''
     if path in found or not path.endswith('.py') or installed(path):
       continue
-    found[path], imported = _read(path, module.__package__ or '')
+    digest, imported = _read(path, module.__package__ or '')
+    found[path] = module, digest
     # What it imports from its own folder has a private name, as it has itself.
     own = module.__name__.partition('.')[0]
     beside = [f'{own}.{other}' for other in imported] if (
         private_import.folder(own)) else []
     waiting += [sys.modules[other] for other in (*imported, *beside)
                 if other in sys.modules]
-  return '-'.join(sorted(found.values()))
+  return found
 
 
 @functools.cache

@@ -55,7 +55,7 @@ class Observer:
                method: schema.Method, rate: Rate, *,
                max_skips: int | None = None,
                settle: Callable[[Any, Any], Any] = lambda new, old: new,
-               watch: schema.Watch | None = None):
+               watch: schema.Watch | None = None, noisy: bool = False):
     """Builds the chain.
 
     Args:
@@ -66,9 +66,13 @@ class Observer:
       max_skips: As in `chain.build`.
       settle: `settle(new state, old state)` is the state to go on from.
       watch: How blocks are watched between the looks; None: not at all.
+      noisy: Whether a look also takes the parts of the noise scale, by another
+        gradient, which costs more to compile than to compute.
     """
     self.problem, self.train, self._settle = problem, train, settle
-    self.watcher = Watcher(problem, watch) if watch is not None else None
+    self._noisy = noisy
+    self.watcher = None if watch is None else Watcher(
+        problem, watch, update=False)
     # Under `wrap` it is by direction and length that gradients are clipped.
     self.clip = method.clip if method.wrap is None else None
     self.scaled = bool(method.normalize) or method.optimizer in (
@@ -128,7 +132,9 @@ class Observer:
 
   def _noise(self, examples: Split, state: steps.State,
              rows: jax.Array) -> jax.Array:
-    """What the noise scale of the step's batch is made of."""
+    """What the noise scale of the step's batch is made of; NaN if not asked."""
+    if not self._noisy:
+      return jnp.full(2, jnp.nan, jnp.float32)
     return noise.measure(
         self.problem, self.built.unwrap(state.params), state.extra,
         jax.tree.map(lambda a: a[rows], examples))

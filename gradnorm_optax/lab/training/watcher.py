@@ -12,6 +12,7 @@ from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.training import block_norms
 from gradnorm_optax.lab.training.problem import Problem
 
+SELDOM = 10  # readings of the gradient for one of the update
 _DATES = ('first_below', 'last_below', 'first_above', 'last_above')
 
 
@@ -20,7 +21,7 @@ class Watched(NamedTuple):
 
   Attributes:
     gradient: Of the raw gradient, a `gn.WatchState`.
-    update: Of the update over the parameters, the same.
+    update: Of the update over the parameters, the same; () if that is not read.
   """
 
   gradient: Any
@@ -34,8 +35,15 @@ class Watcher:
   state, are the same with and without them.
   """
 
-  def __init__(self, problem: Problem, table: schema.Watch):
-    """Makes it as `[run.watch]` says; `every` must be above 0."""
+  def __init__(self, problem: Problem, table: schema.Watch,
+               update: bool = True):
+    """Makes it as `[run.watch]` says; `every` must be above 0.
+
+    Args:
+      problem: Whose blocks.
+      table: The options.
+      update: Whether the update over the parameters is read, too.
+    """
     blocks = block_norms.blocks(problem)
 
     def ends(ranges: dict[str, Any]) -> dict[str, Any]:
@@ -47,9 +55,11 @@ class Watcher:
           'gradient', blocks, ranges=ends(table.ranges),
           learn=max(1, table.learn // table.every) if table.learn else None,
           margin=table.margin, every=table.every)
+      # Two more norms: where nothing is asked of them they are seldom read.
       self._update = gn.watch(
           'update', blocks, ranges=ends(table.ratios), learn=None, of='ratio',
-          every=table.every)
+          every=table.every * (1 if table.ratios else SELDOM)
+      ) if update else None
     except ValueError as error:
       raise LabError(f'[run.watch] {error}') from error
 
@@ -59,17 +69,21 @@ class Watcher:
     Raises:
       LabError: A range is given for a block that is not there.
     """
+    def begin(watch: Any) -> Any:
+      return watch.init(params)._replace(
+          count=jnp.int32(step)) if watch is not None else ()
+
     try:
-      state = Watched(self._gradient.init(params), self._update.init(params))
+      return Watched(begin(self._gradient), begin(self._update))
     except ValueError as error:
       raise LabError(f'[run.watch] {error}') from error
-    return Watched(*(one._replace(count=jnp.int32(step)) for one in state))
 
   def step(self, state: Watched, gradient: Any, updates: Any,
            params: Any) -> Watched:
     """Takes a step's trees in, all like the model's parameters before it."""
     return Watched(
         self._gradient.update(gradient, state.gradient)[1],
+        () if self._update is None else
         self._update.update(updates, state.update, params)[1])
 
   def record(self, state: Watched) -> dict[str, Any]:
@@ -84,7 +98,7 @@ class Watcher:
     state = jax.device_get(state)
     last = (int(state.gradient.count) - 1) // self.every
     found: dict[str, Any] = {'read': last * self.every + 1, 'taken': last + 1}
-    for name, one in state._asdict().items():
+    for name, one in _read(state):
       rows = gn.watch_report(one, name)
       found['blocks'] = list(rows)
       found[name] = _columns(list(rows.values()), one.table)
@@ -114,9 +128,13 @@ def restored(like: Watched, columns: dict[str, Any], step: int) -> Watched:
   Raises:
     LabError: They are of other blocks.
   """
-  return Watched(*(
-      _restored(one, columns[name], step) for name, one in
-      like._asdict().items()))
+  return like._replace(**{
+      name: _restored(one, columns[name], step) for name, one in _read(like)})
+
+
+def _read(state: Watched) -> list[tuple[str, Any]]:
+  """What is read, with its name."""
+  return [(name, one) for name, one in state._asdict().items() if one]
 
 
 def _restored(like: Any, columns: dict[str, Any], step: int) -> Any:

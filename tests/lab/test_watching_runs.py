@@ -14,11 +14,12 @@ import pytest
 from flax import linen as nn
 from rich import console
 
+from benchmarks import kills
 from gradnorm_optax import lab
 from gradnorm_optax.lab.reporting import run_watch
 from gradnorm_optax.lab.results import alerts, look as look_lib
 from gradnorm_optax.lab.run import follow, loop, reading
-from gradnorm_optax.lab.support import jsonl
+from gradnorm_optax.lab.support import files, jsonl
 from gradnorm_optax.lab.support.errors import LabError
 from gradnorm_optax.lab.training import noise
 
@@ -105,6 +106,11 @@ def test_the_journal_has_one_size(sick):
       lambda column: np.shape(column), row,
       is_leaf=lambda x: isinstance(x, list)) for row in rows]
   assert all(shape == shapes[0] for shape in shapes)
+  tags = kills.board(sick.folder / 'tensorboard')
+  assert tags['above/gradient/layer3'] == tags['reading/update/layer1'] == [
+      row['step'] for row in rows]
+  assert tags['clipped'] == [row['step'] for row in rows]
+  assert len(tags['noise_scale']) <= 3
 
 
 def test_a_run_that_is_none_or_has_no_such_files(
@@ -120,6 +126,11 @@ def test_a_run_that_is_none_or_has_no_such_files(
   code, out, _ = gradnorm('watch', old)
   assert code == 0 and 'blocks are not watched here' in out
   assert 'finished step 1000/1000' in out and 'noise scale' not in out
+  (old / 'results.json').unlink()
+  assert reading.read(old).state == 'stopped'
+  guard = files.claim(old)
+  assert reading.read(old).state == 'running'
+  guard.release()
 
 
 def copied(folder, there):
