@@ -81,8 +81,7 @@ source = "iris"
             '[models.far] kind = "recurrent": a recurrent net reads sequences',
             f"[models.broken] '{HERE}:broken', called with outputs=3, raised",
             f"[models.wide] '{HERE}:Wide' ",
-            '[methods.sgr] on [models.small]: change the model, or take '
-            '[methods.sgr] out: sampling and pascanu need a ',
+            '[methods.sgr] on [models.small]: sampling and pascanu need a ',
             f"[methods.mine] on [models.small]: optimizer '{HERE}:optimi")
   assert len(lines) == len(wanted), err
   for line, words in zip(lines, wanted, strict=True):
