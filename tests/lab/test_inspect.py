@@ -144,3 +144,19 @@ def test_no_rate_is_blamed_for_the_first_step():
       np.nan, lost, [1.0, 1.0])
   assert 'the loss is 2, but its slope has no number here;' in of_b(
       2.0, [1.0, np.nan], [1.0, 1.0])
+
+
+def test_the_rate_and_whether_the_run_has_ended(file, tmp_path, gradnorm):
+  """The rates are the schedule's at the steps that are looked at."""
+  keys = ['train.schedule=linear', 'run.learning_rate=0.5', 'run.look=0']
+  fresh = lab.inspect(file, keys, out=tmp_path / 'fresh')
+  assert fresh.told == ('From the start, seed 0, at learning rate 0.5 to 0.1 '
+                        '(run.learning_rate = 0.5).')
+  run = lab.train(file, [*keys, 'run.checkpoint_every=1',
+                         'train.eval_every=5'], out=tmp_path / 'run',
+                  quiet=True)
+  code, out, err = gradnorm(
+      'inspect', run.folder / 'checkpoints' / '5', '--batches', 2,
+      '--out', tmp_path / 'look')
+  assert code == 0 and 'Step 5 of 10: the run goes on' in out, err
+  assert 'run.learning_rate = 0.5' in out

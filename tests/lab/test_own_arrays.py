@@ -193,7 +193,7 @@ def test_a_table_with_its_labels():
     call((frame, Y))
   keys = {'categorical': ('town',), 'missing': 'mean', 'ignore': ('y',)}
   found = call((frame.assign(y=Y), Y), **keys)
-  assert '20 missing cells filled' in found.description
+  assert '20 missing names filled' in found.description
   assert '(town 20)' in found.description and found.train.x.shape == (28, 2)
   with pytest.raises(LabError, match="hold the label's column 'y' too; drop"):
     call((frame.assign(y=Y), Y))

@@ -139,8 +139,8 @@ def test_a_missing_name_is_one_cell(tmp_path):
     assert words in fault and str(path) not in fault
   assert mend.endswith('missing = "median"')
   found = sources.load(table(path, **keys))
-  assert ('3 missing cells filled with the mean of the training part (who 2, '
-          'size 1; 1 of them infinite)') in found.description
+  assert ('1 infinite cell and 2 missing names filled with the mean of the '
+          'training part (who 2, size 1)') in found.description
   assert ('2 classes, the rarest (b) 10.0%, the commonest (a) 90.0%, 9 times '
           'as common') in found.description
 

@@ -51,7 +51,7 @@ def _line(name: str, model: str, why: str, config: schema.Config,
   """One refusal and its mend."""
   others = [other for other in config.models
             if other not in refused and name in config.methods_on(other)]
-  mend = f'methods.{name}.models = {others}' if others else (
+  mend = f'set methods.{name}.models = {others}' if others else (
       f'take [methods.{name}] out')
-  return (f'[methods.{name}] on [models.{model}]: {why}; or leave it out '
-          f'there: {mend}')
+  return (f'[methods.{name}] on [models.{model}]: change the model, or {mend}: '
+          f'{why}')

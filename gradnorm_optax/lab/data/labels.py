@@ -132,17 +132,15 @@ def _mended(raw: Raw, config: schema.Data, bad: np.ndarray) -> Raw:
   told = ', '.join(f'{name} {n}' for name, n in zip(
       raw.columns, flat.sum(0), strict=True) if n) if (
           raw.columns and raw.kinds is not None) else ''
-  infinite = int(np.isinf(raw.x[bad]).sum())
-  told = '; '.join(filter(None, (
-      told, f'{infinite} of them infinite' if infinite else '')))
   told = told and f' ({told})'
   if config.missing == 'drop':
     keep = np.logical_not(flat).all(1)
-    raw.notes.append(f'{(~keep).sum()} of {len(keep)} rows with missing cells '
+    what = 'missing or infinite' if np.isinf(raw.x[bad]).any() else 'missing'
+    raw.notes.append(f'{(~keep).sum()} of {len(keep)} rows with {what} cells '
                      f'left out{told}')
     return raw.keep(keep)
-  raw.notes.append(f'{counted(flat.sum(), "missing cell")} filled with the '
-                   f'{config.missing} of the training part{told}')
+  raw.notes.append(f'{raw.lacking(bad)} filled with the {config.missing} of '
+                   f'the training part{told}')
   return raw._replace(x=np.where(bad, np.nan, raw.x))
 
 

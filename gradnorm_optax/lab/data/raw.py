@@ -48,6 +48,20 @@ class Raw(NamedTuple):
   group: np.ndarray | None = None
   time: np.ndarray | None = None
 
+  def lacking(self, holes: np.ndarray) -> str:
+    """Counts the cells of a mask: missing, infinite, or without a name.
+
+    >>> Raw('a', np.array([[np.nan, np.nan], [np.inf, 0.0]]), np.zeros(2), [],
+    ...     str, kinds={1: ['x']}).lacking(np.array([[1, 1], [1, 0]], bool))
+    '1 missing cell, 1 infinite cell and 1 missing name'
+    """
+    names = int(holes[:, list(self.kinds)].sum()) if self.kinds else 0
+    infinite = int(np.isinf(self.x[holes]).sum())
+    *some, last = [counted(count, what) for count, what in (
+        (int(holes.sum()) - infinite - names, 'missing cell'),
+        (infinite, 'infinite cell'), (names, 'missing name')) if count]
+    return ' and '.join(filter(None, (', '.join(some), last)))
+
   def keep(self, rows: np.ndarray) -> 'Raw':
     """The examples of a mask; messages still name them by their old place."""
     old = np.flatnonzero(rows)

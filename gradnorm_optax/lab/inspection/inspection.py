@@ -12,6 +12,7 @@ import gradnorm_optax as gn
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import sources
 from gradnorm_optax.lab.methods import checks
+from gradnorm_optax.lab.methods.schedules import schedule
 from gradnorm_optax.lab.reporting import block_figures, canvas, look_table
 from gradnorm_optax.lab.results.look import Look, instants
 from gradnorm_optax.lab.run import loop, processes
@@ -29,15 +30,17 @@ class Inspection:
     folder: Where it was written.
     explained: {model: the table of `gn.explain`}.
     looks: One for each method on each model.
+    told: Which steps were looked at, of what run, and at what rate.
   """
 
   folder: pathlib.Path
   explained: dict[str, str]
   looks: list[Look]
+  told: str = ''
 
   def table(self) -> Any:
     """The blocks and their norms, as rich shows them on a terminal."""
-    return look_table.render(self.explained, self.looks)
+    return look_table.render(self.explained, self.looks, self.told)
 
   def plot(self) -> dict[str, Any]:
     """The figures: {name: matplotlib figure}.
@@ -82,7 +85,10 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
           problem, config.train, name, key, method,
           rate=config.run.learning_rate, seed=config.run.seed, marks=marks,
           start=start))
-  return _saved(Inspection(folder, explained, found))
+  return _saved(Inspection(
+      folder, explained, found,
+      f'From the start, seed {config.run.seed}, at '
+      + _rates(config, config.run.learning_rate, marks)))
 
 
 def at(path: pathlib.Path, overrides: Sequence[str] = (),
@@ -112,13 +118,26 @@ def at(path: pathlib.Path, overrides: Sequence[str] = (),
   ahead: Iterable[int] = (instants(config.train.steps, batches) if whole
                           else range(1, batches + 1))
   observer = trainer.observer()
+  at_step, last = int(state.step), config.train.steps
+  marks = [at_step + count for count in ahead]
   found = looks.look(
-      observer, *trainer.names, observer.resumed(state), trainer.seed,
-      [int(state.step) + count for count in ahead])
+      observer, *trainer.names, observer.resumed(state), trainer.seed, marks)
+  ended = (f'The run has ended, at step {last}: these steps lie beyond it'
+           if at_step >= last else f'Step {at_step} of {last}: the run goes on')
+  told = f'{ended}, at {_rates(config, config.run.learning_rate, marks)}'
   explained = gn.explain(
       trainer.built.unwrap(state.params), block_norms.blocks(trainer.problem))
   return _saved(Inspection(out or path / 'inspect', {
-      trainer.names[0]: str(explained)}, [found]))
+      trainer.names[0]: str(explained)}, [found], told))
+
+
+def _rates(config: schema.Config, peak: float, marks: Sequence[int]) -> str:
+  """The learning rates of the steps, in words."""
+  rate = schedule(config.train, peak)
+  first, last = (float(rate(step - 1)) if callable(rate) else float(rate)
+                 for step in (marks[0], marks[-1]))
+  shown = f'{first:.3g}' if first == last else f'{first:.3g} to {last:.3g}'
+  return f'learning rate {shown} (run.learning_rate = {peak:g}).'
 
 
 def _read(path: pathlib.Path, overrides: Sequence[str]) -> schema.Config:
@@ -130,7 +149,7 @@ def _saved(found: Inspection) -> Inspection:
   with files.disk(found.folder):
     found.folder.mkdir(parents=True, exist_ok=True)
   files.write(found.folder / 'inspect.json', json.dumps(plain({
-      'blocks': found.explained,
+      'told': found.told, 'blocks': found.explained,
       'looks': [look.record() for look in found.looks]})) + '\n')
   for name, image in canvas.images(found.plot()):
     files.write(found.folder / name, image)

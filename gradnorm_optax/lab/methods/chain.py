@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
-from gradnorm_optax import sgr
+from gradnorm_optax import paths, sgr
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.methods import tap
 from gradnorm_optax.lab.methods.registry import (
@@ -212,7 +212,7 @@ def refusing(method: schema.Method, context: Context,
 
 def refusal(method: schema.Method, context: Context,
             init: Callable[[int], Any]) -> str | None:
-  """Says why a method refuses a model; None where it does not.
+  """Says in a line why a method refuses a model; None where it does not.
 
   Traces a step of the method alone; nothing is compiled. What the user's own
   optimizer raises is nobody's refusal.
@@ -230,5 +230,8 @@ def refusal(method: schema.Method, context: Context,
   try:
     jax.eval_shape(step, 0)
   except (TypeError, ValueError, NotImplementedError, LabError) as error:
-    return str(error).partition('\n')[0]
+    told = str(error).partition('\n')[0]
+    # Of a network without a path norm the reason; the mend stands before it.
+    return told.partition('. ')[0] if isinstance(
+        error, paths.LiftError) else told.removesuffix('.')
   return None

@@ -1,5 +1,6 @@
 """What methods do to the gradient of every block: norms, and entries."""
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -97,8 +98,8 @@ def entry_sheet(looks: Sequence[Look]) -> Sheet:
           look.method, alt_texts.entries(look),
           _wide(looks[0].blocks[:count], 2),
           _HEAD + max(0.6, _STRIPS * count) + _BELOW,
-          lambda frame, look=look: _entries(
-              frame, look, count, moments, limits)) for look in looks),
+          functools.partial(_entries, look=look, count=count, moments=moments,
+                            limits=limits)) for look in looks),
       tuple(Key(f'step {looks[0].steps[moment]}', COLOURS[n])
             for n, moment in enumerate(moments)))
 

@@ -17,9 +17,10 @@ _NOTE = (
     'gradient\'s entries that are not zero, then of those at the moments.')
 
 
-def render(explained: Mapping[str, str], looks: Sequence[Look]) -> Page:
-  """The blocks of every model, and a table for each look."""
-  parts: list[Any] = []
+def render(explained: Mapping[str, str], looks: Sequence[Look],
+           told: str = '') -> Page:
+  """What was looked at, the blocks of every model, a table for each look."""
+  parts: list[Any] = [text.Text(told)] if told else []
   for model, told in explained.items():
     parts += [text.Text(f'\n{model}', style='bold'), text.Text(told)]
   for look in looks:

@@ -1,5 +1,6 @@
 """The pictures of one run."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -52,8 +53,8 @@ def time_sheet(model: str, profiles: Mapping[str, Moments]) -> Sheet:
       'to the left vanishes on its way back, one that rises explodes.',
       tuple(Panel(
           method, alt_texts.through_time(moments), NARROW, 1.4,
-          lambda frame, moments=moments: _time(
-              frame, moments, colour, (low - margin, high + margin)))
+          functools.partial(_time, moments=moments, colour=colour,
+                            limits=(low - margin, high + margin)))
             for method, moments in profiles.items()),
       tuple(Key(f'after step {step}', colour[step]) for step in steps))
 

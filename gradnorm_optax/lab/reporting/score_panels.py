@@ -1,5 +1,6 @@
 """Small panels of scores: final ones, by step, by learning rate."""
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -56,8 +57,8 @@ def curves(found: Summary) -> Sheet:
     panels += [Panel(
         row.method, alt_texts.curves(row, found.measure), NARROW,
         _ABOVE + _SCORE + _BETWEEN + _LOSS + _BELOW,
-        lambda frame, row=row, rows=rows, shown=shown, losses=losses: _curves(
-            frame, found, row, rows, shown, losses),
+        functools.partial(_curves, found=found, row=row, rows=rows,
+                          shown=shown, losses=losses),
         model, row.method == found.choice(model)) for row in rows]
   return Sheet(
       'Learning curves',
@@ -82,8 +83,8 @@ def sensitivity(found: Summary) -> Sheet:
     panels += [Panel(
         row.method, alt_texts.sensitivity(row, found.measure), NARROW,
         _ABOVE + _SCORE + _BELOW,
-        lambda frame, row=row, rows=rows, shown=shown: _sensitivity(
-            frame, found, row, rows, shown),
+        functools.partial(_sensitivity, found=found, row=row, rows=rows,
+                          shown=shown),
         model, row.method == found.choice(model)) for row in rows]
   return Sheet(
       'Sensitivity to the learning rate',

@@ -125,8 +125,9 @@ class Sheet(NamedTuple):
         left += panel.width + _GAP
       top += _high('', row)
     if self.keys:
+      line: Any = lines.Line2D
       picture.legend(
-          [lines.Line2D([], [], color=key.colour, linestyle=key.style)
+          [line([], [], color=key.colour, linestyle=key.style)
            for key in self.keys], [key.label for key in self.keys],
           loc='upper left', ncols=len(self.keys), frameon=False,
           fontsize=LETTERS)

@@ -108,14 +108,14 @@ def _prepared(given: Given, data: Stored, fitted: Preprocessing,
 def _numbers(raw: Raw, fitted: Preprocessing, config: schema.Data,
              notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
   """Prepared numbers, and which rows are left unanswered."""
-  x = np.where(np.isfinite(raw.x), raw.x, np.nan)
-  raw = raw._replace(x=x)
-  holes = np.isnan(x)
+  holes = ~np.isfinite(raw.x)
   if raw.lengths is not None:
-    holes &= padding.inside(raw.lengths, x.shape[1])[..., None]
-  bare = np.asarray(holes.reshape(len(x), -1).any(1))
+    holes &= padding.inside(raw.lengths, raw.x.shape[1])[..., None]
+  bare = np.asarray(holes.reshape(len(holes), -1).any(1))
   if bare.any():
     notes.append(_missing(raw, holes, bare, config))
+  x = np.where(np.isfinite(raw.x), raw.x, np.nan)
+  raw = raw._replace(x=x)
   if fitted.names:
     notes += _unknown(raw, fitted)
     x = preprocessing.entries(fitted, raw)[0]
@@ -188,7 +188,7 @@ def _check_shape(raw: Raw, data: Stored) -> None:
 def _missing(raw: Raw, holes: np.ndarray, bare: np.ndarray,
              config: schema.Data) -> str:
   """Counts missing cells, or refuses them as training did."""
-  count = counted(int(holes.sum()), 'missing cell')
+  count = raw.lacking(holes)
   if config.missing == 'error':
     row, entry = (int(i) for i in np.argwhere(
         holes.reshape(len(holes), -1))[0])
