@@ -9,9 +9,9 @@ Compilation is trace + compile, in processor time.
 
 Each part is written to results/overhead.json when it is done, beside what was
 measured before; `--only` names those to measure. A training step is measured
-twice: glibc maps scratch memory above 32 MiB anew in each step, so that the
-chain that goes over it first seems to cost a tenth more. "memory kept" is with
-an allocator that gives nothing back.
+twice: glibc maps scratch memory above 32 MiB anew in each step, so that a chain
+that goes just over it seems to cost a fifth more. "memory kept" is with an
+allocator that gives nothing back.
 """
 
 import argparse
@@ -43,8 +43,7 @@ from gradnorm_optax.lab.support import files, json_safe
 
 RESULTS = common.RESULTS / 'overhead.json'
 # glibc: no mapping of its own for a large array, and no page given back.
-KEPT = {'MALLOC_MMAP_MAX_': '0', 'MALLOC_TRIM_THRESHOLD_': str(2**40),
-        'MALLOC_ARENA_MAX': '1'}
+KEPT = {'MALLOC_MMAP_MAX_': '0', 'MALLOC_TRIM_THRESHOLD_': str(2**40)}
 FEW = ('adamw', 'bng + adamw', 'standardize + adamw')
 COMPILED = (*FEW, 'gn.centralize + adamw', 'sing', 'weight_normalized(adamw)')
 

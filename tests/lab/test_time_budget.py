@@ -177,6 +177,18 @@ def test_the_time_is_held(tiny, tmp_path, minutes, slower):
   assert min(ends) > 0.5 * 60 * minutes or numbers == {Numbers(6, 3, 8)}
 
 
+def test_no_look_is_begun_when_the_time_is_over(tiny, tmp_path):
+  one = Simulated(loaded(tiny, 'compare.look=3'), tmp_path, 1.0)
+  one.schedule.limit = one.clock = 10.0
+  one.clock += 1.0
+  looks = missing.looks(one.trials)
+  assert len(looks) == 2
+  for pair in looks:
+    one._look(pair)  # which would need a rate that no trial has chosen
+  assert missing.looks(one.trials) == looks and not one.store.records
+  one.close()
+
+
 def test_it_goes_on_with_what_is_left(tiny, tmp_path):
   config = loaded(tiny)
   first = Simulated(config, tmp_path, 1.0)

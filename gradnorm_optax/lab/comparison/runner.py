@@ -165,7 +165,12 @@ class Runner:
                     'phase': 'fault', **pair._asdict(), 'text': text})
 
   def _look(self, pair: Pair) -> None:
-    """Trains once more, and keeps what a method does to every block."""
+    """Trains once more, and keeps what a method does to every block.
+
+    Where a time is given and over, the next start of the command does it.
+    """
+    if self.schedule.plan.elapsed() > self.schedule.limit:
+      return
     found = self.place.do('look', pair, self.trials.chosen(pair))
     self.store.add({'fingerprint': self.trials.look_key(pair),
                     'phase': 'look', **found})
