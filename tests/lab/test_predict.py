@@ -74,6 +74,8 @@ SOURCES = {
     'pictures': (pictures, NET), 'waves': (waves, CELL),
     'texts': (function('texts'), CELL), 'arrays': (function('arrays'), NET),
     'table': (function('table', categorical=['tool'], label='found'), NET),
+    'text': (lambda folder: {'source': 'text', 'length': 8, 'path': str(
+        folder / 'book.txt')}, CELL),
     'characters': (lambda folder: {'source': 'characters', 'length': 8,
                                    'size': 100}, CELL)}
 
@@ -87,6 +89,7 @@ def run(tmp_path_factory):
     if (name, *keys) not in done:
       folder = tmp_path_factory.mktemp(name)
       source, models = SOURCES[name]
+      (folder / 'book.txt').write_text('the cat sat on the mat. ' * 40)
       lab.train({**TRAIN, 'data': {**source(folder), **keys},
                  'models': models}, out=folder / 'run', quiet=True)
       done[name, *keys] = folder / 'run'
@@ -219,6 +222,7 @@ def test_what_a_function_gives(asked, tmp_path):
     ('arrays', 'new.xlsx', 'unknown kind of file'),
     ('arrays', 'nowhere.npz', 'does not exist'),
     ('table', 'four.npz', "with names in 'tool'; give a .csv or .parquet"),
+    ('text', 'new.txt', 'trained to continue a text (data.source = "text")'),
     ('characters', 'new.txt', 'data.source = "characters"), which no file is '
      'prepared like; from Python, lab.load_run(RUN).predict(x) answers x of '
      'shape (n, 8), int32')])

@@ -57,9 +57,11 @@ def read(path: pathlib.Path, data: Stored, config: schema.Data) -> Examples:
       where the training part had none.
   """
   fitted = data.preprocessing
-  if fitted is None:
+  if fitted is None or config.source == 'text':
+    what = ('to continue a text' if config.source == 'text'
+            else 'on generated examples')
     raise LabError(
-        f'{path}: the model was trained on generated examples (data.source = '
+        f'{path}: the model was trained {what} (data.source = '
         f'"{config.source}"), which no file is prepared like; from Python, '
         'lab.load_run(RUN).predict(x) answers x of shape '
         f'({", ".join(map(str, ("n", *data.shape)))}), {data.dtype}')
