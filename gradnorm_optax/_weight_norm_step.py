@@ -96,7 +96,7 @@ def enter(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Returns w, v and the gradient of v (Eq. 3)."""
   w = wide(p)
-  if held is not None:
+  if held is not None and units.same is not None:
     w = jnp.where(units.same, held.w, w)
   return w, w * units.inverse, units.scale * grad - units.tilt * w
 

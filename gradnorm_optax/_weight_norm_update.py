@@ -90,6 +90,8 @@ def finish(
              math.prod(spec.shape[a] for a in spec.reduced), leaf.dtype)
       for part, units, x, spec, leaf in zip(
           found, begun.units, given, specs, p, strict=True)]
-  return [
-      End(*step.arrive(leaf, new, to, dtype), to.factor)
-      for leaf, new, to, dtype in zip(p, v, arrivals, dtypes, strict=True)]
+  ends = []
+  for leaf, new, to, dtype in zip(p, v, arrivals, dtypes, strict=True):
+    update, weights = step.arrive(leaf, new, to, dtype)
+    ends.append(End(update, weights, to.factor))
+  return ends

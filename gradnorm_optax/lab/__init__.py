@@ -114,6 +114,11 @@ def compare(config: Any, overrides: Sequence[str] = (), *,
     >>> [row.method for row in found.summary.rows]
     ['adam', 'bng']
     >>> again = lab.report(folder)
+    >>> try:
+    ...   lab.side_by_side([folder, folder])
+    ... except lab.LabError as error:
+    ...   print('twice' in str(error))
+    True
   """
   from gradnorm_optax.lab.comparison import comparison
   return comparison.run(
@@ -177,7 +182,12 @@ def side_by_side(folders: Sequence[str | pathlib.Path], *,
                  out: str | pathlib.Path | None = None) -> 'SideBySide':
   """Puts finished comparisons side by side: `gradnorm report A B`.
 
-  Returns what has a `.table()`; writes a page to `out` if it is given.
+  Args:
+    folders: What `compare` wrote into; two or more (the example is there).
+    out: A page to write, .html; none if None.
+
+  Returns:
+    The comparisons, with `.table()`.
 
   Raises:
     LabError: One is not finished, or is given twice.

@@ -17,13 +17,22 @@ _MOST = 64  # extreme readings kept for each side
 
 
 class SafeRange(NamedTuple):
-  """A range of Q, and what it is learned from; always of one size."""
+  """A range of Q, and what it is learned from; always of one size.
 
-  readings: jax.Array  # shape=(), dtype=int32: finite ones learned from so far
-  least: jax.Array  # shape=(k,): the least of them, ascending
-  largest: jax.Array  # shape=(k,): the largest, descending
-  low: jax.Array  # shape=(): -inf as long as it is not known
-  high: jax.Array  # shape=(): inf as long as it is not known
+  Attributes:
+    readings: Finite ones learned from so far; shape (), int32.
+    least: The least of them, ascending; shape (k,), float32 or float64, as all
+      that follow.
+    largest: The largest, descending; shape (k,).
+    low: -inf as long as it is not known; shape ().
+    high: inf as long as it is not known; shape ().
+  """
+
+  readings: jax.Array
+  least: jax.Array
+  largest: jax.Array
+  low: jax.Array
+  high: jax.Array
 
 
 class Rules(NamedTuple):

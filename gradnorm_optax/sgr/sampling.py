@@ -39,7 +39,16 @@ class RegularizeBySamplingState(NamedTuple):
 
 
 class RegularizeBySamplingAutoState(NamedTuple):
-  """The same, and the range that is learned."""
+  """Counts the modes, keeps the last log norm, and learns its safe range.
+
+  Attributes:
+    raised_count: As in `RegularizeBySamplingState`, like the four that follow.
+    safe_count: While the range is learned, too.
+    lowered_count: Steps with Q > high.
+    blind_count: Steps at random, nothing known.
+    log_norm: The last Q.
+    safe_range: The `SafeRange`.
+  """
 
   raised_count: jax.Array
   safe_count: jax.Array
