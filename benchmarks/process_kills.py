@@ -31,10 +31,11 @@ width = 32
 [train]
 steps = {steps}
 batch_size = 32
-eval_every = 10
+eval_every = 1
 schedule = "cosine"
 [run]
 method = "bng"
+learning_rate = 0.001
 keep = 2
 look = 3
 mesh = {{data = -1}}
@@ -103,7 +104,7 @@ def kill(file: pathlib.Path, folder: pathlib.Path, rng: random.Random,
 
 
 def measure(kills: int, place: pathlib.Path, seed: int,
-            steps: int = 400) -> dict[str, Any]:
+            steps: int = 60) -> dict[str, Any]:
   """Kills `kills` times; raises if anything shows of it in the end."""
   file, rng = place / 'spread.toml', random.Random(seed)
   file.write_text(CONFIG.format(steps=steps))

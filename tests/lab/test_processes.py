@@ -107,7 +107,7 @@ def test_killed_and_started_again_it_ends_as_if_nothing_had_been(tmp_path):
   Whoever is left ends with one line and its own exit code; the rest goes on in
   one process.
   """
-  found = process_kills.measure(2, tmp_path, seed=1, steps=300)
+  found = process_kills.measure(2, tmp_path, seed=1)
   assert {one['victim'] for one in found['each']} == {0, 1}
   assert found['largest relative difference of a loss'] < 1e-5
 
