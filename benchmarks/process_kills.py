@@ -116,7 +116,8 @@ def measure(kills: int, place: pathlib.Path, seed: int,
   whole = running.end()
   if whole.code:
     raise RuntimeError(whole.err)
-  folder, found = place / 'killed', []
+  folder = place / 'killed'
+  found: list[Any] = []
   while len(found) < kills:
     one = kill(file, folder, rng, len(found), startup)
     if one is None:

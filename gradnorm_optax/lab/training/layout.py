@@ -74,8 +74,8 @@ class Layout(NamedTuple):
       count = -(-len(array) // self.shares) * self.shares if rows else (
           len(array))
 
-      def share(index: tuple[slice, ...]) -> np.ndarray:
-        first, last, _ = index[0].indices(count)
+      def share(index: tuple[slice, ...] | None) -> np.ndarray:
+        first, last, _ = (index or (slice(None),))[0].indices(count)
         if last <= len(array):
           return np.asarray(array[first:last])
         return array[np.arange(first, last) % len(array)]
@@ -96,7 +96,7 @@ class Layout(NamedTuple):
       return jax.device_put(np.asarray(array[rows]))
     return jax.make_array_from_callback(
         (*rows.shape, *array.shape[1:]), self.cut(None, ROWS),
-        lambda index: np.asarray(array[rows[index[:2]]]))
+        lambda index: np.asarray(array[rows[(index or ())[:2]]]))
 
   def shardings(self, state: Any, params: Any) -> Any:
     """Where every array of a run's state lies.
@@ -135,9 +135,9 @@ class Layout(NamedTuple):
                      f'{nearest(glob, paths)}')
     found: dict[str, Sequence[Any]] = {}
     for path, leaf in zip(paths, jax.tree.leaves(params), strict=True):
-      glob = globs.first(path)
-      found[path] = self._default(path, leaf.shape) if glob is None else (
-          self._by_rule(glob, path, leaf.shape))
+      first = globs.first(path)
+      found[path] = self._default(path, leaf.shape) if first is None else (
+          self._by_rule(first, path, leaf.shape))
     return found
 
   def _by_rule(self, glob: str, path: str,

@@ -37,7 +37,8 @@ class Stream:
     self._shuffled = jax.jit(
         lambda epoch: steps.shuffled(seed, epoch, count))
     self._epoch, self._order = -1, np.zeros(0, np.int32)
-    self._first, self._held = -1, None
+    self._first = -1
+    self._held: Any = None
 
   def stretch(self, step: int) -> Any:
     """The batches of the stretch in which a step lies: (steps, size, ...)."""

@@ -14,7 +14,7 @@ def load(file):
   NaN marks a missing value. Series may be of unequal length: then the model
   must take `lengths`, and SGR is not for them.
   """
-  series, kinds = {}, {}
+  series, kinds = collections.defaultdict(list), {}
   with (HERE / file).open(newline='', encoding='utf-8') as table:
     for row in csv.DictReader(table):
       series.setdefault(row['id'], []).append(
