@@ -1,5 +1,6 @@
 """Your data: series of numbers and their classes. Here from a long table."""
 
+import collections
 import csv
 import pathlib
 
@@ -17,7 +18,7 @@ def load(file):
   series, kinds = collections.defaultdict(list), {}
   with (HERE / file).open(newline='', encoding='utf-8') as table:
     for row in csv.DictReader(table):
-      series.setdefault(row['id'], []).append(
+      series[row['id']].append(
           [float(row[name] or 'nan') for name in ('force', 'speed')])
       kinds[row['id']] = row['kind']
   return [np.array(one) for one in series.values()], list(kinds.values())
