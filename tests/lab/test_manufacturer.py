@@ -1,5 +1,6 @@
 """From a maker's export to a verdict, with what the messages say alone."""
 
+import re
 import tomllib
 
 import manufacturer
@@ -92,8 +93,11 @@ def test_one_stop_between_the_file_and_the_verdict(export, gradnorm):
   gone = sum(cell in manufacturer.EMPTY
              for line in manufacturer.make()[0].splitlines()[1:]
              for cell in line.split(';')[3:9])
+  counts = re.search(r'(\d+) missing cells and (\d+) missing names filled',
+                     ' '.join(out.split()))
+  assert sum(map(int, counts.groups())) == gone
   for note in ('not UTF-8, read as cp1252', 'separated by semicolons',
-               'numbers with decimal commas', f'{gone} missing cells filled',
+               'numbers with decimal commas',
                "column 'Seriennummer' is a whole number, another in every row",
                'groups: 42 + 9 + 9', '17 times as common'):
     assert note in out, note
