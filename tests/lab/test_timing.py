@@ -64,6 +64,20 @@ def test_no_step_is_free_however_busy_the_machine_is():
   assert 0 < low < np.inf
 
 
+def test_a_process_that_stood_still_for_a_while_is_no_long_call():
+  machine = Machine()
+  program, asked = machine.program(call=1e-3, step=2e-5), []
+
+  def call(count):
+    asked.append(count)
+    # Three calls of one step come first; the next one stands for a minute.
+    return program(count) + (60.0 if len(asked) == 4 else 0.0)
+
+  found = timing.rounds({'a': call}, 40, 5, np.inf, now=machine.now)
+  assert asked[3] > 1
+  assert np.median(found['a']) == pytest.approx(2e-5, rel=0.1)
+
+
 def test_an_epochs_order_counts_by_its_share():
   machine = Machine()
   call = machine.program(call=1e-4, step=1e-4, order=4e-4, epoch=8)

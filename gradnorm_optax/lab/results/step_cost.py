@@ -56,9 +56,12 @@ def clocks(trials: Trials, model: str) -> dict[str, Clock]:
     base_name = names[base.model_dump_json()]
     ratio, low, high = time_ratio.ratio(rounds[name], rounds[base_name])
     is_bare = base == tables[name]
+    # Interrupted again and again, long calls seem to take less than short ones.
+    known = min(map(statistics.median, (rounds[name], rounds[base_name]))) > 0
     found[name] = Clock(
         statistics.median(rounds[name]), None if is_bare else base_name,
-        None if is_bare else (low, ratio, high), tuple(rounds[name]))
+        None if is_bare or not known else (low, ratio, high),
+        tuple(rounds[name]))
   return found
 
 

@@ -39,7 +39,7 @@ def stretch(call: Callable[[int], float], short: float, long: float,
   extra = 1
   while True:
     spent = call(1 + extra) - short
-    if long <= spent < 100 * long:  # not by a single interruption
+    if spent >= long:  # not by a single interruption
       spent = min(spent, call(1 + extra) - short)
     if spent >= long or extra >= most:
       return extra, max(spent, 0.0)
