@@ -160,3 +160,5 @@ def test_the_rate_and_whether_the_run_has_ended(file, tmp_path, gradnorm):
       '--out', tmp_path / 'look')
   assert code == 0 and 'Step 5 of 10: the run goes on' in out, err
   assert 'run.learning_rate = 0.5' in out
+  code, out, err = gradnorm('inspect', run.folder, '--batches', 1)
+  assert code == 0 and 'The run has ended, at step 10' in out, err
