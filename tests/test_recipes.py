@@ -202,7 +202,7 @@ def test_edited_units_return_to_their_length():
   updates, new = tx.update(params, state, edited)
   w = optax.apply_updates(edited, updates)['kernel']
   np.testing.assert_allclose(w, [[4., 2.], [3., 0.]], rtol=1e-6)
-  jax.tree.map(np.testing.assert_array_equal, new.scale, state.scale)
+  jax.tree.map(np.testing.assert_array_equal, new.length, state.length)
 
 
 def test_units_of_length_zero():
@@ -218,7 +218,7 @@ def test_units_of_length_zero():
   zeros = {'head': {'kernel': jnp.zeros((2, 2))}}
   with pytest.raises(ValueError, match="'head/kernel' is all zeros"):
     tx.init(zeros)
-  assert jax.eval_shape(tx.init, zeros).scale['head/kernel'].shape == (1, 2)
+  assert jax.eval_shape(tx.init, zeros).length['head/kernel'].shape == (1, 2)
   with pytest.raises(ValueError, match="lengths='fix'.*trained"):
     gn.weight_normalized(optax.sgd(0.1), lengths='fix')
 

@@ -1,7 +1,11 @@
 """The lab runs Flax and optax's own optimizers: ordinary promotion here."""
 
+import os
+
 import jax
 import pytest
+
+FLAGS = os.environ['XLA_FLAGS']  # before any command
 
 
 @pytest.fixture(autouse=True)
@@ -10,6 +14,16 @@ def _ordinary_promotion(_strict_promotion):
   del _strict_promotion
   with jax.numpy_dtype_promotion('standard'), jax.numpy_rank_promotion('allow'):
     yield
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+  """Lets every test begin with the flags of a new process.
+
+  A command asks XLA for what it needs, in the environment; what comes after it
+  in this process would seem to be made with that.
+  """
+  os.environ['XLA_FLAGS'] = FLAGS
 
 
 TINY = """

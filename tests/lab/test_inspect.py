@@ -159,6 +159,7 @@ def test_the_rate_and_whether_the_run_has_ended(file, tmp_path, gradnorm):
       'inspect', run.folder / 'checkpoints' / '5', '--batches', 2,
       '--out', tmp_path / 'look')
   assert code == 0 and 'Step 5 of 10: the run goes on' in out, err
-  assert 'run.learning_rate = 0.5' in out
+  assert 'run.learning_rate = 0.5' in ' '.join(out.split())
   code, out, err = gradnorm('inspect', run.folder, '--batches', 1)
-  assert code == 0 and 'The run has ended, at step 10' in out, err
+  assert code == 0 and 'The run has ended, at step 10' in ' '.join(
+      out.split()), err

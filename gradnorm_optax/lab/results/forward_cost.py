@@ -6,13 +6,14 @@ from gradnorm_optax.lab.results.trials import Trials
 
 
 def key(trials: Trials, model: str) -> str:
-  """The fingerprint of the measurement; no method has a part in it."""
+  """The fingerprint of the measurement; how many methods there are does not
+  matter."""
   config, basis = trials.config, trials.basis
   return fingerprint(
       forward=model, table=config.models[model].model_dump(),
       dtype=config.train.dtype, data=basis.data,
-      own=[basis.user_code(model, name)
-           for name in config.methods_on(model)],
+      own=sorted({tuple(basis.user_code(model, name))
+                  for name in config.methods_on(model)}),
       versions=basis.versions, machine=basis.machine, code=basis.code)
 
 
