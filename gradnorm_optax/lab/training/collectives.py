@@ -16,6 +16,7 @@ _CALLED = re.compile(
     r'(?:to_apply|body|true_computation|false_computation)=%?([\w.-]+)')
 _BRANCHES = re.compile(r'branch_computations=\{([^}]*)\}')
 _GROUPS = re.compile(r'replica_groups=(?:\{\{([\d,]*)\}|\[(\d+),(\d+)\])')
+_AXES = re.compile(r"replica_groups=mesh\[([^\]]*)\] *\{([^}]*)\}")
 _TRIPS = re.compile(r'"known_trip_count":(\{[^}]*\})')
 
 
@@ -100,9 +101,31 @@ def _bytes(shape: str, kind: str, rest: str, started: bool) -> int:
   if started and kind in ('all-gather', 'collective-permute'):
     arrays = arrays[len(arrays) // 2:][:max(1, len(arrays) // 2)]
   whole = sum(arrays)
-  if kind == 'reduce-scatter' and (groups := _GROUPS.search(rest)):
-    whole *= int(groups[3]) if groups[3] else len(groups[1].split(','))
+  if kind == 'reduce-scatter':
+    whole *= _members(rest)
   return round(whole)
+
+
+def _members(rest: str) -> int:
+  """How many devices a collective joins.
+
+  >>> _members('replica_groups={{0,1},{2,3}}, dimensions={0}')
+  2
+  >>> _members('replica_groups=[2,4]<=[8]')
+  4
+  >>> _members("replica_groups=mesh['x'=2,'y'=4] {'x','y'}")
+  8
+  >>> _members("replica_groups=mesh['x'=8] {'x':(1)2}")  # a part of an axis
+  2
+  """
+  if axes := _AXES.search(rest):
+    sizes = dict(axis.split('=') for axis in axes[1].split(','))
+    return math.prod(
+        int(axis.rpartition(')')[2]) if ':(' in axis else int(sizes[axis])
+        for axis in axes[2].split(','))
+  if groups := _GROUPS.search(rest):
+    return int(groups[3]) if groups[3] else len(groups[1].split(','))
+  return 1
 
 
 def _bits(name: str) -> int:
