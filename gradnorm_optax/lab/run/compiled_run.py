@@ -45,11 +45,12 @@ class Trainer:
     self.rate = schedule(config.train, run.learning_rate)
     self.skips = run.non_finite == 'skip'
     self.max_skips = run.max_skips if self.skips else None
-    self.built = chain.build(
-        method, self.rate, self.problem.context, self.max_skips)
     self.refusing = lambda: chain.refusing(
         method, self.problem.context, self.problem.init,
         f'[methods.{name}] on [models.{model}]')
+    with self.refusing():
+      self.built = chain.build(
+          method, self.rate, self.problem.context, self.max_skips)
     self.seed = run.seed
     self.watcher = Watcher(
         self.problem, run.watch) if run.watch.every else None
@@ -57,7 +58,8 @@ class Trainer:
     self.layout = layout.make(
         run.mesh, run.sharding, self.problem.context.stacked,
         steps.at_once(self.train, len(self.dataset.train.y)))
-    self.shardings = self._shardings()
+    with self.refusing():
+      self.shardings = self._shardings()
     # A text in a mapped file is read stretch by stretch.
     self.stream = stream.Stream(
         self.dataset.train, self.train, self.seed, self.layout) if (
