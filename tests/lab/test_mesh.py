@@ -173,6 +173,6 @@ def test_methods_that_look_through_time(method):
 def test_a_method_that_the_model_does_not_suit_is_refused_in_a_line():
   refused = {**DECODER, 'methods': {'path': {'optimizer': 'path_sgd'}}}
   for set_ in ([], SPREAD):
-    with pytest.raises(LabError, match=r'\[methods.path\] on \[models.decod'
+    with pytest.raises(lab.LabError, match=r'\[methods.path\] on \[models.decod'
                        'er.*paths start at real-valued inputs'):
       compiled_run.Trainer(lab.load(refused, set_))
