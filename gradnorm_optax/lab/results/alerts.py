@@ -93,11 +93,10 @@ def _alert(row: Mapping[str, Any], name: str, i: int, side: str, what: str,
   first, last = columns[f'first_{side}'][i], columns[f'last_{side}'][i]
   beyond = '' if what == 'not finite' or bound is None else (
       f': {figure} {side} {bound:.3g}')
-  mend = block_flags.mend(what, scaled) if what in block_flags.MENDS else ''
   return [Alert(
       row['blocks'][i], what, first, last, count, last == row['read'],
-      f'{what}{beyond} {_span(row, first, last, count)}'
-      + (f'; {mend}' if mend else ''))]
+      block_flags.advised(f'{what}{beyond} {_span(row, first, last, count)}',
+                          what, scaled))]
 
 
 def _span(row: Mapping[str, Any], first: int, last: int, count: int) -> str:

@@ -1,5 +1,7 @@
 """Which blocks look unwell, and what may help."""
 
+from typing import Any
+
 import numpy as np
 
 # A block this far from the others, in powers of ten, trains at another speed.
@@ -55,28 +57,36 @@ def flags(names: list[str], steps: list[int], loss: np.ndarray,
     elif not norms.any():
       found[name] = 'zero: no gradient reaches this block'
     elif usual[i] < usually * 10 ** -APART:
-      found[name] = _with(f'vanishing: {usual[i] / usually:.1g} of the usual '
-                          f'{what}', mend('vanishing', scaled))
+      found[name] = advised(
+          f'vanishing: {usual[i] / usually:.1g} of the usual {what}',
+          'vanishing', scaled)
     elif usually and usual[i] > usually * 10 ** APART:
-      found[name] = _with(f'exploding: {usual[i] / usually:.1g} times the '
-                          f'usual {what}', mend('exploding', scaled))
+      found[name] = advised(
+          f'exploding: {usual[i] / usually:.1g} times the usual {what}',
+          'exploding', scaled)
     elif np.nanmax(ratio[:, i], initial=0.0) > 1:
-      found[name] = _with('one step moved it by more than its own size',
-                          mend('moved too far', scaled))
+      found[name] = advised('one step moved it by more than its own size',
+                            'moved too far', scaled)
   return found
+
+
+def scales(normalize: Any, optimizer: str) -> bool:
+  """Whether a method gives blocks scales of their own."""
+  return bool(normalize) or optimizer in ('path_sgd', 'sing')
 
 
 def mend(what: str, scaled: bool) -> str:
   """What to try; '' where nothing is known to help.
 
-  >>> mend('exploding', scaled=True)
-  'lower the learning rate'
+  >>> mend('exploding', scaled=True), mend('hardly moves', scaled=True)
+  ('lower the learning rate', '')
   """
-  return MENDS[what][scaled]
+  return MENDS[what][scaled] if what in MENDS else ''
 
 
-def _with(told: str, mend: str) -> str:
-  return f'{told}; {mend}' if mend else told
+def advised(told: str, what: str, scaled: bool) -> str:
+  """What was seen, and what to try if anything helps."""
+  return '; '.join(filter(None, (told, mend(what, scaled))))
 
 
 def _at_the_start(names: list[str], loss: float, gradient: np.ndarray,

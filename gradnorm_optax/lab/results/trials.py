@@ -127,7 +127,7 @@ class Trials:
   def planned(self, phase: str) -> int:
     """How many trials a phase has, finished or not."""
     return len(self.seeds(phase)) * sum(
-        len(self._rates(phase, pair)) for pair in self.pairs())
+        len(self.tried(phase, pair)) for pair in self.pairs())
 
   def count(self) -> tuple[int, int]:
     """How many trials are finished, and how many there are so far."""
@@ -167,22 +167,18 @@ class Trials:
   def _missing(self, phase: str, pair: Pair,
                grid: grids.Grid) -> list[tuple[float, int]]:
     return [(rate, seed) for rate, seed in itertools.product(
-        self._rates(phase, pair, grid), self.seeds(phase))
+        self.tried(phase, pair, grid), self.seeds(phase))
             if self._record(phase, pair, rate, seed) is None]
 
-  def _rates(self, phase: str, pair: Pair,
-             grid: grids.Grid | None = None) -> grids.Grid:
-    """The rates of a phase, of a grid or of the present one."""
+  def tried(self, phase: str, pair: Pair,
+            grid: grids.Grid | None = None) -> grids.Grid:
+    """The rates at which a phase trains, of a grid or of the present one."""
     if phase == 'early':
       return grids.first(self.config, pair.method) if (
           self.config.compare.halving) else ()
     grid = self.rates(pair) if grid is None else grid
     return self._lasting(pair, grid) if phase == 'tune' else (
         self._best(pair, grid),)
-
-  def tried(self, phase: str, pair: Pair) -> grids.Grid:
-    """The rates at which a phase trains."""
-    return self._rates(phase, pair)
 
   def _record(self, phase: str, pair: Pair, rate: float,
               seed: int) -> dict[str, Any] | None:
@@ -242,7 +238,7 @@ class Trials:
   def lost(self, pair: Pair) -> dict[str, Any] | None:
     """The record of the first fresh run, if not one run stayed finite."""
     runs = [run for phase in ('early', 'tune')
-            for rate in self._rates(phase, pair)
+            for rate in self.tried(phase, pair)
             for run in self.runs(phase, pair, rate)]
     fresh = self.finished('final', pair, self.chosen(pair))
     if not fresh or not all(run.diverged for run in runs) or not all(

@@ -178,7 +178,7 @@ def _training(folder: pathlib.Path) -> dict[str, Any]:
       (folder / folder_guard.CONFIG).read_text(encoding='utf-8'))
   rows = read_steps(folder / folder_guard.METRICS)
   steps, done = config['train']['steps'], rows[-1]['step'] if rows else 0
-  path = folder / results_file.FILE
+  path = folder / folder_guard.RESULTS
   ended = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
   whole = done >= steps and bool(ended)
   score = ''

@@ -5,15 +5,14 @@ import pathlib
 import statistics
 import time
 import tomllib
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from gradnorm_optax.lab.results import alerts
+from gradnorm_optax.lab.results import alerts, block_flags
 from gradnorm_optax.lab.results.alerts import Alert
 from gradnorm_optax.lab.results.look import noise_scale
 from gradnorm_optax.lab.results.store import TRIALS
 from gradnorm_optax.lab.run import status
-from gradnorm_optax.lab.run.folder_guard import BLOCKS, METRICS, WATCH
+from gradnorm_optax.lab.run.folder_guard import BLOCKS, METRICS, RESULTS, WATCH
 from gradnorm_optax.lab.schema.toml import CONFIG
 from gradnorm_optax.lab.support import files, jsonl
 from gradnorm_optax.lab.support.errors import LabError
@@ -88,19 +87,20 @@ def read(folder: pathlib.Path) -> Reading:
   rows = _lines(folder / METRICS)
   watched = _lines(folder / WATCH)
   looks = _lines(folder / BLOCKS)
-  method = _chosen(config, 'method')
-  results = _json(folder / 'results.json')
+  name, method = _chosen(config, 'method')
+  results = _json(folder / RESULTS)
   state = 'finished' if results else found.get('state') or (
       'running' if files.claimed(folder) else 'stopped')  # an earlier version's
   # A run that goes on after its end begins with another status.
   if found.get('state') == 'running':
     state, results = 'running', None
   return Reading(
-      folder, f'{_chosen(config, "model")[0]}, {method[0]}', state,
+      folder, f'{_chosen(config, "model")[0]}, {name}', state,
       found.get('told', ''), rows, config['train']['steps'],
       config['train']['batch_size'], _speed(watched, rows),
       watched[-1] if watched else None,
-      alerts.find(watched[-1], _scales(method[1])) if watched else [],
+      alerts.find(watched[-1], block_flags.scales(
+          method.get('normalize'), method['optimizer'])) if watched else [],
       looks[-1]['flags'] if looks else {},
       noise_scale([pair for look in looks for pair in look.get('noise', ())]),
       (results['measure'], results['test']['score']) if results else None)
@@ -129,12 +129,6 @@ def _chosen(config: dict[str, Any], key: str) -> tuple[str, dict[str, Any]]:
   tables = config[f'{key}s']
   name = config.get('run', {}).get(key) or next(iter(tables))
   return name, tables[name]
-
-
-def _scales(method: Mapping[str, Any]) -> bool:
-  """Whether a method gives blocks scales of their own."""
-  return bool(method.get('normalize')) or method['optimizer'] in (
-      'path_sgd', 'sing')
 
 
 def _speed(watched: list[dict[str, Any]],

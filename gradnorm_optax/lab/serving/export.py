@@ -116,7 +116,7 @@ def _passes(run: LoadedRun) -> tuple[Pass, ...]:
 
 def _results(folder: pathlib.Path) -> dict[str, Any] | None:
   """What the finished run found; None where it is not finished."""
-  path = folder / 'results.json'
+  path = folder / folder_guard.RESULTS
   return json.loads(path.read_text()) if path.exists() else None
 
 

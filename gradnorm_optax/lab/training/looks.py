@@ -75,8 +75,7 @@ class Observer:
         problem, watch, update=False)
     # Under `wrap` it is by direction and length that gradients are clipped.
     self.clip = method.clip if method.wrap is None else None
-    self.scaled = bool(method.normalize) or method.optimizer in (
-        'path_sgd', 'sing')
+    self.scaled = block_flags.scales(method.normalize, method.optimizer)
     self.built = chain.build(
         method, rate, problem.context, max_skips, tapped=True)
     self._trees = WRAPPERS[method.wrap].trees if method.wrap else {}
