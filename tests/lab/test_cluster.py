@@ -154,7 +154,7 @@ def test_a_scheduler_that_is_lost_leaves_what_is_finished(
   serving = dask('scheduler', '--port', '0', '--host', '127.0.0.1',
                  with_package=False)
   try:
-    while not place.exists():
+    while not (place.exists() and place.read_text().endswith('}')):
       assert serving.poll() is None
     address = json.loads(place.read_text())['address']
     command = 'compare', path, '--out', folder, '--scheduler', address

@@ -121,6 +121,36 @@ def _by_group(rows: np.ndarray, y: np.ndarray, group: np.ndarray, share: float,
   return rows[~inside], rows[inside]
 
 
+def taken(parts: list[np.ndarray], sizes: tuple[int, int, int], seed: int
+          ) -> tuple[np.ndarray, list[np.ndarray]]:
+  """Draws so many examples of each part.
+
+  Args:
+    parts: Indices of training, validation and test.
+    sizes: How many to draw of each.
+    seed: Of the draw.
+
+  Returns:
+    A mask of the examples that are left, and the parts as indices of those.
+
+  Raises:
+    LabError: A part holds fewer.
+  """
+  generator = np.random.default_rng(seed)
+  drawn = []
+  for rows, size, name in zip(
+      parts, sizes, ('training', 'validation', 'test'), strict=True):
+    if size > len(rows):
+      raise LabError(f'[data] take: {size} {name} examples, but that part '
+                     f'holds {len(rows)}; take fewer, or change '
+                     'data.validation and data.test')
+    drawn.append(generator.permutation(rows)[:size])
+  mask = np.zeros(sum(map(len, parts)), bool)
+  mask[np.concatenate(drawn)] = True
+  place = np.cumsum(mask) - 1
+  return mask, [place[rows] for rows in drawn]
+
+
 def notes(raw: Raw, parts: list[np.ndarray]) -> list[str]:
   """Says how the examples were divided, where not by class alone."""
   train, validation, test = parts

@@ -83,6 +83,24 @@ def _stacked(pictures: list[np.ndarray], places: list[str]) -> np.ndarray:
   return np.stack(pictures)
 
 
+def resized(name: str, x: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+  """Brings pictures (n, height, width, channels) of bytes to a size."""
+  try:
+    from PIL import Image
+  except ImportError as error:
+    raise LabError('[data] resize needs the pillow package; run: pip install '
+                   '"gradnorm_optax[data]"') from error
+  if x.dtype != np.uint8:
+    raise LabError(f'{name}: pictures of {x.dtype} cannot be resized, only '
+                   'those of bytes; leave data.resize out')
+  found = np.empty((len(x), *size, x.shape[3]), np.uint8)
+  for i, picture in enumerate(x):
+    for channel in range(x.shape[3]):
+      found[i, ..., channel] = Image.fromarray(picture[..., channel]).resize(
+          (size[1], size[0]), Image.Resampling.BILINEAR)
+  return found
+
+
 def _told(seen: collections.Counter[str], coloured: bool) -> list[str]:
   """What was done to pictures of each kind."""
   notes = [f'{counted(number, "picture")} of mode {mode} read as RGB'

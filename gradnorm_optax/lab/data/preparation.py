@@ -28,6 +28,11 @@ def finish(raw: Raw, config: schema.Data) -> Dataset:
       np.zeros(len(y), np.int32) if plain else y, config, raw.part, raw.group,
       raw.time)
   raw.notes.extend(division.notes(raw, rows))
+  if config.take is not None:
+    kept, rows = division.taken(rows, config.take, config.seed)
+    raw, y = raw.keep(kept), y[kept]
+    found = found._replace(y=y)
+    raw.notes.append(f'taken of {len(kept)} by seed {config.seed}')
   raw.notes.extend(suspicions.of_division(raw, rows))
   x, fitted, symbols = _inputs(raw, rows[0], config)
   fitted = fitted._replace(classes=found.names or None)

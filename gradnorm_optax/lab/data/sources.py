@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from gradnorm_optax.lab import schema
-from gradnorm_optax.lab.data import bundled, hub, text, user_data
+from gradnorm_optax.lab.data import bundled, hub, idx_sets, text, user_data
 from gradnorm_optax.lab.data.dataset import Dataset
 from gradnorm_optax.lab.data.generated import characters_set, long_dependency
 from gradnorm_optax.lab.data.preparation import finish
@@ -82,8 +82,14 @@ def _hub(config: schema.Data) -> Dataset:
   return finish(hub.read(config), config)
 
 
+def _idx(config: schema.Data) -> Dataset:
+  """Idx files."""
+  return finish(idx_sets.read(config), config)
+
+
 SOURCES: dict[str, Callable[[schema.Data], Dataset]] = {
     **dict.fromkeys(bundled.SETS, _bundled),
     'characters': characters_set, 'text': text.windows,
     'long_dependency': long_dependency,
-    'file': _own, 'function': _own, 'hub': _hub, 'cifar10': _hub}
+    'file': _own, 'function': _own, 'hub': _hub, 'cifar10': _hub,
+    'idx': _idx}

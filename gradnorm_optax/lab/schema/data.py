@@ -14,6 +14,7 @@ from gradnorm_optax.lab.schema.base import (
   complaint,
 )
 
+GENERATED = ('characters', 'long_dependency', 'text')  # divided already
 OWN = ('file', 'function')  # the sources that may have a file for each part
 
 
@@ -37,7 +38,7 @@ class Data(Table):
   source: Literal[
       'digits', 'iris', 'wine', 'breast_cancer', 'diabetes', 'characters',
       'long_dependency', 'text', 'file', 'function', 'hub',
-      'cifar10'] = 'digits'
+      'cifar10', 'idx'] = 'digits'
   """What is read."""
   validation: Part = 0.15
   """The share that chooses rates, or what holds a part of its own: a file, or
@@ -45,7 +46,10 @@ class Data(Table):
   test: Part = 0.15
   """The same of the part that judges; a set's own test part stays."""
   seed: Annotated[Whole, Field(ge=0, lt=2**32)] = 0
-  """Of the division into parts, and of what is generated."""
+  """Of the division into parts, of `take`, and of what is generated."""
+  take: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
+  """How many examples of the training, validation and test part are drawn;
+  none: all."""
   length: PositiveInt = 64
   """Of an example of text, characters or long_dependency."""
   size: PositiveInt = 1200
@@ -57,15 +61,20 @@ class Data(Table):
 
   path: str | None = None
   """A .csv, .parquet, .npz, .npy or a folder of pictures for source = "file";
-  "owner/name" for "hub"; a file or a folder of files for "text"."""
+  "owner/name" for "hub"; a file or a folder of files for "text"; a folder or
+  the file of the inputs for "idx"."""
   alphabet: Literal['bytes', 'characters'] = 'bytes'
   """What a symbol of source = "text" is."""
   labels: str | None = None
-  """A second .npy, of the labels."""
+  """A second .npy, or a second idx file, of the labels."""
   subset: str | None = None
-  """Of a set of the hub."""
+  """Of a set of the hub; of a folder of idx files: what the names of one set
+  begin with."""
   resize: tuple[PositiveInt, PositiveInt] | None = None
   """Height and width that pictures are brought to."""
+  pixels: Literal['picture', 'sequence'] = 'picture'
+  """sequence: pictures of source = "idx" are read pixel by pixel, row by
+  row."""
   target: str | None = None
   """A "module:function" that returns (inputs, labels), for source =
   "function"."""
@@ -109,17 +118,18 @@ class Data(Table):
   @pydantic.model_validator(mode='after')
   def _where_from(self) -> 'Data':
     text = self.source == 'text'
-    if self.source in ('file', 'hub', 'text') and self.path is None:
+    idx = self.source == 'idx'
+    if self.source in ('file', 'hub', 'text', 'idx') and self.path is None:
       raise complaint(f'path and source = "{self.source}" belong together')
     if self.path is not None and self.source not in (
-        'file', 'hub', 'cifar10', 'text'):
+        'file', 'hub', 'cifar10', 'text', 'idx'):
       raise complaint('path and source = "file" belong together')
     if (self.source == 'function') != (self.target is not None):
       raise complaint('target and source = "function" belong together')
-    kind = '' if self.path is None or text else (
+    kind = '' if self.path is None or text or idx else (
         pathlib.Path(self.path).suffix.lower())
     npy = kind == '.npy'
-    if npy != (self.labels is not None):
+    if npy != (self.labels is not None) and not idx:
       raise complaint('labels and a path that ends in .npy belong together')
     csv = kind == '.csv'
     named = self.source in ('function', 'hub') or kind in ('.csv', '.parquet')
@@ -133,15 +143,18 @@ class Data(Table):
         ('na_values', named), ('decimal', named),
         ('separator', csv), ('encoding', csv or (
             text and self.alphabet == 'characters')),
-        ('resize', self.source in ('file', 'hub', 'cifar10') and kind not in (
-            '.csv', '.parquet', '.npz', '.npy')),
-        ('subset', self.source in ('hub', 'cifar10'))):
+        ('resize', self.source in ('file', 'hub', 'cifar10', 'idx') and (
+            kind not in ('.csv', '.parquet', '.npz', '.npy'))),
+        ('take', self.source not in GENERATED),
+        ('subset', self.source in ('hub', 'cifar10', 'idx'))):
       if getattr(self, key) and not of_use:
         what = f'a path that ends in {kind}' if kind else (
             f'source = "{self.source}"')
         raise complaint(f'{key} has no meaning with {what}; leave it out')
     if not text:
       self.idle('alphabet', 'source = "text"')
+    if not idx:
+      self.idle('pixels', 'source = "idx"')
     if not self.keep_default_na and not csv:
       raise complaint('keep_default_na is for a path that ends in .csv')
     for part in ('validation', 'test'):

@@ -24,7 +24,8 @@ def read(path: pathlib.Path, data: Stored, config: schema.Data) -> Given:
       ones alone; a picture cannot be read.
   """
   shape = data.image
-  if shape is None or config.source not in ('file', 'hub', 'cifar10'):
+  if shape is None or config.source not in (
+      'file', 'hub', 'cifar10', 'idx'):
     raise LabError(f'{path}: the model was not trained on files of pictures, '
                    f'but on examples of shape {data.shape}; give its inputs as '
                    f'.npz, an array {config.inputs!r}')
