@@ -73,6 +73,9 @@ models = ["small"]
 
 [data]
 source = "iris"
+
+[run.watch]
+ranges = {{ "nowhere*" = [0, 1] }}
 """)
   code, out, err = gradnorm('check', tiny, '--set', 'compare.target=80')
   assert code == 2 and not out
@@ -82,7 +85,8 @@ source = "iris"
             f"[models.broken] '{HERE}:broken', called with outputs=3, raised",
             f"[models.wide] '{HERE}:Wide' ",
             '[methods.sgr] on [models.small]: sampling and pascanu need a ',
-            f"[methods.mine] on [models.small]: optimizer '{HERE}:optimi")
+            f"[methods.mine] on [models.small]: optimizer '{HERE}:optimi",
+            "[run.watch] watch(ranges=...): the glob 'nowhere*' matches no")
   assert len(lines) == len(wanted), err
   for line, words in zip(lines, wanted, strict=True):
     assert line.startswith(words), line

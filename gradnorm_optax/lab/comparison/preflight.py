@@ -15,6 +15,7 @@ from gradnorm_optax.lab.results.trials import Pair
 from gradnorm_optax.lab.support.errors import LabError, lines
 from gradnorm_optax.lab.training import make_problem, steps
 from gradnorm_optax.lab.training.problem import Problem
+from gradnorm_optax.lab.training.watcher import Watcher
 
 
 class Sound(NamedTuple):
@@ -61,6 +62,8 @@ def look(config: schema.Config, dataset: Dataset,
         f'[methods.{pair.method}] on [models.{pair.model}]: ', found)
     if state is not None:
       states[pair] = state
+  if whole:
+    found += _watch(config, problems)
   if found:
     raise LabError('\n'.join(found))
   return Sound(problems, scopes, states)
@@ -77,6 +80,16 @@ def _target(config: schema.Config, measure: Measure) -> list[str]:
 
 def _pairs(scopes: refusals.Scopes) -> list[Pair]:
   return [Pair(model, method) for model in scopes for method in scopes[model]]
+
+
+def _watch(config: schema.Config, problems: dict[str, Problem]) -> list[str]:
+  """What `gradnorm train` would find wrong with `[run.watch]`."""
+  problem = problems.get(config.run.model or next(iter(config.models)))
+  found: list[str] = []
+  if problem is not None and config.run.watch.every:
+    _kept(lambda: jax.eval_shape(lambda: Watcher(
+        problem, config.run.watch).start(problem.init(0)[0])), '', found)
+  return found
 
 
 def _kept(make: Callable[[], Any], where: str, found: list[str]) -> Any:
