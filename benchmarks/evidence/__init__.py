@@ -1,1 +1,1 @@
-"""What each method does, measured by one protocol."""
+"""Evidence: what each method does, by one protocol."""
