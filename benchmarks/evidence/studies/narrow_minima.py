@@ -39,6 +39,7 @@ ARMS = ('sgd', 'adamw', 'bng', 'sing_sgd', 'sing_adamw')
 REACH = (0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.02, 1.5,
          3.0, 10.0)
 SEEDS = 10
+LAYERS = gn.Blocks('leaf', stacked={'kernel': 0})  # each a block of its own
 
 
 class Settings(NamedTuple):
@@ -57,15 +58,15 @@ MEASURE = ('share of starts outside the narrow basin after one step; extra:'
            ' after 300 steps with a falling rate')
 
 
-def landscape(params: list[jax.Array], settings: Settings) -> jax.Array:
+def landscape(params: Any, settings: Settings) -> jax.Array:
   """A wide bowl, and a narrow basin at 0 whose edge is the ball's.
 
   The basin is depth * (1 - (r / radius)^2)^2 below the bowl inside of its
   radius and 0 outside: smooth, steep, and felt nowhere else.
   """
-  square = sum(jnp.sum(p * p) for p in params)
-  first = params[0].at[0, 0].add(-settings.away)
-  bowl = square - jnp.sum(params[0] ** 2) + jnp.sum(first * first)
+  square = optax.tree.norm(params, squared=True)
+  along = params['kernel'][0, 0, 0]
+  bowl = square - 2 * settings.away * along + settings.away**2
   inside = jnp.maximum(1.0 - square / (settings.diameter / 2) ** 2, 0.0)
   return settings.bend * bowl / 2 - settings.depth * inside**2
 
@@ -75,25 +76,25 @@ def optimizer(arm: str, rate: Any) -> optax.GradientTransformation:
   return {
       'sgd': lambda: optax.sgd(rate),
       'adamw': lambda: optax.adamw(rate, weight_decay=0.0),
-      'bng': lambda: gn.bng(optax.sgd(rate), 'leaf'),
-      'sing_sgd': lambda: optax.chain(gn.standardize(), optax.sgd(rate)),
-      'sing_adamw': lambda: gn.sing(rate)}[arm]()
+      'bng': lambda: gn.bng(optax.sgd(rate), LAYERS),
+      'sing_sgd': lambda: optax.chain(gn.standardize(LAYERS), optax.sgd(rate)),
+      'sing_adamw': lambda: gn.sing(rate, blocks=LAYERS)}[arm]()
 
 
-def start(key: jax.Array, blocks: int, settings: Settings) -> list[jax.Array]:
+def start(key: jax.Array, blocks: int, settings: Settings) -> Any:
   """Draws a point in the ball, uniform along its radius."""
   where, far = jax.random.split(key)
   point = jax.random.normal(where, (blocks, 4, 4))
   radius = jax.random.uniform(far, minval=0.1, maxval=0.9)
   point = point / jnp.linalg.norm(point.ravel()) * radius
-  return list(point * settings.diameter / 2)
+  return {'kernel': point * settings.diameter / 2}
 
 
 def trial(arm: str, blocks: int, settings: Settings, rate: jax.Array,
           key: jax.Array) -> tuple[jax.Array, jax.Array]:
   """Says whether a start is outside after one step, and after all."""
   def outside(params: Any) -> jax.Array:
-    square = sum(jnp.sum(p * p) for p in params)
+    square = optax.tree.norm(params, squared=True)
     # Where a run diverged, it is out.
     return ~(square <= (settings.diameter / 2) ** 2)
 

@@ -4,6 +4,7 @@ import functools
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
 from jax import lax, numpy as jnp
 
@@ -14,59 +15,65 @@ from gradnorm_optax.lab.methods import example_choice
 from gradnorm_optax.lab.models import recurrent
 
 WITHIN = (-2.5, 1.0)  # a learned range is kept in, as in the lab
+OPEN = (-np.inf, np.inf)  # nothing is selected: the first of a random pool
 
 
 class Setting(NamedTuple):
-  """A task, a start, a rule and a length of training."""
+  """What one compiled program runs: a task, a start, a pool, a horizon."""
 
   task: str
   length: int
   scale: float              # of the orthogonal start, a step
   steps: int
-  width: int = 50
-  pool: int = 100
+  width: int
+  pool: int = 60
   size: int = 20
-  rule: str = 'random'
-  low: Any = -2.5
-  high: Any = 1.0
   horizon: float = 0.9
-  held_out: int = 1000
+  held_out: int = 500
 
-  def sampling(self) -> schema.Sampling:
-    """The lab's table of the rule."""
-    if self.rule == 'random':
-      return schema.Sampling(rule='random', size=self.size)
-    return schema.Sampling(rule='sgr', size=self.size, low=self.low,
-                           high=self.high, horizon=self.horizon)
+
+class Case(NamedTuple):
+  """What differs between runs of a program.
+
+  Attributes:
+    rate: Of momentum 0.9, after clipping the global norm at 1.
+    seed: Of start, pools and test sequences.
+    low, high: The range of Q.
+    auto: Whether both ends are learned from the first 100 steps instead.
+  """
+
+  rate: Any
+  seed: Any
+  low: Any
+  high: Any
+  auto: Any
 
 
 class Found(NamedTuple):
   """What a run ended with.
 
   Attributes:
-    right: Share of `held_out` fresh sequences that are right.
-    q: The long-term log norm, mean over the last hundredth of the steps; of
-      "random" NaN.
+    right: Share of fresh sequences that are right.
+    q: The relative long-term log norm at a quarter, half, three quarters and
+      the end of training, each the mean of 20 steps; (4,).
     acted: Share of the steps whose examples the rule changed.
   """
 
-  right: jax.Array
-  q: jax.Array
-  acted: jax.Array
+  right: Any
+  q: Any
+  acted: Any
 
 
-def trial(setting: Setting, rate: jax.Array, seed: jax.Array) -> Found:
-  """Trains one net with momentum 0.9 and the global norm clipped at 1."""
+def trial(setting: Setting, case: Case) -> Found:
+  """Trains one net; starts and pools of a seed are the same for all rules."""
   task = long_dependency.make(setting.task, setting.length)
   net = recurrent.Recurrent(
       task.outputs, task.inputs, setting.width, start='orthogonal',
       scale=setting.scale, readout=task.readout)
-  tx = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(rate, 0.9))
-  sampling = setting.sampling()
-  learner = sgr.learn_range(
-      sampling.low, sampling.high, within=WITHIN)
-  # The same starts and pools for all rules.
-  start, pools, choices, last = jax.random.split(jax.random.key(seed), 4)
+  tx = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(case.rate, 0.9))
+  sampling = schema.Sampling(size=setting.size, horizon=setting.horizon)
+  learner = sgr.learn_range(within=WITHIN)
+  start, pools, choices, last = jax.random.split(jax.random.key(case.seed), 4)
 
   def outputs(params: Any, x: Any, perturb: Any = None) -> Any:
     return net.apply({'params': params}, x, perturb=perturb)
@@ -77,31 +84,34 @@ def trial(setting: Setting, rate: jax.Array, seed: jax.Array) -> Found:
   def step(carry: Any, at: jax.Array) -> Any:
     params, state, kept = carry
     pool = task.sample(jax.random.fold_in(pools, at), setting.pool)
+    ends = tuple(jnp.where(case.auto, learned, given) for learned, given in (
+        (kept.low, case.low), (kept.high, case.high)))
     _, slope, choice = example_choice.gradient(
         loss, params, pool, jax.random.fold_in(choices, at), sampling,
-        functools.partial(net.perturb_shape, task.steps),
-        ends=(kept.low, kept.high))
-    _, kept = learner.update(
-        slope, kept, params, long_term_log_norm=choice.q)
+        lambda count: net.perturb_shape(task.steps, count),
+        ends=(ends[0], ends[1]))
+    _, kept = learner.update(slope, kept, params, long_term_log_norm=choice.q)
     updates, state = tx.update(slope, state, params)
     acted = (choice.kept != jnp.arange(setting.size)).any()
     return (optax.apply_updates(params, updates), state, kept), (
         choice.q, acted)
 
-  empty = jnp.zeros((1, task.steps), jnp.int32) if not task.regression else (
-      jnp.zeros((1, task.steps, task.inputs)))
-  params = net.init(start, empty)['params']
+  first = jax.eval_shape(lambda: task.sample(jax.random.key(0), 1)).x
+  params = net.init(start, jnp.zeros(first.shape, first.dtype))['params']
   (params, *_), (q, acted) = lax.scan(
       step, (params, tx.init(params), learner.init(params)),
       jnp.arange(setting.steps, dtype=jnp.int32))
-  tested = task.evaluate(lambda x: outputs(params, x),
-                         task.sample(last, setting.held_out))
-  recent = q[-max(setting.steps // 100, 1):]
-  return Found(tested['accuracy'], recent.mean(), acted.mean())
+  test = task.sample(last, setting.held_out)
+  right = task.right(outputs(params, test.x), test.y)
+  quarter = setting.steps // 4
+  looked = [q[max(i * quarter - 20, 0):i * quarter].mean()
+            for i in range(1, 5)]
+  return Found(right.mean(dtype=jnp.float32), jnp.stack(looked),
+               acted.mean(dtype=jnp.float32))
 
 
 @functools.cache
 def compiled(setting: Setting) -> Any:
-  """Runs (rates, seeds), one after another: where one is scored, one is."""
-  return jax.jit(lambda rates, seeds: lax.map(
-      lambda pair: trial(setting, *pair), (rates, seeds)))
+  """Runs stacked cases one after another: a step is scored where it must be."""
+  return jax.jit(lambda cases: lax.map(
+      lambda case: trial(setting, case), cases))
