@@ -7,7 +7,7 @@ import pathlib
 from benchmarks import common
 
 NAMES = ('bng_equal_loss', 'dqn', 'narrow_minima', 'path_refresh', 'sgr',
-         'vae', 'wn_inference')
+         'sgr_100', 'sgr_150', 'sgr_multiplication', 'vae', 'wn_inference')
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -41,8 +41,15 @@ class Plan(NamedTuple):
             'widen': self.widen}
 
 
-def search(book: Book, plan: Plan, run: Run) -> dict[str, float]:
-  """Tunes and judges every arm; returns the rates that were chosen."""
+def search(
+    book: Book, plan: Plan, run: Run,
+    judged: Callable[[dict[str, float]], Sequence[str]] = list,
+) -> dict[str, float]:
+  """Tunes every arm, and judges them, or those that `judged` picks of the best.
+
+  Returns:
+    The rates that were chosen.
+  """
   rates = list(plan.rates)
   for turn in range(plan.widen + 1):
     for arm in plan.arms:
@@ -53,7 +60,8 @@ def search(book: Book, plan: Plan, run: Run) -> dict[str, float]:
       break
     factor = rates[-1] / rates[-2]
     rates = ([rates[0] / factor] * low + rates + [rates[-1] * factor] * high)
-  for arm, rate in best.items():
+  for arm in judged(best):
+    rate = best[arm]
     _fill(book, plan, run, 'final', arm, [rate],
           range(FRESH, FRESH + plan.seeds))
     final = [v for v in book.values('final', arm, rate) if v is not None]
@@ -81,10 +89,13 @@ def _fill(book: Book, plan: Plan, run: Run, phase: str, arm: str,
 
 def _best(book: Book, arm: str, rates: Sequence[float]) -> float:
   """The rate of the best mean; a diverged run is worse than any."""
-  sign = 1 if book.head['higher'] else -1
-  means = []
-  for rate in rates:
-    values = book.values('tune', arm, rate)
-    means.append(-math.inf if None in values else sign * float(np.mean(
-        [v for v in values if v is not None])))
-  return rates[int(np.argmax(means))]
+  return rates[int(np.argmax([merit(book, arm, rate) for rate in rates]))]
+
+
+def merit(book: Book, arm: str, rate: float) -> float:
+  """The mean over the tuning seeds, the larger the better; or -inf."""
+  values = book.values('tune', arm, rate)
+  known = [v for v in values if v is not None]
+  if len(known) < len(values):
+    return -math.inf
+  return float(np.mean(known)) * (1 if book.head['higher'] else -1)
