@@ -1,6 +1,6 @@
 """SGR on temporal order, T = 100, where the paper reports its gain; see `sgr`.
 
-The same rates, and 20 fresh seeds, of three rules, named before the search of
+The same rates, and rules that were named before the search of
 `sgr` was run. The start shrinks the gradient over the horizon about as much as
 there.
 """
