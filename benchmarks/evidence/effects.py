@@ -1,18 +1,18 @@
-"""The effect of a claim: a paired difference over fresh seeds, and its interval.
+"""The effect of a claim: a difference paired by seed, and its interval.
 
 Measures, each the treated row less the other:
 
-- test: the score on examples that chose nothing. Its interval is the lab's, over
-  seeds and examples; of two differences it is over the seeds.
+- test: the score on examples that chose nothing. Its interval is the lab's,
+  over seeds and examples; of two differences it is over the seeds.
 - steps: how many per cent more steps to the configuration's target. A run that
   does not reach it counts as one that needs all steps, of either row: an effect
   is shown too small rather than too large.
-- steps to its loss: the same to the other's final validation loss, seed by seed.
+- steps to its loss: the same to the other's final validation loss, by seed.
 - train loss: of the last stretch of training.
 - rates: at how many of the searched rates a run reaches the target, by tuning
   seed.
 - diverged: share of the fresh runs, in per cent.
-- value: whatever a study of its own measures.
+- value: whatever a study of its own measures; also against a number.
 
 All but the first are Student's intervals over the seeds.
 """
@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.evidence import results
 from benchmarks.evidence.registry import Claim
 from benchmarks.evidence.results import Row, Study
 from gradnorm_optax.lab.results import judging
@@ -52,10 +53,21 @@ class Effect(NamedTuple):
 def rows(claim: Claim, study: Study) -> tuple[tuple[str, ...], tuple[str, ...]]:
   """The rows that a claim compares: the treated, and those they are against."""
   against: Side = claim.against
+  if constant(claim) is not None:
+    return _names(claim.treated), ()
   if against == 'best baseline':
     model = str(claim.treated).split('/')[0]
     against = f'{model}/{study.kept["baselines"][model]}'
+  if claim.treated == 'best of the search':
+    return (results.best(study, _names(against)),), _names(against)
   return _names(claim.treated), _names(against)
+
+
+def constant(claim: Claim) -> float | None:
+  """The number that a claim compares with, "=1"; None if it is a row."""
+  against = claim.against
+  return float(against[1:]) if isinstance(
+      against, str) and against.startswith('=') else None
 
 
 def _names(side: Side) -> tuple[str, ...]:
@@ -67,14 +79,16 @@ def effect(claim: Claim, study: Study) -> Effect:
   treated, against = rows(claim, study)
   if claim.measure == 'test':
     return _test(study, treated, against)
-  a, b = study.rows[treated[0]], study.rows[against[0]]
+  a = study.rows[treated[0]]
   if claim.measure == 'value':
-    return _value(study, a, b)
+    return _value(claim, study, a,
+                  study.rows[against[0]] if against else None)
+  b = study.rows[against[0]]
   if claim.measure == 'steps to its loss':
     return _to_loss(study, a, b)
   if claim.measure == 'steps':
     found, other = (_steps(study, row) for row in (a, b))
-    return Effect(_percent(found, other), '%', len(found),
+    return Effect(_percent(found, other), '% steps', len(found),
                   sum(step is not None for step in a.kept['steps']))
   if claim.measure == 'rates':
     return _paired(_trainable(study, a), _trainable(study, b), 'rates')
@@ -128,7 +142,7 @@ def _to_loss(study: Study, a: Row, b: Row) -> Effect:
   last = [_last(losses) for losses in a.kept['losses']]
   worse = judging_of(np.subtract(last, aims)).low > 0
   return Effect(
-      _percent(_numbers(found, whole), _numbers(steps(b), whole)), '%',
+      _percent(_numbers(found, whole), _numbers(steps(b), whole)), '% steps',
       len(found), sum(step is not None for step in found), worse)
 
 
@@ -148,15 +162,17 @@ def _trainable(study: Study, row: Row) -> list[float]:
   return table.sum(0).astype(float).tolist()
 
 
-def _value(study: Study, a: Row, b: Row) -> Effect:
+def _value(claim: Claim, study: Study, a: Row, b: Row | None) -> Effect:
   """Pairs by seed; a run that diverged counts as the worst one of all."""
   known = [value for row in study.rows.values()
-           for value in row.kept['values'].values() if value is not None]
+           for value in results.values(row).values() if value is not None]
   worst = min(known) if study.kept['higher'] else max(known)
-  seeds = [seed for seed in a.kept['values'] if seed in b.kept['values']]
-  found = [[worst if row.kept['values'][seed] is None
-            else row.kept['values'][seed] for seed in seeds] for row in (a, b)]
-  return _paired(*found, study.kept.get('unit', ''))
+  found = results.values(a, claim.at)
+  other = dict.fromkeys(found, constant(claim)) if b is None else (
+      results.values(b, claim.at))
+  pairs = [[worst if one[seed] is None else one[seed]
+            for one in (found, other)] for seed in found if seed in other]
+  return _paired(*(claim.scale * np.array(pairs).reshape(-1, 2).T), claim.unit)
 
 
 def _percent(found: list[float], other: list[float]) -> Interval:

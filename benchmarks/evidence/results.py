@@ -1,4 +1,4 @@
-"""What was measured: the files that `keep` and the studies write, in one form."""
+"""What was measured: files that `keep` and the studies write, in one form."""
 
 import json
 import pathlib
@@ -74,16 +74,37 @@ def parse(name: str, kept: dict[str, Any]) -> Study:
 
 
 def _arm(kept: dict[str, Any], arm: str) -> Row:
-  """The fresh trials of an arm, at the rate that they were run at."""
+  """The fresh trials of an arm, and whether their rate was searched inside."""
   trials = [trial for trial in kept['trials'] if trial['arm'] == arm]
   final = sorted((trial for trial in trials if trial['phase'] == 'final'),
                  key=lambda trial: trial['seed'])
-  rates = sorted({trial['rate'] for trial in trials
-                  if trial['phase'] == 'tune'})
+  tuned: dict[float, list[float]] = {}
+  for trial in trials:
+    if trial['phase'] == 'tune':
+      tuned.setdefault(trial['rate'], []).append(
+          np.nan if trial['value'] is None else trial['value'])
   rate = final[0]['rate'] if final else np.nan
-  # Of a grid that widens all but the ends were searched inside.
-  edge = len(rates) > 1 and (
-      np.isclose(rate, rates[0]) or np.isclose(rate, rates[-1]))
-  return Row(rate, bool(edge), bool(final), False, 0.0, np.nan, {
-      'values': {trial['seed']: trial['value'] for trial in final},
-      'searched': len(rates)})
+  edge = len(tuned) > 1 and bool(np.isclose(
+      rate, (min(tuned), max(tuned))).any())
+  return Row(rate, edge, bool(final), False, 0.0, np.nan, {
+      'final': final, 'tuned': {f'{one:.3g}': values for one, values in sorted(
+          tuned.items())}, 'searched': len(tuned)})
+
+
+def values(row: Row, at: dict[str, float] | None = None
+           ) -> dict[int, float | None]:
+  """{seed: value} of the fresh trials of an arm, of those that are `at`."""
+  return {trial['seed']: trial['value'] for trial in row.kept['final']
+          if all(trial['extra'].get(name) == value
+                 for name, value in (at or {}).items())}
+
+
+def best(study: Study, besides: tuple[str, ...] = ()) -> str:
+  """The judged arm whose best rate did best in tuning."""
+  sign = 1 if study.kept['higher'] else -1
+  judged = [name for name, row in study.rows.items()
+            if row.trains and name not in besides]
+  return max(judged, key=lambda name: max(
+      (sign * float(np.mean(found))
+       for found in study.rows[name].kept['tuned'].values()
+       if not np.isnan(found).any()), default=-np.inf))

@@ -4,24 +4,25 @@ import math
 from typing import Literal, NamedTuple
 
 from benchmarks.evidence import effects
-from benchmarks.evidence.registry import Claim
 from benchmarks.evidence.effects import Effect
+from benchmarks.evidence.registry import Claim
 from benchmarks.evidence.results import Study
 
 Kind = Literal['holds', 'no difference', 'does not hold', 'not decided']
 FEWEST = 4  # pairs of seeds
 
-RULE = """A claim **holds** where the 95% interval of the effect lies on its side
-of zero, and **does not hold** where it lies on the other side, or where it
-contains zero and excludes the smallest effect that would matter (set with the
-claim, before its study was judged: one point of a score, 10% of the steps, half
-a rate, 5% of the steps of a language model) while it reaches further than that to
-the other side. **No difference**: it contains zero, and nothing that would
-matter. A claim that two are the same holds where the whole interval would not
-matter. **Not decided**: the interval contains zero and effects that would matter
-on the claimed side; or no statement is allowed, as in the lab: a best rate on the
-edge of what was searched, nothing that trains, too few seeds, or another rate of
-the loser that looked better in tuning than this effect is large."""
+RULE = """A claim **holds** where the 95% interval of the effect lies on its
+side of zero. It **does not hold** where the interval lies on the other side;
+or where it contains zero, excludes the smallest effect that would matter on
+the claimed side, and does not exclude it on the other. (That smallest effect
+was set with the claim: one point of a score, 10% of the steps, half a rate, 5%
+of the steps of a language model.) There is **no difference** where it contains
+zero and nothing that would matter. A claim that two are the same holds where
+the whole interval would not matter. **Not decided**: the interval contains
+zero and effects that would matter on the claimed side; or no statement is
+allowed, as in the lab: a best rate on the edge of what was searched, nothing
+that trains, too few seeds, or another rate of the loser that looked better in
+tuning by more than the effect."""
 
 
 class Verdict(NamedTuple):
@@ -47,6 +48,8 @@ def judge(claim: Claim, study: Study | None) -> Verdict:
   if missing:
     return Verdict(claim, 'not decided', why=f'not run: {", ".join(missing)}')
   rows = [study.rows[name] for name in (*treated, *against)]
+  if not study.lab and not all(row.trains for row in rows):
+    return Verdict(claim, 'not decided', why='not finished')
   if not any(row.trains for row in rows):
     return Verdict(claim, 'not decided', why='nothing trained')
   found = effects.effect(claim, study)
@@ -70,6 +73,7 @@ def _judged(claim: Claim, study: Study, found: Effect) -> Verdict:
     return Verdict(claim, 'not decided', found, 'too wide')
   sign = 1 if claim.claim == 'more' else -1
   low, high = sorted((sign * low, sign * high))
+  low, high = low - claim.least, high - claim.least
   if found.reached is not None and claim.measure == 'steps to its loss' and (
       2 * found.reached < found.seeds):
     told = f'{found.reached} of {found.seeds} runs reach it'
