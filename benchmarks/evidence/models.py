@@ -12,7 +12,11 @@ import jax
 from flax import linen as nn
 from jax import lax, numpy as jnp
 
-from gradnorm_optax.lab.models import convolutional, perceptron
+from gradnorm_optax.lab.models import (
+  convolution,
+  convolutional,
+  perceptron,
+)
 
 
 class UNet(nn.Module):
@@ -43,7 +47,7 @@ class UNet(nn.Module):
 
   def _two(self, x: jax.Array, level: int, name: str) -> jax.Array:
     for place in (1, 2):
-      x = nn.relu(nn.Conv(
+      x = nn.relu(convolution.Conv(
           self.width * 2 ** level, (3, 3), dtype=self.dtype,
           name=f'{name}{level + 1}_conv{place}')(x))
     return x
