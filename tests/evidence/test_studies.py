@@ -69,7 +69,8 @@ def test_dqn_targets():
 def test_dqn_runs_and_resumes(tmp_path):
   settings = dqn.Settings(steps=80, fill=20, judged=30, width=4, batch=8,
                           explore=20, sync=7)
-  plan = Plan(('mean_only',), (1e-3, 1e-2), tune_seeds=1, seeds=1, widen=0, group=2)
+  plan = Plan(('mean_only',), (1e-3, 1e-2), tune_seeds=1, seeds=1, widen=0,
+              group=2)
   dqn.run(tmp_path / 'x.json', plan, settings)
   kept = (tmp_path / 'x.json').read_text()
   dqn.run(tmp_path / 'x.json', plan, settings)
