@@ -11,7 +11,7 @@ import gradnorm_optax as gn
 from gradnorm_optax import lab
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.methods import chain, scope
-from gradnorm_optax.lab.methods.registry import Context
+from gradnorm_optax.lab.methods.registry import WRAPPERS, Context
 from gradnorm_optax.lab.schema import toml
 from gradnorm_optax.lab.support.errors import LabError
 
@@ -83,8 +83,10 @@ def test_weight_normalization_says_what_it_leaves_out():
   assert 'acts on 1 of 4 arrays, 8% of the parameters; not on' in found.text()
   whole = schema.Method(**table, where=['*kernel', 'w*'], blocks={
       'fan_in': {'w*': 0}})
-  found, = scope.scopes(whole, params, Context())
-  assert found.left == ('Dense_0/bias',) and not found.partial
+  for wrap in WRAPPERS:
+    found, = scope.scopes(
+        whole.model_copy(update={'wrap': wrap}), params, Context())
+    assert found.left == ('Dense_0/bias',) and not found.partial
   # And that is what the optimizer does.
   state = jax.eval_shape(chain.build(whole, 1e-3).tx.init, params)
   assert set(state.scale) == {'Dense_0/kernel', 'win', 'wrec'}

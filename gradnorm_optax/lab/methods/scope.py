@@ -86,7 +86,8 @@ def scopes(method: schema.Method, params: Any,
         params, blocks(method, own, context, bool(method.normalize))))
   if method.wrap is not None:
     tx = WRAPPERS[method.wrap].make(optax.identity(), method, context)
-    add(method.wrap, set(jax.eval_shape(tx.init, params).scale))
+    # A number for each unit of each array that it acts on, by path.
+    add(method.wrap, set(jax.eval_shape(tx.init, params)[0]))
   return tuple(found)
 
 
