@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+
 from benchmarks import evidence_page
 from benchmarks.evidence import (
   command,

@@ -89,3 +89,12 @@ def test_other_settings_are_refused(tmp_path):
   book(tmp_path / 'x.json', steps=1)
   with pytest.raises(SystemExit, match='other settings than the study'):
     book(tmp_path / 'x.json', steps=2)
+
+
+def test_a_file_says_whether_it_is_complete(tmp_path):
+  path = tmp_path / 'x.json'
+  search(book(path), PLAN, Runs())
+  kept = json.loads(path.read_text())
+  assert kept['complete']
+  book(path).add([kept['trials'][0] | {'seed': 7}])
+  assert not json.loads(path.read_text())['complete']

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from benchmarks.evidence import effects, results, verdicts
 from benchmarks.evidence.registry import Claim
 

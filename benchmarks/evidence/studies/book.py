@@ -23,6 +23,7 @@ class Book:
                  'settings': json_safe.plain(settings)}
     self.trials: list[Trial] = []
     self.seconds = 0.0
+    self.complete = False
     self._since = time.perf_counter()
     if path.exists():
       self._read()
@@ -35,6 +36,7 @@ class Book:
           f'{self.path} was made with other settings than the study declares;'
           ' give another --out, or remove it')
     self.trials, self.seconds = kept['trials'], kept['seconds']
+    self.complete = kept.get('complete', False)
 
   def find(self, phase: str, arm: str, rate: float, seed: int) -> Trial | None:
     """The trial that was run, if it was."""
@@ -53,6 +55,7 @@ class Book:
 
   def add(self, trials: Iterable[Trial]) -> None:
     """Adds a group, and writes the file."""
+    self.complete = False
     for trial in trials:
       self.trials.append({**trial, 'value': _finite(trial['value'])})
     now = time.perf_counter()
@@ -60,11 +63,18 @@ class Book:
     self._since = now
     self.write()
 
+  def finish(self) -> None:
+    """Says that nothing is missing."""
+    if not self.complete:
+      self.complete = True
+      self.write()
+
   def write(self) -> None:
     """Writes one trial to a line."""
     self.path.parent.mkdir(parents=True, exist_ok=True)
     head = json.dumps(
-        {**self.head, 'seconds': round(self.seconds, 1), **common.made()},
+        {**self.head, 'complete': self.complete,
+         'seconds': round(self.seconds, 1), **common.made()},
         indent=1, default=float, allow_nan=False)
     lines = ',\n'.join('  ' + json.dumps(
         json_safe.plain(trial), default=float, allow_nan=False)

@@ -149,3 +149,4 @@ def run(out: pathlib.Path, settings: Settings = SETTINGS,
                           'later': float(later[i, j])}}
                for i, rate in enumerate(rates) for j, seed in enumerate(fresh))
     print(f'narrow_minima: {arm} done', flush=True)
+  book.finish()

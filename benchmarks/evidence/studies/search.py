@@ -69,6 +69,7 @@ def search(
           f'{" (edge)" if rate in (rates[0], rates[-1]) else ""}, mean'
           f' {np.mean(final) if final else math.nan:.4g} of {len(final)}',
           flush=True)
+  book.finish()
   return best
 
 

@@ -106,3 +106,4 @@ def run(out: pathlib.Path, nets: tuple[str, ...] = tuple(NETS),
             for arm in ('wrapped', 'folded')]
     book.add(trials)
     print(f'wn_inference: {net} done', flush=True)
+  book.finish()
