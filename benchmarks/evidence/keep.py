@@ -54,12 +54,15 @@ def study(folder: pathlib.Path) -> dict[str, Any]:
 def _row(trials: Trials, row: Row) -> dict[str, Any]:
   """One method on one model."""
   pair = Pair(row.model, row.method)
-  tuned = {f'{point.rate:g}': [
-      _short(run.score) for run in trials.runs('tune', pair, point.rate)]
-           for point in row.sensitivity}
+  # Of searched settings a rate may stand for several points.
+  tuned: dict[str, list[float | None]] = {}
+  for point in sorted(trials.lasting(pair), key=lambda point: point.rate):
+    tuned.setdefault(f'{point.rate:.4g}', []).extend(
+        _short(run.score) for run in trials.runs('tune', pair, point))
   return {
       'rate': row.rate, 'edge': row.edge, 'trains': row.trains,
-      'plain': row.plain, 'searched': len(trials.rates(pair)),
+      'plain': row.plain, 'searched': len(trials.points(pair)),
+      'settings': row.settings,
       'score': [_short(value) for value in row.score],
       'test': [_short(run.test_score) for run in row.runs],
       'validation': [_short(run.score) for run in row.runs],

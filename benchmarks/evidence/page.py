@@ -3,11 +3,10 @@
 import collections
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from benchmarks.evidence import command, effects, figures, verdicts
 from benchmarks.evidence.registry import Claim
-from benchmarks.evidence.results import Row, Study
+from benchmarks.evidence.results import Study
 from benchmarks.evidence.verdicts import Verdict
 
 HEAD = """# Evidence
@@ -48,8 +47,8 @@ def counts(judged: Sequence[Verdict]) -> str:
   return (f'Of {len(judged)} claims {by["holds"]} hold, '
           f'{by["does not hold"]} do not hold, with {by["no difference"]} there '
           f'is no difference, and {by["not decided"]} are not decided ({idle} '
-          'of them not measured). An interval of 95% misses one time in twenty: '
-          f'of {measured} that were measured about '
+          'of them not measured). An interval of 95% misses one time in '
+          f'twenty: of {measured} that were measured about '
           f'{max(1, round(measured / 20))} may say what other seeds would not.')
 
 
@@ -153,7 +152,8 @@ def section(method: str, judged: Sequence[Verdict],
     if name in studies:
       study = studies[name]
       parts += [f'### {study.kept.get("title") or name.replace("_", " ")}',
-                _about(study), rows_of(study)]
+                _about(study)] + ([_rows(study)] if study.lab else [
+                    'What it found: [studies](studies.md).'])
   return parts
 
 
@@ -172,12 +172,8 @@ def _about(study: Study) -> str:
           f'{kept["seeds"]} fresh seeds, {kept["trials"]} trials. {took}')
 
 
-def rows_of(study: Study) -> str:
-  """The rows of a study."""
-  return _lab_rows(study) if study.lab else _arms(study)
-
-
-def _lab_rows(study: Study) -> str:
+def _rows(study: Study) -> str:
+  """The rows of a comparison."""
   kept, scale = study.kept, study.kept['scale']
   target = kept['target']
   aim = '' if target is None else f' to {scale * target:g}{kept["unit"]}'
@@ -187,7 +183,10 @@ def _lab_rows(study: Study) -> str:
     found = row.kept
     lines.append([
         name.replace('/', ', '),
-        f'{row.rate:g} ({found["searched"]})' + (', edge' if row.edge else ''),
+        f'{row.rate:.3g} ({found["searched"]})' + (
+            ', edge' if row.edge else '') + ''.join(
+                f', {key.split(".")[-1]} {value:.3g}' for key, value
+                in found.get('settings', {}).items()),
         _score(found['score'], scale) if row.trains else 'does not train',
         _median(found['steps']), _mean(found['train_loss']),
         f'{found["diverged"]}/{len(found["test"])}',
@@ -214,28 +213,6 @@ def _median(steps: Sequence[float | None]) -> str:
 def _mean(values: Sequence[float | None]) -> str:
   found = [value for value in values if value is not None]
   return f'{sum(found) / len(found):.3g}' if found else '-'
-
-
-def _arms(study: Study) -> str:
-  lines = [['arm', 'rate (of)', 'mean', 'worst', 'best', 'seeds']]
-  for name, row in study.rows.items():
-    points = dict.fromkeys(trial['rate'] for trial in row.kept['final'])
-    for rate in points if len(points) <= 2 else []:
-      lines.append(_arm(name, row, rate, study.kept['higher']))
-  return grid(lines) if len(lines) > 1 else ''
-
-
-def _arm(name: str, row: Row, rate: float, higher: bool) -> list[str]:
-  values: list[Any] = [trial['value'] for trial in row.kept['final']
-                       if trial['rate'] == rate]
-  found = sorted((value for value in values if value is not None),
-                 reverse=not higher)
-  searched = row.kept['searched']
-  shown = f'{rate:.3g}' + (f' ({searched})' if searched else '')
-  ends = (f'{found[0]:.4g}', f'{found[-1]:.4g}') if found else ('-', '-')
-  return [name, shown + (', edge' if row.edge else ''),
-          f'{sum(found) / len(found):.4g}' if found else '-', *ends,
-          f'{len(found)}/{len(values)}']
 
 
 def grid(lines: list[list[str]]) -> str:
