@@ -45,7 +45,8 @@ def counts(judged: Sequence[Verdict]) -> str:
   idle = sum(verdict.effect is None for verdict in judged)
   measured = len(judged) - idle
   return (f'Of {len(judged)} claims {by["holds"]} hold, '
-          f'{by["does not hold"]} do not hold, with {by["no difference"]} there '
+          f'{by["does not hold"]} do not hold, with '
+          f'{by["no difference"]} there '
           f'is no difference, and {by["not decided"]} are not decided ({idle} '
           'of them not measured). An interval of 95% misses one time in '
           f'twenty: of {measured} that were measured about '
