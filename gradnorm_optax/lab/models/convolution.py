@@ -3,8 +3,8 @@
 XLA's CPU compiler brings convolutions into the form that its fast routine knows
 only where they stand in no loop. The gradient of a convolution is one of
 another form, so that in a `lax.scan` over steps, as the lab trains, it falls to
-plain loops: a small U-Net took 20 to 35 times as long. Here it is written in that
-form from the start.
+plain loops: a small U-Net took 20 to 35 times as long. Here it is written in
+that form from the start.
 """
 
 import functools
@@ -27,7 +27,8 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: Sequence[int],
   dims, spatial = options.get('dimension_numbers'), kernel.shape[:-2]
   plain = all(
       options.get(name) in (None, 1, (1,) * len(spatial))
-      for name in ('lhs_dilation', 'rhs_dilation', 'feature_group_count'))
+      for name in ('lhs_dilation', 'rhs_dilation', 'feature_group_count',
+                   'batch_group_count', 'preferred_element_type'))
   last = isinstance(dims, lax.ConvDimensionNumbers) and (
       _numbers(x.ndim) == dims)
   if not plain or not last or jax.default_backend() != 'cpu':
