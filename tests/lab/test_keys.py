@@ -6,7 +6,7 @@ import pytest
 
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.reporting import keys as page
-from gradnorm_optax.lab.schema import keys
+from gradnorm_optax.lab.schema import keys, search
 from gradnorm_optax.lab.support.errors import LabError
 
 DOCS = pathlib.Path(__file__).parents[2] / 'docs'
@@ -26,7 +26,9 @@ def test_every_key_of_every_table_has_a_meaning():
   # None is left out: every table of the package is among them.
   tables = [schema.Config, schema.Data, schema.Train, schema.Run, schema.Watch,
             schema.Compare, schema.Method, schema.BlocksTable, schema.Sampling,
-            schema.Mesh,
+            schema.Mesh, search.Search, search.MethodSearch,
+            # Of all methods, and of one.
+            *2 * [search.TrainSearch, search.Range],
             *(getattr(schema, name) for name in (
                 'MLP', 'CNN', 'ResNet', 'Transformer', 'Own', 'RecurrentNet',
                 'WeightNormNet'))]

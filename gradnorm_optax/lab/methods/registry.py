@@ -48,6 +48,7 @@ class Optimizer(NamedTuple):
     blocks: What it takes together unless the method's `blocks` say it; it is
       given `blocks=`. None where it has none.
     lengths: Whether its blocks include the lengths that a wrapper trains.
+    passes: What `make` hands options to that it does not name.
   """
 
   summary: str
@@ -58,6 +59,7 @@ class Optimizer(NamedTuple):
   blocks: By | None = None
   head: Callable[..., optax.GradientTransformation] | None = None
   lengths: bool = True
+  passes: tuple[Callable[..., Any], ...] = ()
 
 
 class Part(NamedTuple):
@@ -146,10 +148,10 @@ OPTIMIZERS: dict[str, Optimizer] = {
         'Adafactor: second moments of rows and columns', optax.adafactor),
     'muon': Optimizer(
         'Muon: momentum of matrices made orthogonal; Adam for the rest',
-        _muon, blocks='leaf', lengths=False),
+        _muon, blocks='leaf', lengths=False, passes=(optax.contrib.muon,)),
     'softplus_adamw': Optimizer(
         'AdamW whose denominator is a softplus, as SING\'s authors release it',
-        _softplus_adamw, bare='adamw'),
+        _softplus_adamw, bare='adamw', passes=(gn.scale_by_softplus_adam,)),
     'sing': Optimizer(
         'SING: standardized gradients, AdamW, decay on matrices alone',
         gn.sing, bare='adamw', blocks='leaf', head=_sing_head),
@@ -158,7 +160,8 @@ OPTIMIZERS: dict[str, Optimizer] = {
         _row_normalized_momentum, bare='momentum', blocks='unit'),
     'path_sgd': Optimizer(
         'Path-SGD: steepest descent for the path norm of a ReLU net',
-        _path_sgd, bare='sgd', context=True, head=_path_sgd_head),
+        _path_sgd, bare='sgd', context=True, head=_path_sgd_head,
+        passes=(gn.path_sgd,)),
 }
 
 

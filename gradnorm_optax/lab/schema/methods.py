@@ -15,6 +15,7 @@ from gradnorm_optax.lab.schema.base import (
   Whole,
   complaint,
 )
+from gradnorm_optax.lab.schema.search import MethodSearch
 
 
 class BlocksTable(Table):
@@ -122,6 +123,8 @@ class Method(Table):
   """How far the slow weights follow."""
   learning_rates: Rates | None = None
   """A grid of its own, of the common size."""
+  search: MethodSearch | None = None
+  """Ranges of its own, with as many points."""
   models: tuple[str, ...] | None = None
   """Names or globs of the models it is run on; none: all."""
 
@@ -145,5 +148,6 @@ class Method(Table):
 
   @property
   def alone(self) -> 'Method':
-    """The method without the rates and the models that it is run on."""
-    return self.model_copy(update={'learning_rates': None, 'models': None})
+    """The method without what is searched and the models it is run on."""
+    return self.model_copy(update={
+        'learning_rates': None, 'search': None, 'models': None})

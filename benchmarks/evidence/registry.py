@@ -28,10 +28,18 @@ class Claim(pydantic.BaseModel, extra='forbid', frozen=True):
     study: The configuration, or the study of `studies/`.
     treated: MODEL/METHOD of a configuration, an arm of a study; a pair of them
       stands for the first less the second.
-    against: The same, or "best baseline": the one that did best in tuning.
+    against: The same, or "best baseline": the one that did best in tuning, or
+      a number, "=1". Where treated is "best of the search", it is the judged
+      arm that did best in tuning.
     measure: What is compared; see `effects`.
     claim: Whether it is claimed to be more or less than the other, or the same.
     size: The smallest effect that would matter.
+    least: What is claimed at least, where the claim is more than a sign.
+    at: Of a study of its own: which trials count, {extra: value}.
+    scale, unit: Of a study of its own: what its values are multiplied by, and
+      what they are called then.
+    what, net: The words of the practitioner's sentences: what is used, on which
+      net; none where the claim decides nothing for them.
   """
 
   id: str
@@ -47,6 +55,12 @@ class Claim(pydantic.BaseModel, extra='forbid', frozen=True):
   measure: Measure
   claim: Literal['more', 'less', 'same']
   size: float
+  least: float = 0.0
+  at: dict[str, float] = {}
+  scale: float = 1.0
+  unit: str = ''
+  what: str | None = None
+  net: str | None = None
 
 
 def read() -> list[Claim]:
