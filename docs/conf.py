@@ -1,6 +1,10 @@
 """Sphinx's configuration of the site; CONTRIBUTING.md says how to build it."""
 
+import pathlib
+import sys
 from importlib import metadata
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / '_ext'))
 
 project = 'gradnorm_optax'
 author = 'The gradnorm_optax authors'
@@ -12,10 +16,13 @@ extensions = [
     'sphinx.ext.autodoc',
     'sphinx.ext.autosummary',
     'sphinx.ext.napoleon',
-    'sphinx.ext.mathjax',
     'sphinx_copybutton',
+    'mathml',
 ]
 exclude_patterns = ['_build', 'figures']
+html_math_renderer = 'mathml'
+html_static_path = ['_static']
+html_css_files = ['site.css']
 nitpicky = False
 
 html_theme = 'sphinx_book_theme'

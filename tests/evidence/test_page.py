@@ -24,6 +24,13 @@ def test_the_page_is_what_the_results_say():
   assert evidence_page.PAGE.read_text() == evidence_page.text()
 
 
+def test_what_is_quoted_elsewhere_is_what_the_results_say():
+  found = evidence_page.quotes()
+  assert any('<!-- claim ' in text for text in found.values())
+  for path, text in found.items():
+    assert path.read_text() == text, path
+
+
 def test_there_are_claims_and_each_can_be_run():
   assert len(CLAIMS) >= 25
   configs = {path.stem: lab.load(path)

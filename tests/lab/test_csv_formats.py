@@ -201,7 +201,9 @@ def test_a_few_odd_cells_are_dirt_and_many_are_names(tmp_path):
   told = refused(few)
   assert "'?' is no number: 1 of 300 cells ('?' 1): dirt?" in told
   assert 'data.na_values = ["?"]' in told and 'data.missing' in told
-  assert '\n' not in told
+  assert '\n' not in told and told.endswith(
+      '; in [data], if that is what is meant: na_values = ["?"], '
+      'missing = "median"')
   many = dirty(tmp_path, size=['1', 'x', 'y'] * 100, Befund=['a', 'b'] * 150)
   assert '200 of 300 cells, 2 different ones, are text; name' in refused(many)
   units = dirty(tmp_path, size=[f'{i}' if i % 3 else f'{i} mm'

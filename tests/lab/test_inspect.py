@@ -104,6 +104,41 @@ def test_a_checkpoint_goes_on(tmp_path, skip):
   assert last.steps == [21] and last.ratio.max() < 1e-6 < seen.ratio.min()
 
 
+def test_a_chain_that_undoes_itself_is_told_with_its_mend(tmp_path, gradnorm):
+  """Of the configuration and of a checkpoint; a sound one is not mentioned."""
+  file = tmp_path / 'digits.toml'
+  file.write_text("""
+[models.net]
+kind = "mlp"
+depth = 1
+width = 8
+[train]
+steps = 10
+eval_every = 10
+[methods.adam]
+optimizer = "adam"
+[methods.bng]
+optimizer = "sgd"
+normalize = "bng"
+clip = 1.0
+lookahead = 5
+""")
+  folder = tmp_path / 'look'
+  code, out, _ = gradnorm('inspect', file, '--out', folder, '--batches', '1')
+  assert code == 0
+  assert 'net, bng: this chain undoes itself' in out and 'mend: leave' in out
+  assert 'net, adam: this chain' not in out
+  found = json.loads((folder / 'inspect.json').read_text())['orders']
+  assert list(found) == ['net, bng']
+  finding, = found['net, bng']
+  assert 'in front of normalize_by_block_norm' in finding['where']
+  config = lab.load(file, ['run.method="bng"', 'run.learning_rate=0.01'])
+  run = loop.run(config, tmp_path / 'run', quiet=True).folder
+  again = inspection.at(run, batches=1).orders
+  assert {name: [one._asdict() for one in findings]
+          for name, findings in again.items()} == found
+
+
 def test_a_folder_without_checkpoints(tmp_path, gradnorm):
   code, _, err = gradnorm('inspect', tmp_path)
   assert code == 2 and 'config.toml' in err

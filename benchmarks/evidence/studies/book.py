@@ -42,7 +42,7 @@ class Book:
     """The trial that was run, if it was."""
     for trial in self.trials:
       if (trial['phase'], trial['arm'], trial['seed']) == (
-          phase, arm, seed) and math.isclose(trial['rate'], rate):
+          phase, arm, seed) and _same(trial['rate'], rate):
         return trial
     return None
 
@@ -50,7 +50,7 @@ class Book:
     """The values of all seeds of one point, in order of the seeds."""
     found = [trial for trial in self.trials
              if (trial['phase'], trial['arm']) == (phase, arm)
-             and math.isclose(trial['rate'], rate)]
+             and _same(trial['rate'], rate)]
     return [t['value'] for t in sorted(found, key=lambda t: t['seed'])]
 
   def add(self, trials: Iterable[Trial]) -> None:
@@ -77,10 +77,15 @@ class Book:
          'seconds': round(self.seconds, 1), **common.made()},
         indent=1, default=float, allow_nan=False)
     lines = ',\n'.join('  ' + json.dumps(
-        json_safe.plain(trial), default=float, allow_nan=False)
+        json_safe.plain({**trial, 'rate': float(f'{trial["rate"]:.6g}')}),
+        default=float, allow_nan=False)
                        for trial in self.trials)
     files.write(self.path,
                 f'{head[:-2]},\n "trials": [\n{lines}\n ]\n}}\n')
+
+
+def _same(rate: float, other: float) -> bool:
+  return math.isclose(rate, other, rel_tol=1e-5)  # kept with six digits
 
 
 def _finite(value: Any) -> float | None:

@@ -129,14 +129,14 @@ def learned(kept: Kept) -> str:
     lines.append(f'{arm}: {int((found > least).sum())} of {len(found)} starts')
   best = max((arm for arm in arms(kept) if arm != 'random'),
              key=lambda arm: gain(kept, arm, 'random').mean)
-  found = gain(kept, best, 'random')
-  reached = ('is reached' if found.low >= PAPER[0] else 'is not reached'
-             if found.high < PAPER[0] else 'is neither reached nor excluded')
+  gained = gain(kept, best, 'random')
+  reached = ('is reached' if gained.low >= PAPER[0] else 'is not reached'
+             if gained.high < PAPER[0] else 'is neither reached nor excluded')
   return (f'Learned (better than guessing, {least:.1%}, by three standard '
           f'errors): {"; ".join(lines)}. The gain of {PAPER[0]:.0%} to '
           f'{PAPER[1]:.0%} that the paper reports {reached} here: {best} gains '
-          f'{100 * found.mean:+.1f} points [{100 * found.low:+.1f}, '
-          f'{100 * found.high:+.1f}].')
+          f'{100 * gained.mean:+.1f} points [{100 * gained.low:+.1f}, '
+          f'{100 * gained.high:+.1f}].')
 
 
 def guess(kept: Kept) -> float:

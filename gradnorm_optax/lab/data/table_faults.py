@@ -19,7 +19,9 @@ class Fault(NamedTuple):
 
 
 def refuse(name: str, faults: list[Fault]) -> None:
-  """Raises them, if there are any: one in a line; below, what mends all.
+  """Raises them, if there are any: one in a line; last, what mends all.
+
+  A lone fault and its mend are one line.
 
   Args:
     name: The table's; it begins the message and is left out of its lines.
@@ -27,12 +29,12 @@ def refuse(name: str, faults: list[Fault]) -> None:
   """
   if not faults:
     return
+  shown = [fault.text.removeprefix(f'{name}: ') for fault in faults[:MOST]]
   if len(faults) == 1:
     text = faults[0].text
-    raise LabError(text if text.startswith(name) else f'{name}: {text}')
-  lines = [f'{name}: {len(faults)} faults']
-  lines += [f'  {fault.text.removeprefix(f"{name}: ")}'
-            for fault in faults[:MOST]]
+    lines = [text if text.startswith(name) else f'{name}: {text}']
+  else:
+    lines = [f'{name}: {len(faults)} faults', *(f'  {text}' for text in shown)]
   if len(faults) > MOST:
     lines.append(f'  and {len(faults) - MOST} more')
   merged: dict[str, str | tuple[str, ...]] = {}
@@ -41,10 +43,12 @@ def refuse(name: str, faults: list[Fault]) -> None:
       before = merged.get(key, ())
       merged[key] = value if isinstance(value, str) else tuple(dict.fromkeys(
           (*(before if isinstance(before, tuple) else ()), *value)))
+  between = '\n  ' if len(faults) > 1 else '; '
+  told = '\n'.join(lines)
   if merged:
-    lines.append('  in [data], if that is what is meant: ' + ', '.join(
-        f'{key} = {toml(value)}' for key, value in merged.items()))
-  raise LabError('\n'.join(lines))
+    told += f'{between}in [data], if that is what is meant: ' + ', '.join(
+        f'{key} = {toml(value)}' for key, value in merged.items())
+  raise LabError(told)
 
 
 def toml(value: str | tuple[str, ...]) -> str:

@@ -9,8 +9,10 @@ from typing import Any
 import jax
 
 import gradnorm_optax as gn
+from gradnorm_optax.check_chain import Finding
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.data import sources
+from gradnorm_optax.lab.inspection import orders
 from gradnorm_optax.lab.methods import checks
 from gradnorm_optax.lab.methods.schedules import schedule
 from gradnorm_optax.lab.reporting import block_figures, canvas, look_table
@@ -31,16 +33,20 @@ class Inspection:
     explained: {model: the table of `gn.explain`}.
     looks: One for each method on each model.
     told: Which steps were looked at, of what run, and at what rate.
+    orders: {'MODEL, METHOD': what undoes itself in the method's chain}, as
+      `gn.check_chain` finds it; without those in which it finds nothing.
   """
 
   folder: pathlib.Path
   explained: dict[str, str]
   looks: list[Look]
   told: str = ''
+  orders: dict[str, list[Finding]] = dataclasses.field(default_factory=dict)
 
   def table(self) -> Any:
     """The blocks and their norms, as rich shows them on a terminal."""
-    return look_table.render(self.explained, self.looks, self.told)
+    return look_table.render(
+        self.explained, self.looks, self.told, self.orders)
 
   def plot(self) -> dict[str, Any]:
     """The figures: {name: matplotlib figure}.
@@ -75,7 +81,7 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
   dataset = sources.load(config.data, config.train)
   marks = (instants(config.train.steps, batches) if whole
            else list(range(1, batches + 1)))
-  explained, found = {}, []
+  explained, found, undone = {}, [], {}
   for name, model in config.models.items():
     problem = make_problem.join(model, dataset, config.train.dtype)
     start = jax.jit(problem.init)(config.run.seed)
@@ -85,10 +91,12 @@ def run(config: schema.Config, out: str | pathlib.Path | None = None, *,
           problem, config.train, name, key, method,
           rate=config.run.learning_rate, seed=config.run.seed, marks=marks,
           start=start))
+      undone[f'{name}, {key}'] = orders.found(
+          method, config.run.learning_rate, problem.context, start[0])
   return _saved(Inspection(
       folder, explained, found,
       f'From the start, seed {config.run.seed}, at '
-      + _rates(config, config.run.learning_rate, marks)))
+      + _rates(config, config.run.learning_rate, marks), _some(undone)))
 
 
 def at(path: pathlib.Path, overrides: Sequence[str] = (),
@@ -125,10 +133,19 @@ def at(path: pathlib.Path, overrides: Sequence[str] = (),
   ended = (f'The run has ended, at step {last}: these steps lie beyond it'
            if at_step >= last else f'Step {at_step} of {last}: the run goes on')
   told = f'{ended}, at {_rates(config, config.run.learning_rate, marks)}'
-  explained = gn.explain(
-      trainer.built.unwrap(state.params), block_norms.blocks(trainer.problem))
-  return _saved(Inspection(out or path / 'inspect', {
-      trainer.names[0]: str(explained)}, [found], told))
+  params = trainer.built.unwrap(state.params)
+  explained = gn.explain(params, block_norms.blocks(trainer.problem))
+  model, name = trainer.names
+  undone = orders.found(
+      config.methods_on(model)[name], config.run.learning_rate,
+      trainer.problem.context, params)
+  return _saved(Inspection(
+      out or path / 'inspect', {model: str(explained)}, [found], told,
+      _some({f'{model}, {name}': undone})))
+
+
+def _some(undone: dict[str, list[Finding]]) -> dict[str, list[Finding]]:
+  return {name: findings for name, findings in undone.items() if findings}
 
 
 def _rates(config: schema.Config, peak: float, marks: Sequence[int]) -> str:
@@ -150,7 +167,9 @@ def _saved(found: Inspection) -> Inspection:
     found.folder.mkdir(parents=True, exist_ok=True)
   files.write(found.folder / 'inspect.json', json.dumps(plain({
       'told': found.told, 'blocks': found.explained,
-      'looks': [look.record() for look in found.looks]})) + '\n')
+      'looks': [look.record() for look in found.looks],
+      'orders': {name: [finding._asdict() for finding in findings]
+                 for name, findings in found.orders.items()}})) + '\n')
   for name, image in canvas.images(found.plot()):
     files.write(found.folder / name, image)
   return found

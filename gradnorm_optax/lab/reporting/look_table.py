@@ -18,14 +18,26 @@ _NOTE = (
 
 
 def render(explained: Mapping[str, str], looks: Sequence[Look],
-           told: str = '') -> Page:
-  """What was looked at, the blocks of every model, a table for each look."""
+           told: str = '',
+           orders: Mapping[str, Sequence[object]] = {}) -> Page:
+  """What was looked at, the blocks of every model, a table for each look.
+
+  Args:
+    explained: {model: its blocks}.
+    looks: What was seen.
+    told: Which steps these are.
+    orders: {model and method: what undoes itself in the chain}.
+  """
   parts: list[Any] = [text.Text(told)] if told else []
   for model, told in explained.items():
     parts += [text.Text(f'\n{model}', style='bold'), text.Text(told)]
   for look in looks:
     parts += [text.Text(f'\n{look.model}, {look.method}: {_span(look.steps)}',
                         style='italic'), _table(look)]
+  for name, findings in orders.items():
+    parts += [text.Text(f'\n{name}: this chain undoes itself',
+                        style='bold yellow'),
+              *(text.Text(str(finding)) for finding in findings)]
   return Page(*parts, text.Text(f'\n{_NOTE}', style='dim'))
 
 
