@@ -22,9 +22,10 @@ cores train in minutes: this page decides about these nets, not about yours
 (`gradnorm compare` does that)."""
 
 AGAIN = """`python -m benchmarks evidence --row ID` measures one row anew and
-judges it; the last column says how long that takes on two cores (an estimate:
-the trials of its rows, compilation apart). `python -m benchmarks evidence
-NAME` runs a whole study, `--list` lists them."""
+judges it; the last column says how long that took on two cores that were
+shared with other work (the trials of its rows, compilation apart; of studies
+without a configuration the whole). `python -m benchmarks evidence NAME` runs a
+whole study, `--list` lists them."""
 
 
 def page(claims: Sequence[Claim], studies: dict[str, Study]) -> str:
