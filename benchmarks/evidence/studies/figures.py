@@ -12,7 +12,7 @@ Kept = dict[str, Any]
 
 
 def _axes(count: int, height: float = 2.9) -> tuple[figure.Figure, Any]:
-  picture = figure.Figure(figsize=(4.0 * count, height), layout='constrained')
+  picture = figure.Figure(figsize=(4.0 * count + 0.8, height), layout='constrained')
   return picture, np.atleast_1d(picture.subplots(1, count))
 
 
@@ -77,7 +77,7 @@ def rates(kept: Kept) -> figure.Figure:
       axis.set_yscale('log')
     axis.set_xlabel('learning rate')
     axis.set_title(net or kept['study'], fontsize=9)
-    axis.legend(fontsize=7)
+  axes[-1].legend(fontsize=7, loc='upper left', bbox_to_anchor=(1.01, 1))
   axes[0].set_ylabel('mean of the tuning seeds')
   return picture
 
