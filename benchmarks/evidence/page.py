@@ -22,9 +22,10 @@ cores train in minutes: this page decides about these nets, not about yours
 (`gradnorm compare` does that)."""
 
 AGAIN = """`python -m benchmarks evidence --row ID` measures one row anew and
-judges it; the last column says how long that takes on two cores (an estimate:
-the trials of its rows, compilation apart). `python -m benchmarks evidence
-NAME` runs a whole study, `--list` lists them."""
+judges it; the last column says how long that took on two cores that were
+shared with other work (the trials of its rows, compilation apart; of studies
+without a configuration the whole). `python -m benchmarks evidence NAME` runs a
+whole study, `--list` lists them."""
 
 
 def page(claims: Sequence[Claim], studies: dict[str, Study]) -> str:
@@ -44,13 +45,13 @@ def counts(judged: Sequence[Verdict]) -> str:
   by = collections.Counter(verdict.kind for verdict in judged)
   idle = sum(verdict.effect is None for verdict in judged)
   measured = len(judged) - idle
-  return (f'Of {len(judged)} claims {by["holds"]} hold, '
-          f'{by["does not hold"]} do not hold, with '
-          f'{by["no difference"]} there '
-          f'is no difference, and {by["not decided"]} are not decided ({idle} '
-          'of them not measured). An interval of 95% misses one time in '
-          f'twenty: of {measured} that were measured about '
-          f'{max(1, round(measured / 20))} may say what other seeds would not.')
+  chance = max(1, round(measured / 20))
+  return (
+      f'Of {len(judged)} claims {by["holds"]} hold, {by["does not hold"]} do '
+      f'not hold, with {by["no difference"]} there is no difference, and '
+      f'{by["not decided"]} are not decided ({idle} of them not measured). An '
+      f'interval of 95% misses one time in twenty: of {measured} that were '
+      f'measured about {chance} may say what other seeds would not.')
 
 
 # The sentences of a practitioner.
@@ -67,29 +68,54 @@ def advice(judged: Sequence[Verdict], studies: dict[str, Study]) -> str:
     if claim.what and claim.net and claim.what not in helped and (
         verdict.kind in ('no difference', 'does not hold')):
       never.setdefault(claim.what, []).append(claim.net)
-  gains = '; '.join(_gain(verdict, studies) for verdict in found)
+  gains: dict[str, list[str]] = {}
+  for verdict in found:
+    gains.setdefault(str(verdict.claim.what), []).append(
+        _gain(verdict, studies))
+  helps = '; '.join(f'{what} in {", in ".join(nets)}'
+                    for what, nets in gains.items())
   lost = '; '.join(f'{what} ({", ".join(dict.fromkeys(nets))})'
                    for what, nets in never.items())
-  return (f'**What helped, where, and what it costs a step:** '
-          f'{gains or "nothing"}.\n\n'
-          f'**What never helped where it was measured:** {lost or "nothing"}.')
+  against = '; '.join(
+      f'{verdict.claim.method} "{verdict.claim.words}" '
+      f'({_told(verdict, studies)})'
+      for verdict in judged if _opposite(verdict))
+  return (f'**What helped, where, by how much, at what cost of a step:** '
+          f'{helps or "nothing"}.\n\n'
+          f'**What never helped where it was measured:** {lost or "nothing"}.'
+          f'\n\n**Claims whose opposite was found:** {against or "none"}.')
 
 
 def _gain(verdict: Verdict, studies: dict[str, Study]) -> str:
-  claim, effect = verdict.claim, verdict.effect
-  assert effect is not None, 'it holds'
-  study = studies[claim.study]
-  treated, against = effects.rows(claim, study)
-  other = f' against {_bare(against[0])}' if against else ''
+  study = studies[verdict.claim.study]
+  treated, _ = effects.rows(verdict.claim, study)
   ratio = study.rows[treated[0]].kept.get('overhead')
-  cost = f', {ratio[0]:.2g} times the step' if ratio else ''
-  return (f'{claim.what} in {claim.net}: {command.told(effect)}'
-          f'{other}{cost}')
+  cost = f', {ratio[0]:.2f} times the step' if ratio else ''
+  return f'{verdict.claim.net} ({_told(verdict, studies)}{cost})'
 
 
-def _bare(name: str) -> str:
-  """A row without its model."""
-  return name.split('/')[-1]
+def _told(verdict: Verdict, studies: dict[str, Study]) -> str:
+  """An effect, and against what."""
+  assert verdict.effect is not None, 'it was measured'
+  treated, against = effects.rows(verdict.claim, studies[verdict.claim.study])
+  text = command.told(verdict.effect)
+  return f'{text} against {_other(treated[0], against[0])}' if (
+      against and len(against) == 1) else text
+
+
+def _other(row: str, other: str) -> str:
+  """What distinguishes a row's name from another's."""
+  return ' '.join(part for part, same in zip(
+      other.split('/'), row.split('/'), strict=True) if part != same)
+
+
+def _opposite(verdict: Verdict) -> bool:
+  """Whether the interval lies on the other side of zero."""
+  effect, claim = verdict.effect, verdict.claim
+  return (effect is not None and verdict.kind == 'does not hold'
+          and claim.claim != 'same'
+          and not effect.interval.low <= 0 <= effect.interval.high
+          and (effect.interval.mean > 0) == (claim.claim == 'less'))
 
 
 # Tables.
@@ -122,8 +148,8 @@ def _effect(verdict: Verdict, studies: dict[str, Study]) -> str:
   text = command.told(effect)
   if effect.reached is not None and effect.reached < effect.seeds:
     text += f' ({effect.reached} of {effect.seeds} reach it)'
-  _, against = effects.rows(claim, studies[claim.study])
-  return text + (f', against {_bare(against[0])}'
+  treated, against = effects.rows(claim, studies[claim.study])
+  return text + (f', against {_other(treated[0], against[0])}'
                  if claim.against == 'best baseline' else '')
 
 

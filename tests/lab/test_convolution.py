@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
+from flax import linen as nn, nnx
 from jax import lax
 
 from gradnorm_optax.lab.models import convolution
@@ -31,6 +31,19 @@ def test_values_and_gradients_are_those_of_flax(size, kernel, strides, padding):
         params, x)))
   jax.tree.map(lambda a, b: np.testing.assert_allclose(
       a, b, rtol=1e-4, atol=1e-4 * float(abs(a).max())), *found)
+
+
+def test_layers_of_nnx_take_it_too():
+  x = jax.random.normal(KEY, (2, 6, 6, 3))
+  found = []
+  for options in ({}, {'conv_general_dilated': convolution.convolve}):
+    net = nnx.Conv(3, 4, (3, 3), rngs=nnx.Rngs(0), **options)
+    graph, params = nnx.split(net)
+    found.append(jax.make_jaxpr(jax.grad(
+        lambda params, graph=graph: nnx.merge(graph, params)(x).sum()))(params))
+  counts = [len({str(one['dimension_numbers']) for one in convolutions(
+      jaxpr.jaxpr)}) for jaxpr in found]
+  assert counts == [2, 1]
 
 
 def convolutions(jaxpr):

@@ -60,7 +60,9 @@ def test_a_key_is_found_with_its_type_and_default(query, takes, default):
 
 def test_a_section_is_shown_with_what_lies_in_it(gradnorm):
   assert [one.heading for one in keys.select('methods')] == [
-      '[methods.NAME]', '[methods.NAME.blocks]', '[methods.NAME.sampling]']
+      '[methods.NAME]', '[methods.NAME.blocks]', '[methods.NAME.sampling]',
+      '[methods.NAME.search]', '[methods.NAME.search.learning_rate]',
+      '[methods.NAME.search.train]']
   assert [one.kinds for one in keys.select('models.recurrent')] == [
       ('recurrent',)]
   code, out, _ = gradnorm('keys', 'run')

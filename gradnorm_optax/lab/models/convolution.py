@@ -27,7 +27,8 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: Sequence[int],
   dims, spatial = options.get('dimension_numbers'), kernel.shape[:-2]
   plain = all(
       options.get(name) in (None, 1, (1,) * len(spatial))
-      for name in ('lhs_dilation', 'rhs_dilation', 'feature_group_count'))
+      for name in ('lhs_dilation', 'rhs_dilation', 'feature_group_count',
+                   'batch_group_count', 'preferred_element_type'))
   last = isinstance(dims, lax.ConvDimensionNumbers) and (
       _numbers(x.ndim) == dims)
   if not plain or not last or jax.default_backend() != 'cpu':

@@ -15,6 +15,7 @@ from gradnorm_optax.lab.schema.base import (
   Whole,
   complaint,
 )
+from gradnorm_optax.lab.schema.recipes import spelt_out
 from gradnorm_optax.lab.schema.search import MethodSearch
 
 
@@ -97,7 +98,8 @@ class Method(Table):
   """
 
   optimizer: str
-  """A name of `gradnorm methods`, or your own, "package.module:function"."""
+  """A name of `gradnorm methods`, a recipe's too, or your own,
+  "package.module:function"."""
   options: dict[str, Any] = {}
   """Arguments of the optimizer besides its learning rate."""
   clip: PositiveFloat | None = None
@@ -127,6 +129,11 @@ class Method(Table):
   """Ranges of its own, with as many points."""
   models: tuple[str, ...] | None = None
   """Names or globs of the models it is run on; none: all."""
+
+  @pydantic.model_validator(mode='before')
+  @classmethod
+  def _recipe(cls, given: Any) -> Any:
+    return spelt_out(given)
 
   @pydantic.field_validator('normalize', 'where', mode='before')
   @classmethod
