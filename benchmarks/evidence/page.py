@@ -89,18 +89,16 @@ def advice(judged: Sequence[Verdict], studies: dict[str, Study]) -> str:
       f'{verdict.claim.method} "{verdict.claim.words}" '
       f'({_told(verdict, studies)})'
       for verdict in judged if _opposite(verdict))
-  return (f'**What helped, where, by how much, at what cost of a step:** '
-          f'{helps or "nothing"}.\n\n'
+  return (f'**What helped, where, and by how much:** {helps or "nothing"}. '
+          'What a step costs is measured on idle cores, in '
+          '[what it costs](cost.md); these studies shared theirs, and their '
+          'times say nothing.\n\n'
           f'**What never helped where it was measured:** {lost or "nothing"}.'
           f'\n\n**Claims whose opposite was found:** {against or "none"}.')
 
 
 def _gain(verdict: Verdict, studies: dict[str, Study]) -> str:
-  study = studies[verdict.claim.study]
-  treated, _ = effects.rows(verdict.claim, study)
-  ratio = study.rows[treated[0]].kept.get('overhead')
-  cost = f', {ratio[0]:.2f} times the step' if ratio else ''
-  return f'{verdict.claim.net} ({_told(verdict, studies)}{cost})'
+  return f'{verdict.claim.net} ({_told(verdict, studies)})'
 
 
 def _told(verdict: Verdict, studies: dict[str, Study]) -> str:
@@ -214,7 +212,7 @@ def _rows(study: Study) -> str:
   target = kept['target']
   aim = '' if target is None else f' to {scale * target:g}{kept["unit"]}'
   head = ['row', 'rate (of)', f'test {kept["unit"] or kept["measure"]} [95%]']
-  lines = [[*head, f'steps{aim}', 'training loss', 'diverged', 'x step']]
+  lines = [[*head, f'steps{aim}', 'training loss', 'diverged']]
   for name, row in study.rows.items():
     found = row.kept
     lines.append([
@@ -225,8 +223,7 @@ def _rows(study: Study) -> str:
                 in found.get('settings', {}).items()),
         _score(found['score'], scale) if row.trains else 'does not train',
         _median(found['steps']), _mean(found['train_loss']),
-        f'{found["diverged"]}/{len(found["test"])}',
-        f'{found["overhead"][0]:.2f}' if found['overhead'] else ''])
+        f'{found["diverged"]}/{len(found["test"])}'])
   return grid(lines)
 
 
