@@ -60,7 +60,7 @@ def optimizer(arm: str, rate: Any,
     return optax.sgd(rate)
   return optax.chain(
       gn.normalize_by_path_scale(
-          apply_fn(net(settings)), jnp.zeros((1, 64)),
+          apply_fn(net(settings)), jax.ShapeDtypeStruct((1, 64), jnp.float32),
           refresh_every=EVERY[arm]),
       optax.sgd(rate))
 
