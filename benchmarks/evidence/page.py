@@ -21,6 +21,14 @@ seeds, paired, and on examples that chose nothing. Sizes are those that two
 cores train in minutes: this page decides about these nets, not about yours
 (`gradnorm compare` does that)."""
 
+SEEN = """What was known when this was written: the claims and their smallest
+effects were put down after `bng_depth`, `path` and `wn_speed` had run and
+before any other comparison had; of those three, one table (`bng_depth`, 12 and
+18 layers) had been read. `path` left the claims about unbalanced starts
+undecided (two tuning seeds, starts that differ much), so `path_unbalanced`
+asks again with more seeds. Claims that rest on the studies of single questions
+were put down while those ran, before any of their fresh seeds was read."""
+
 AGAIN = """`python -m benchmarks evidence --row ID` measures one row anew and
 judges it; the last column says how long that took on two cores that were
 shared with other work (the trials of its rows, compilation apart; of studies
@@ -34,7 +42,8 @@ def page(claims: Sequence[Claim], studies: dict[str, Study]) -> str:
             for claim in claims]
   parts = [HEAD, counts(judged),
            '## For practitioners', advice(judged, studies), '## All claims',
-           verdicts.RULE, AGAIN, table(judged, studies)]
+           verdicts.RULE, SEEN, AGAIN,
+           table(judged, studies)]
   for method in dict.fromkeys(claim.method for claim in claims):
     parts += section(method, judged, studies)
   return '\n\n'.join(parts) + '\n'
