@@ -112,15 +112,15 @@ def ranks(trials: Trials) -> dict[str, dict[str, int]]:
   """{method: {share: the final best rate's rank among all, from 0}}."""
   found: dict[str, dict[str, int]] = {}
   for pair in trials.pairs():
-    runs = {rate: trials.runs('tune', pair, rate)
-            for rate in trials.rates(pair)}
+    runs = {point: trials.runs('tune', pair, point)
+            for point in trials.points(pair)}
     best = trials.chosen(pair)
     for share in SHARES:
       last = round(share * max(
           len(run.curve) for group in runs.values() for run in group)) - 1
-      scores = {rate: np.mean([
+      scores = {point: np.mean([
           run.curve[last] if len(run.curve) > last else trials.basis.worst
-          for run in group]) for rate, group in runs.items()}
+          for run in group]) for point, group in runs.items()}
       found.setdefault(pair.method, {})[str(share)] = int(sum(
           score > scores[best] for score in scores.values()))
   return found

@@ -41,6 +41,7 @@ def configuration(seeds: int, steps: int, per_call: int) -> Any:
 def by_lab(seeds: int, steps: int, per_call: int) -> list[float]:
   """Runs the tuning phase of `gradnorm compare`, every result kept."""
   from gradnorm_optax.lab.comparison import runner as runner_lib
+  from gradnorm_optax.lab.methods.search_space import Point
   from gradnorm_optax.lab.results import store as store_lib
   from gradnorm_optax.lab.results.trials import Pair
   config = configuration(seeds, steps, per_call)
@@ -51,7 +52,7 @@ def by_lab(seeds: int, steps: int, per_call: int) -> list[float]:
     runner.compile()
     runner.finish('tune')
     records = [record for rate in RATES for record in runner.trials.finished(
-        'tune', Pair('mlp', 'adamw'), rate)]
+        'tune', Pair('mlp', 'adamw'), Point(rate))]
   return [record['history']['loss'][-1] for record in records]
 
 

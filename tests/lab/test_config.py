@@ -169,7 +169,7 @@ def test_frozen(tiny):
     lab.load(tiny).train.steps = 3
 
 
-@pytest.mark.parametrize('path', sorted(CONFIGS.glob('*.toml')),
+@pytest.mark.parametrize('path', sorted(CONFIGS.rglob('*.toml')),
                          ids=lambda path: path.stem)
 def test_every_configuration_that_comes_along_is_valid(path):
   config = lab.load(path)

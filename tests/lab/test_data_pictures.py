@@ -2,6 +2,7 @@
 
 import pathlib
 
+import cifar_files
 import datasets
 import numpy as np
 import pytest
@@ -174,27 +175,9 @@ def test_parts_of_a_folder(animals):
   assert 'no picture' not in found.description
 
 
-def cifar(path):
-  """A set of CIFAR-10's shape and columns, as Parquet files."""
-  names = ['airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog',
-           'horse', 'ship', 'truck']
-  features = datasets.Features(
-      {'img': datasets.Image(), 'label': datasets.ClassLabel(names=names)})
-  path.mkdir()
-  kept = {}
-  for split, count in (('train', 60), ('test', 20)):
-    kept[split] = RNG.integers(256, size=(count, 32, 32, 3)).astype(np.uint8)
-    datasets.Dataset.from_dict(
-        {'img': [Image.fromarray(one) for one in kept[split]],
-         'label': [i % 10 for i in range(count)]}, features).to_parquet(
-             str(path / f'{split}.parquet'))
-  return kept
-
-
 def test_cifar10_through_the_same_code(tmp_path):
-  datasets.disable_progress_bars()
-  kept = cifar(tmp_path / 'cifar')
-  read = lab.load(CONFIGS / 'cifar10_weight_norm.toml', [
+  kept = cifar_files.write(tmp_path / 'cifar', RNG)
+  read = lab.load(CONFIGS / 'full' / 'cifar10_weight_norm.toml', [
       f'data.path={tmp_path}/cifar', 'data.validation=0.2'])
   found = sources.load(read.data)
   assert [len(part.y) for part in found[:3]] == [48, 12, 20]

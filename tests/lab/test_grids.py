@@ -6,6 +6,7 @@ import pytest
 
 from gradnorm_optax import lab
 from gradnorm_optax.lab.comparison import comparison
+from gradnorm_optax.lab.methods.search_space import Point
 from gradnorm_optax.lab.results import grids, results_file
 from gradnorm_optax.lab.results.trials import Trials
 
@@ -13,6 +14,10 @@ from gradnorm_optax.lab.results.trials import Trials
 HIGH = {0.01: 0.3, 0.1: 0.5, 1.0: 0.7, 10.0: 0.9, 100.0: 0.8}
 INNER = {0.001: 0.3, 0.01: 0.4, 0.1: 0.9, 1.0: 0.5, 10.0: 0.2}
 NONE = {0.01: 0.1, 0.1: 0.1, 1.0: 0.12, 10.0: 0.1, 100.0: 0.1}
+
+
+def rates(grid):
+  return tuple(point.rate for point in grid)
 
 
 def record(scores, seed=0, loss=1.0):
@@ -42,7 +47,7 @@ def tune(trials, curve, phases=('early', 'tune')):
       if not todo:
         break
       for pair, rate, seed in todo:
-        scores = curve(pair.method, rate)
+        scores = curve(pair.method, rate.rate)
         if phase == 'early':
           scores = scores[:grids.early(trials.config)]
         trials.records[trials.key(phase, pair, rate, seed)] = record(
@@ -67,11 +72,11 @@ def test_grids_widen_equally(made, extend, momentum, clip, wanted):
   count = tune(trials, lambda method, rate: [curves[method].get(rate, 0.0)])
   assert count == sum(map(len, wanted))
   for pair, grid in zip(trials.pairs(), wanted, strict=True):
-    assert trials.rates(pair) == grid
-    assert trials.chosen(pair) == max(grid, key=curves[pair.method].get)
+    assert rates(trials.points(pair)) == grid
+    assert trials.chosen(pair).rate == max(grid, key=curves[pair.method].get)
   # From the records alone the same follows, as when a comparison goes on.
   again = Trials(trials.records, trials.config, trials.basis)
-  assert [again.rates(pair) for pair in again.pairs()] == list(wanted)
+  assert [rates(again.points(pair)) for pair in again.pairs()] == list(wanted)
   assert again.planned('tune') == count
   few = dict(list(trials.records.items())[:-1])
   assert len([one for pair in again.pairs() for one in Trials(
@@ -92,17 +97,17 @@ def test_the_better_half_goes_on(made, first, wanted):
   trials = made('compare.halving=true', 'train.eval_every=2',
                 'compare.tune_seeds=2', FIVE)
   assert grids.early(trials.config) == 3
-  rates = grids.first(trials.config, 'momentum')
+  tried = rates(grids.first(trials.config, 'momentum'))
   # Who is best in the end does not count, if he stopped.
   curve = lambda method, rate: [  # noqa: E731
-      0.0, 0.1, first[rates.index(rate)], *[0.9 - rate / 1000] * 7]
+      0.0, 0.1, first[tried.index(rate)], *[0.9 - rate / 1000] * 7]
   pair = trials.pairs()[0]
   assert len(trials.missing('early', pair)) == 10
   assert tune(trials, curve, ['early']) == 20
-  assert trials.lasting(pair) == wanted
+  assert rates(trials.lasting(pair)) == wanted
   assert len(trials.missing('tune', pair)) == 2 * len(wanted)
   tune(trials, curve)
-  assert trials.chosen(pair) == wanted[0]
+  assert trials.chosen(pair).rate == wanted[0]
   assert len(trials.records) == 20 + 4 * len(wanted)
 
 
@@ -115,14 +120,14 @@ def test_whole_trials_hold_their_first_steps(made):
       trials.config, ['compare.halving=true']), trials.basis)
   assert not any(halved.missing(phase, pair) for phase in ('early', 'tune')
                  for pair in halved.pairs())
-  assert halved.lasting(halved.pairs()[0]) == (0.01, 0.1, 1.0)
+  assert rates(halved.lasting(halved.pairs()[0])) == (0.01, 0.1, 1.0)
   # A rate that diverges later had not done so then.
   pair = halved.pairs()[0]
-  key = halved.key('tune', pair, 0.01, 0)
+  key = halved.key('tune', pair, Point(0.01), 0)
   halved.records[key] = record([0.3, 0.5, 0.9, 0.9, None])
-  assert 0.01 in halved.lasting(pair)
+  assert Point(0.01) in halved.lasting(pair)
   halved.records[key] = record([0.3, 0.5, None])
-  assert 0.01 not in halved.lasting(pair)
+  assert Point(0.01) not in halved.lasting(pair)
 
 
 def test_halved_grids_widen_too(made):
@@ -131,8 +136,8 @@ def test_halved_grids_widen_too(made):
   assert tune(trials, lambda method, rate: [min(0.9, 0.2 + rate / 2000)] * 10
               ) == 2 * (5 + 3 + 1)
   pair = trials.pairs()[1]
-  assert trials.rates(pair)[5:] == (1000.0,)
-  assert trials.lasting(pair) == (1.0, 10.0, 100.0, 1000.0)
+  assert rates(trials.points(pair))[5:] == (1000.0,)
+  assert rates(trials.lasting(pair)) == (1.0, 10.0, 100.0, 1000.0)
 
 
 @pytest.mark.parametrize('overrides, words', [

@@ -6,7 +6,7 @@ import pytest
 
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.reporting import keys as page
-from gradnorm_optax.lab.schema import keys
+from gradnorm_optax.lab.schema import keys, search
 from gradnorm_optax.lab.support.errors import LabError
 
 DOCS = pathlib.Path(__file__).parents[2] / 'docs'
@@ -26,7 +26,9 @@ def test_every_key_of_every_table_has_a_meaning():
   # None is left out: every table of the package is among them.
   tables = [schema.Config, schema.Data, schema.Train, schema.Run, schema.Watch,
             schema.Compare, schema.Method, schema.BlocksTable, schema.Sampling,
-            schema.Mesh,
+            schema.Mesh, search.Search, search.MethodSearch,
+            # Of all methods, and of one.
+            *2 * [search.TrainSearch, search.Range],
             *(getattr(schema, name) for name in (
                 'MLP', 'CNN', 'ResNet', 'Transformer', 'Own', 'RecurrentNet',
                 'WeightNormNet'))]
@@ -58,7 +60,9 @@ def test_a_key_is_found_with_its_type_and_default(query, takes, default):
 
 def test_a_section_is_shown_with_what_lies_in_it(gradnorm):
   assert [one.heading for one in keys.select('methods')] == [
-      '[methods.NAME]', '[methods.NAME.blocks]', '[methods.NAME.sampling]']
+      '[methods.NAME]', '[methods.NAME.blocks]', '[methods.NAME.sampling]',
+      '[methods.NAME.search]', '[methods.NAME.search.learning_rate]',
+      '[methods.NAME.search.train]']
   assert [one.kinds for one in keys.select('models.recurrent')] == [
       ('recurrent',)]
   code, out, _ = gradnorm('keys', 'run')

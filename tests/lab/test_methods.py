@@ -4,10 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pydantic
 import pytest
 
 import gradnorm_optax as gn
+from gradnorm_optax import lab
 from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.comparison.model_programs import Bench
+from gradnorm_optax.lab.data import sources
 from gradnorm_optax.lab.methods import (
   bare_optimizer,
   chain,
@@ -15,6 +19,7 @@ from gradnorm_optax.lab.methods import (
   registry,
 )
 from gradnorm_optax.lab.methods.schedules import schedule
+from gradnorm_optax.lab.schema.recipes import RECIPES
 
 
 def muon(placed=lambda table: table, **options):
@@ -41,18 +46,32 @@ HAND = {
     'muon': (
         {'optimizer': 'muon', 'options': {'weight_decay': 0.1}},
         lambda: muon(weight_decay=0.1)),
-    'bng_muon': ({'optimizer': 'muon', 'normalize': 'bng'},
-                 lambda: gn.bng(muon())),
+    'bng_muon': ({'optimizer': 'bng_muon'}, lambda: gn.bng(muon())),
+    'sing_muon': ({'optimizer': 'sing_muon'},
+                  lambda: optax.chain(gn.standardize(), muon())),
     'muon_in_weight_norm': (
         {'optimizer': 'muon', 'wrap': 'weight_normalized'},
         lambda: gn.weight_normalized(
             muon(lambda table: {'v': table, 'g': None}))),
+    'muon_weight_normalized': (
+        {'optimizer': 'muon_weight_normalized'},
+        lambda: gn.weight_normalized(muon(
+            lambda table: {'v': table, 'g': None}, adam_learning_rate=1e-3))),
+    'hyperball': ({'optimizer': 'hyperball'}, lambda: gn.weight_normalized(
+        optax.chain(
+            optax.scale_by_adam(), gn.normalize_by_block_norm(
+                gn.Blocks('leaf', skip=['v/*bias'])), optax.scale(-0.1)),
+        blocks='leaf', lengths='fixed')),
+    'schedule_free': (
+        {'optimizer': 'schedule_free_adamw', 'clip': 0.5}, lambda: optax.chain(
+            optax.clip_by_global_norm(0.5),
+            optax.contrib.schedule_free_adamw(0.1))),
     'row_normalized_momentum': (
         {'optimizer': 'row_normalized_momentum'}, lambda: optax.chain(
             optax.trace(0.95), gn.normalize_by_block_norm('unit'),
             optax.scale(-0.1))),
     'fixed_lengths': (
-        {'optimizer': 'adam', 'wrap': 'fixed_lengths'},
+        {'optimizer': 'fixed_lengths_adam'},
         lambda: gn.weight_normalized(optax.adam(0.1), lengths='fixed')),
     'clip': ({'optimizer': 'adam', 'clip': 0.5}, lambda: optax.chain(
         optax.clip_by_global_norm(0.5), optax.adam(0.1))),
@@ -120,7 +139,8 @@ def test_equals_the_hand_written_chain(name):
 
 
 @pytest.mark.parametrize('name', [
-    'momentum', 'lion', 'nadamw', 'lamb', 'adafactor', 'muon'])
+    'momentum', 'lion', 'nadamw', 'lamb', 'adafactor', 'muon',
+    'schedule_free_adamw'])
 def test_optimizers_of_optax_are_baselines(name):
   assert bare_optimizer.is_baseline(schema.Method(optimizer=name))
   before = schema.Method(optimizer=name, normalize=['bng'])
@@ -171,6 +191,105 @@ def test_lookahead_trains_and_evaluates_the_fast_weights():
                found, params())
 
 
+def test_schedule_free_evaluates_the_average():
+  """Of y, z and x in turn, as their paper writes them, the one is x."""
+  built = chain.build(schema.Method(
+      optimizer='schedule_free_adamw', clip=1e6, options={'b2': 0.9}), 0.1)
+  start = {'w': jnp.array([2.0, -3.0])}
+
+  @jax.jit
+  def step(p, state):
+    updates, state = built.tx.update(
+        jax.tree.map(lambda a: 2 * a, p), state, p)
+    return optax.apply_updates(p, updates), state
+
+  held, state = start, built.tx.init(start)
+  x = y = z = np.array([2.0, -3.0])
+  second = np.zeros(2)
+  for t in range(1, 6):
+    held, state = step(held, state)
+    second = 0.9 * second + 0.1 * (2 * y) ** 2
+    z = z - 0.1 * 2 * y / (np.sqrt(second / (1 - 0.9 ** t)) + 1e-8)
+    x = (1 - 1 / t) * x + z / t
+    y = 0.1 * z + 0.9 * x
+  np.testing.assert_allclose(built.unwrap(held)['w'], y, rtol=1e-4)
+  np.testing.assert_allclose(
+      built.evaluated(held, state)['w'], x, rtol=1e-4)
+  assert np.abs(x - y).max() > 0.01
+  with pytest.raises(chain.LabError, match='averages of the parameters'):
+    chain.build(schema.Method(optimizer='schedule_free_adamw',
+                              wrap='weight_normalized'), 0.1)
+
+
+def test_the_average_is_what_is_kept(tmp_path):
+  """A loaded model answers as its run was evaluated, in both commands."""
+  config = lab.load({
+      'name': 'n', 'data': {'source': 'digits'},
+      'methods': {'free': {'optimizer': 'schedule_free_adamw'}},
+      'models': {'m': {'kind': 'mlp', 'depth': 1, 'width': 8}},
+      'train': {'steps': 20, 'eval_every': 10},
+      'run': {'learning_rate': 0.03, 'look': 0, 'watch': {'every': 0}}})
+  done = lab.train(config, out=tmp_path / 'run', quiet=True)
+  loaded = lab.load_run(done.folder, 'last')
+  jax.tree.map(np.testing.assert_array_equal,
+               loaded.variables['params'], done.params)
+  validation = sources.load(config.data, config.train).validation
+  logs = jax.nn.log_softmax(loaded.outputs(np.asarray(validation.x)))
+  loss = -np.take_along_axis(
+      np.asarray(logs), np.asarray(validation.y)[:, None], 1).mean()
+  assert done.rows[-1]['validation_loss'] == pytest.approx(loss, rel=1e-4)
+  # Trials that share a call are averaged apart.
+  alone, shared = (Bench(
+      config.models['m'], sources.load(config.data, config.train),
+      config.train, batch) for batch in (1, 2))
+  method = config.methods['free']
+  one, = alone.run(method, config.train, [0.03], [0], test=True)
+  two = shared.run(method, config.train, [0.01, 0.03], [1, 0], test=True)[1]
+  assert one.history['loss'][-1] == pytest.approx(loss, rel=1e-4)
+  assert two.history['loss'] == pytest.approx(one.history['loss'], rel=1e-4)
+  assert two.test == pytest.approx(one.test, rel=1e-4)
+
+
+@pytest.mark.parametrize('key', ['wrap', 'normalize'])
+def test_a_recipe_is_no_other_composition(key):
+  name = {'wrap': 'hyperball', 'normalize': 'sing_muon'}[key]
+  given = RECIPES[name].table[key]
+  with pytest.raises(pydantic.ValidationError, match=f'{key} is .* in the rec'):
+    schema.Method(**{'optimizer': name, key: given})
+  spelt = schema.Method(**RECIPES[name].table, clip=1.0)
+  assert schema.Method(optimizer=name, clip=1.0) == spelt
+
+
+@pytest.fixture(scope='module')
+def bench():
+  config = lab.load({
+      'name': 'n', 'data': {'source': 'digits'}, 'methods': {
+          'a': {'optimizer': 'adam'}}, 'train': {'steps': 20, 'eval_every': 10},
+      'models': {'m': {'kind': 'mlp', 'depth': 1, 'width': 8}}})
+  return Bench(config.models['m'], sources.load(config.data, config.train),
+               config.train, 1)
+
+
+@pytest.mark.parametrize('table, rate', [
+    ({'optimizer': 'adam', 'normalize': 'bng', 'wrap': 'weight_normalized'},
+     0.03),
+    ({'optimizer': 'adam', 'normalize': 'sing', 'wrap': 'weight_normalized'},
+     0.03),
+    ({'optimizer': 'momentum', 'normalize': 'path_scale'}, 0.01),
+    ({'optimizer': 'adagrad', 'normalize': 'path_scale'}, 0.1),
+    ({'optimizer': 'adam', 'normalize': 'path_scale'}, 0.03),
+    ({'optimizer': 'schedule_free_adamw'}, 0.03),
+    *[({'optimizer': name}, 0.03) for name in RECIPES],
+], ids=lambda given: ' '.join(map(str, given.values())) if isinstance(
+    given, dict) else '')
+def test_what_stands_together_trains(bench, table, rate):
+  outcome, = bench.run(
+      schema.Method(**table), bench.train, [rate], [0], test=False)
+  assert not outcome.diverged
+  first, last = outcome.history['loss']
+  assert last < first < 2.31
+
+
 def test_own_function_must_return_a_transformation():
   with pytest.raises(chain.LabError, match='returned float64'):
     checks.check(schema.Method(optimizer='numpy:float64'))
@@ -179,11 +298,12 @@ def test_own_function_must_return_a_transformation():
 def test_methods_command(gradnorm):
   code, out, _ = gradnorm('methods')
   assert code == 0
-  for name in (*registry.OPTIMIZERS, *registry.NORMALIZERS, *registry.WRAPPERS):
+  for name in (*registry.OPTIMIZERS, *registry.NORMALIZERS,
+               *registry.WRAPPERS, *RECIPES):
     assert name in out
   # Every key of a method, but for those that say where it is run.
   for name in set(schema.Method.model_fields) - {
-      'learning_rates', 'models', 'lookahead_alpha'}:
+      'learning_rates', 'search', 'models', 'lookahead_alpha'}:
     assert name in out
 
 

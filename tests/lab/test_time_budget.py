@@ -128,9 +128,10 @@ class Simulated(runner.Runner):
       score = self.rng.uniform(0.2, 0.9)
       self.store.add({
           'fingerprint': self.trials.key(
-              call.phase, call.pair, call.rates[0], call.seeds[0]),
-          'phase': call.phase, **call.pair._asdict(), 'rate': call.rates[0],
-          'seed': call.seeds[0], 'seconds': self.told * self.slower,
+              call.phase, call.pair, call.points[0], call.seeds[0]),
+          'phase': call.phase, **call.pair._asdict(),
+          **call.points[0].record(), 'seed': call.seeds[0],
+          'seconds': self.told * self.slower,
           'diverged': False, 'test': None, 'history': {
               'score': [score] * 4, 'loss': [1.0] * 4,
               'train_loss': [1.0] * 4}})

@@ -149,15 +149,16 @@ def test_the_chosen_rate_and_its_edge(
   pair = trials.pairs()[0]
   records = dict(trials.records)
   for rate, score, loss in zip(
-      trials.rates(pair), scores, losses, strict=True):
+      trials.points(pair), scores, losses, strict=True):
     for seed in trials.seeds('tune'):
       records[trials.key('tune', pair, rate, seed)] = record(score, loss)
   asked = type(trials)(records, trials.config, trials.basis)
-  assert asked.chosen(pair) == chosen
-  rates = sorted(asked.rates(pair))
+  assert asked.chosen(pair).rate == chosen
+  rates = sorted(point.rate for point in asked.points(pair))
   assert (chosen in (rates[0], rates[-1])) == edge
+  point = asked.chosen(pair)
   for seed in asked.seeds('final'):  # as if that rate had been run
-    records[asked.key('final', pair, chosen, seed)] = record(0.5) | {
+    records[asked.key('final', pair, point, seed)] = record(0.5) | {
         'seed': seed, 'evidence': packed.pack(np.ones((270, 2)))}
   row, = (row for row in summarize(asked).rows if row.method == pair.method)
   assert (row.rate, row.edge) == (chosen, edge)

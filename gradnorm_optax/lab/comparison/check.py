@@ -53,7 +53,7 @@ def run(config: schema.Config, measure: bool = True) -> Checked:
   found = preflight.look(config, dataset, whole=True)
   compare, train = config.compare, config.train
   workers, together = placement(
-      compare, len(compare.learning_rates) * compare.tune_seeds)
+      compare, compare.tried * compare.tune_seeds)
   speeds = tuple(
       _measured(name, problem, config) for name, problem in (
           found.problems.items() if measure else ()))
@@ -62,7 +62,8 @@ def run(config: schema.Config, measure: bool = True) -> Checked:
       config.title or config.name, dataset.description, planned,
       _bytes(dataset[:3]), train.steps, train.steps // train.eval_every,
       workers, together, speeds, grids.share(config),
-      len(planned) * bool(compare.look))
+      len(planned) * bool(compare.look),
+      points=compare.tried if compare.search else None)
   return Checked(plan._replace(
       timing=_timing(config, plan), report=REPORT) if speeds else plan)
 
@@ -89,7 +90,8 @@ def _planned(config: schema.Config, pair: Pair,
       counts.whole,
       sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)),
       _bytes((params, extra)), _bytes(state.opt_state), counts.short,
-      counts.added)
+      counts.added, len({point.settings for point in grids.first(
+          config, pair.method)}))
 
 
 def _bytes(tree: Any) -> int:
@@ -104,7 +106,7 @@ def _measured(name: str, problem: Problem, config: schema.Config) -> Speed:
   train, parts = config.train, jax.device_put(problem.dataset[:2])
   built = chain.build(
       config.methods[method], schedule(
-          train, min(config.compare.learning_rates)), problem.context)
+          train, grids.least(config)), problem.context)
   params, extra = jax.jit(problem.init)(0)
   output_check.check(problem, train, params, extra)
   state = jax.jit(lambda params, extra: steps.start(

@@ -9,6 +9,8 @@ from gradnorm_optax.lab.comparison import forward_timing, timing
 from gradnorm_optax.lab.comparison.missing import Call
 from gradnorm_optax.lab.comparison.model_programs import Bench, Outcome
 from gradnorm_optax.lab.data.dataset import Dataset
+from gradnorm_optax.lab.methods import search_space
+from gradnorm_optax.lab.methods.search_space import Point
 from gradnorm_optax.lab.results import grids, step_cost
 from gradnorm_optax.lab.results.look import instants
 from gradnorm_optax.lab.results.trials import FRESH, Pair
@@ -33,30 +35,31 @@ class Computation:
     """Runs one call; fresh runs read the test part."""
     early = grids.early(self.config) if call.phase == 'early' else None
     return self.benches[call.pair.model].run(
-        self.config.methods[call.pair.method], call.rates, call.seeds,
+        *search_space.at(self.config, call.pair.method, call.points[0]),
+        [point.rate for point in call.points], call.seeds,
         test=call.phase == 'final', evaluations=early)
 
-  def look(self, pair: Pair, rate: float) -> dict[str, Any]:
+  def look(self, pair: Pair, point: Point) -> dict[str, Any]:
     """Trains once more, and sees what a method does to every block."""
     config, bench = self.config, self.benches[pair.model]
+    method, train = search_space.at(config, pair.method, point)
     return looks.fresh(
-        bench.problem, config.train, *pair, config.methods[pair.method],
-        rate=rate, seed=FRESH,
+        bench.problem, train, *pair, method, rate=point.rate, seed=FRESH,
         marks=instants(config.train.steps, config.compare.look),
         start=bench.alone.start(FRESH), watch=schema.Watch()).record()
 
-  def fault(self, pair: Pair, rate: float, seed: int, evaluations: int) -> str:
+  def fault(self, pair: Pair, point: Point, seed: int, evaluations: int) -> str:
     """Says where a run went bad, after so many finite evaluations."""
-    train = self.config.train
+    method, train = search_space.at(self.config, pair.method, point)
     return diagnosis.of_trial(
-        self.benches[pair.model].problem, self.config.methods[pair.method],
-        train, rate, seed, evaluations * train.eval_every)
+        self.benches[pair.model].problem, method, train, point.rate, seed,
+        evaluations * train.eval_every)
 
   def rounds(self, model: str, allowed: float,
              tick: Callable[[], None] = lambda: None) -> step_cost.Rounds:
     """Times the steps of a model's methods, in so many seconds at most."""
     bench = self.benches[model].alone
-    rate = min(self.config.compare.learning_rates)
+    rate = grids.least(self.config)
     return timing.rounds(
         {name: functools.partial(bench.time, table, rate)
          for name, table in step_cost.programs(self.config, model).items()},

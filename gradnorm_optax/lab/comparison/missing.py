@@ -4,16 +4,21 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.methods import search_space
+from gradnorm_optax.lab.methods.search_space import Point
 from gradnorm_optax.lab.results import forward_cost, step_cost
 from gradnorm_optax.lab.results.trials import Pair, Trials
 
 
 class Call(NamedTuple):
-  """The trials of one call of a compiled program."""
+  """The trials of one call of a compiled program.
+
+  Their points differ in nothing but the rate, which is an argument of it.
+  """
 
   phase: str
   pair: Pair
-  rates: tuple[float, ...]
+  points: tuple[Point, ...]
   seeds: tuple[int, ...]
 
 
@@ -23,12 +28,14 @@ class Job(NamedTuple):
   Attributes:
     model: Whose.
     method: Of which method.
+    train: How it trains.
     where: What a message calls it.
     timed: Whether it is compiled to be timed, for one trial in a call.
   """
 
   model: str
   method: schema.Method
+  train: schema.Train
   where: str
   timed: bool
 
@@ -44,15 +51,17 @@ def calls(trials: Trials, phase: str, batch: int) -> Iterator[Call]:
   asked: set[str] = set()
   for model in reversed(list(trials.config.models)):
     for method in trials.config.methods_on(model):
-      pair, todo = Pair(model, method), []
-      for rate, seed in trials.missing(phase, pair):
-        key = trials.key(phase, pair, rate, seed)
+      pair = Pair(model, method)
+      todo: dict[schema.Settings, list[tuple[Point, int]]] = {}
+      for point, seed in trials.missing(phase, pair):
+        key = trials.key(phase, pair, point, seed)
         if key not in asked:  # of equal methods one is run
           asked.add(key)
-          todo.append((rate, seed))
-      for at in range(0, len(todo), batch):
-        rates, seeds = zip(*todo[at:at + batch], strict=True)
-        yield Call(phase, pair, rates, seeds)
+          todo.setdefault(point.settings, []).append((point, seed))
+      for some in todo.values():
+        for at in range(0, len(some), batch):
+          points, seeds = zip(*some[at:at + batch], strict=True)
+          yield Call(phase, pair, points, seeds)
 
 
 def final(trials: Trials, pair: Pair) -> int:
@@ -65,13 +74,17 @@ def jobs(trials: Trials) -> list[Job]:
   """The programs that are still needed, those of the slowest models first."""
   found = []
   for model in reversed(list(trials.config.models)):
-    for name, method in trials.config.methods_on(model).items():
+    for name in trials.config.methods_on(model):
       pair = Pair(model, name)
-      if trials.missing('tune', pair) or trials.missing('final', pair):
-        found.append(Job(model, method, f'[methods.{name}] on [models.{model}]',
-                         timed=False))
+      needed = trials.missing('tune', pair) or trials.missing('final', pair)
+      # One program for all rates.
+      for point in {point.settings: point for point, _ in needed}.values():
+        found.append(Job(
+            model, *search_space.at(trials.config, name, point),
+            f'[methods.{name}] on [models.{model}]', timed=False))
   for model in untimed(trials):
-    found += [Job(model, table, f'{name} on [models.{model}]', timed=True)
+    found += [Job(model, table, trials.config.train,
+                  f'{name} on [models.{model}]', timed=True)
               for name, table in step_cost.programs(
                   trials.config, model).items()]
   return found

@@ -75,12 +75,16 @@ class Bench:
     return self if self.batch == 1 else Bench(
         self._model, self.problem.dataset, self.train, 1)
 
-  def program(self, method: schema.Method) -> Program:
-    """The program of a method; equal tables share one."""
-    key = method.alone.model_dump_json()
+  def program(self, method: schema.Method,
+              train: schema.Train | None = None) -> Program:
+    """The program of a method; equal tables share one.
+
+    `train` may have another schedule than the model's other programs.
+    """
+    train = train or self.train
+    key = method.alone.model_dump_json() + train.model_dump_json()
     if key not in self._programs:
-      self._programs[key] = Program(
-          self.problem, method, self.train, self.batch)
+      self._programs[key] = Program(self.problem, method, train, self.batch)
     return self._programs[key]
 
   def warm(self) -> None:
@@ -90,9 +94,10 @@ class Bench:
       output_check.check(self.problem, self.train, params, extra)
     jax.block_until_ready(self._test(params, extra, self._test_data))
 
-  def compile(self, method: schema.Method) -> None:
+  def compile(self, method: schema.Method,
+              train: schema.Train | None = None) -> None:
     """Compiles a method's program."""
-    self.program(method).compile(self._data, *self._start([0])[:2])
+    self.program(method, train).compile(self._data, *self._start([0])[:2])
 
   def _judged(self, params: Any, extra: Any, part: Any) -> dict[str, Any]:
     """Loss and score on a part, and what the score is computed of."""
@@ -108,8 +113,8 @@ class Bench:
     seed = jax.device_put(jnp.array(padded, jnp.int32), self._split)
     return (*self._init(seed), seed)
 
-  def run(self, method: schema.Method, rates: Sequence[float],
-          seeds: Sequence[int], test: bool,
+  def run(self, method: schema.Method, train: schema.Train,
+          rates: Sequence[float], seeds: Sequence[int], test: bool,
           evaluations: int | None = None) -> list[Outcome]:
     """Runs the trials of one call; reads the test part if told to.
 
@@ -120,7 +125,7 @@ class Bench:
     if self.batch > 1:
       padded = [*rates, *[rates[-1]] * (self.batch - len(rates))]
       rate = jax.device_put(jnp.array(padded, jnp.float32), self._split)
-    state, history, seconds = self.program(method).run(
+    state, history, seconds = self.program(method, train).run(
         self._data, params, extra, rate, seed, evaluations)
     scores = None
     if test:
@@ -138,13 +143,14 @@ class Bench:
     params, extra, _ = self._start([seed])
     return params, extra
 
-  def call_seconds(self, method: schema.Method) -> float:
+  def call_seconds(self, method: schema.Method,
+                   train: schema.Train | None = None) -> float:
     """About how long a call takes, from the first steps of a compiled one."""
     params, extra, seed = self._start([0])
     rate: Any = jnp.zeros(seed.shape, jnp.float32)
     if self.batch > 1:
       rate = jax.device_put(rate, self._split)
-    return self.program(method).call_seconds(
+    return self.program(method, train).call_seconds(
         self._data, params, extra, rate, seed)
 
   @functools.cached_property

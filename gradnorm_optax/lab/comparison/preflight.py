@@ -1,7 +1,7 @@
 """What can be found wrong with a comparison before anything is compiled."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -9,8 +9,9 @@ import jax
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.comparison import refusals
 from gradnorm_optax.lab.data.dataset import Dataset
-from gradnorm_optax.lab.methods import chain
+from gradnorm_optax.lab.methods import chain, search_space
 from gradnorm_optax.lab.objective.quality import Measure
+from gradnorm_optax.lab.results import grids
 from gradnorm_optax.lab.results.trials import Pair
 from gradnorm_optax.lab.support.errors import LabError, lines
 from gradnorm_optax.lab.training import make_problem, steps
@@ -44,7 +45,7 @@ def look(config: schema.Config, dataset: Dataset,
   Raises:
     LabError: All that was found wrong, a line for each.
   """
-  found = _target(config, dataset.objective.measure)
+  found = _target(config, dataset.objective.measure) + _unknown(config)
   problems: dict[str, Problem] = {}
   for name, model in config.models.items():
     problem = _kept(
@@ -54,6 +55,8 @@ def look(config: schema.Config, dataset: Dataset,
       problems[name] = problem
   scopes, refused = refusals.look(config, problems)
   found += refused
+  if config.compare.search is not None:
+    found += _searched(config, problems, scopes)
   states: dict[Pair, steps.State] = {}
   for pair in _pairs(scopes) if whole else ():
     method = config.methods[pair.method]
@@ -76,6 +79,34 @@ def _target(config: schema.Config, measure: Measure) -> list[str]:
     return []
   return [f'[compare] target: {target:g} is above 1, the best {measure.name}; '
           f'write a share, such as {target / 100 if target <= 100 else 0.9:g}']
+
+
+def _unknown(config: schema.Config) -> list[str]:
+  """What is searched, and no method has."""
+  every = {key for name in config.methods for key in config.choices(name)}
+  return [f'[compare.search] {key}: no method has it' for key in sorted(every)
+          if all(key in search_space.unknown(config, name)
+                 or key not in config.choices(name)
+                 for name in config.methods)]
+
+
+def _searched(config: schema.Config, problems: dict[str, Problem],
+              scopes: refusals.Scopes) -> Iterator[str]:
+  """What an optimizer refuses of its points, on the first of its models."""
+  seen: set[str] = set()
+  for model, name in _pairs(scopes):
+    if name in seen:
+      continue
+    seen.add(name)
+    problem = problems[model]
+    points = {point.settings: point for point in grids.first(config, name)}
+    for settings, point in points.items():
+      why = chain.refusal(search_space.at(config, name, point)[0],
+                          problem.context, problem.init)
+      if why is not None:
+        yield (f'[methods.{name}] at {search_space.told(settings)} of the '
+               f'search: {why}')
+        break
 
 
 def _pairs(scopes: refusals.Scopes) -> list[Pair]:

@@ -52,8 +52,7 @@ class Runner:
     self.place = place or Here()
     dataset = sources.load(config.data, config.train)
     found = preflight.look(config, dataset)
-    per_method = (len(config.compare.learning_rates)
-                  * config.compare.tune_seeds)
+    per_method = config.compare.tried * config.compare.tune_seeds
     self.workers, self.batch = self.place.placement(
         config.compare, per_method)
     self.computation = Computation(config, dataset, self.batch)
@@ -105,7 +104,7 @@ class Runner:
     """Compiles what trials and timing need, all cores at once."""
     jobs: dict[Any, Job] = {}  # of equal methods one is compiled
     for job in missing.jobs(self.trials) if self.place.here else ():
-      jobs.setdefault(self._bench(job).program(job.method), job)
+      jobs.setdefault(self._bench(job).program(job.method, job.train), job)
     self.schedule.plan_all(len(jobs))
     self.schedule.begin(COMPILE, f'compiling {len(jobs)} programs')
     benches = {id(bench): bench for bench in map(self._bench, jobs.values())}
@@ -129,9 +128,9 @@ class Runner:
     bench = self._bench(job)
     with chain.refusing(job.method, bench.problem.context, bench.problem.init,
                         job.where):
-      bench.compile(job.method)
-    self.schedule.compiled(
-        job, None if job.timed else bench.call_seconds(job.method))
+      bench.compile(job.method, job.train)
+    self.schedule.compiled(job, None if job.timed else bench.call_seconds(
+        job.method, job.train))
 
   def _each(self, work: Callable[[Any], None], items: Iterable[Any]) -> None:
     """Does the work on every item in the worker threads."""
@@ -147,11 +146,12 @@ class Runner:
   def _call(self, call: Call) -> None:
     """Runs one call and keeps its trials."""
     outcomes = self.place.trials(call)
-    for rate, seed, outcome in zip(
-        call.rates, call.seeds, outcomes, strict=True):
+    for point, seed, outcome in zip(
+        call.points, call.seeds, outcomes, strict=True):
       self.store.add({
-          'fingerprint': self.trials.key(call.phase, call.pair, rate, seed),
-          'phase': call.phase, **call.pair._asdict(), 'rate': rate,
+          'fingerprint': self.trials.key(
+              call.phase, call.pair, point, seed),
+          'phase': call.phase, **call.pair._asdict(), **point.record(),
           'seed': seed, **outcome._asdict()})
     self.schedule.called(call)
 
@@ -160,7 +160,8 @@ class Runner:
     run = self.trials.lost(pair)
     assert run is not None, 'some run stayed finite'
     text = run.get('reason') or self.place.do(
-        'fault', pair, run['rate'], run['seed'], len(run['history']['loss']))
+        'fault', pair, self.trials.chosen(pair), run['seed'],
+        len(run['history']['loss']))
     self.store.add({'fingerprint': self.trials.fault_key(pair),
                     'phase': 'fault', **pair._asdict(), 'text': text})
 

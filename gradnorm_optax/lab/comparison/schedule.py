@@ -7,6 +7,8 @@ import threading
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.comparison import missing, timing
 from gradnorm_optax.lab.comparison.missing import Call, Job
+from gradnorm_optax.lab.methods import search_space
+from gradnorm_optax.lab.methods.search_space import Point
 from gradnorm_optax.lab.results import grids, step_cost
 from gradnorm_optax.lab.results.trials import PHASES, Pair, Trials
 from gradnorm_optax.lab.support.remaining import Remaining
@@ -31,6 +33,7 @@ class Schedule:
     self.limit = math.inf  # seconds after which nothing more is timed
     self._workers, self._batch = workers, batch
     self._seconds: dict[tuple[str, str], float] = {}  # of a call, by program
+    self._keys: dict[str, set[str]] = {}  # a method's programs
     self._calls: dict[str, list[Call]] = {}
     self._lock = threading.Lock()
 
@@ -86,12 +89,16 @@ class Schedule:
   def call_seconds(self, pair: Pair) -> float:
     """Seconds that a call of a program takes; 0 where nothing is known."""
     usual = statistics.fmean(self._seconds.values()) if self._seconds else 0.0
-    method = self._trials.config.methods[pair.method]
-    return self._seconds.get((pair.model, _key(method)), usual)
+    if pair.method not in self._keys:
+      self._keys[pair.method] = _keys(self._trials.config, pair.method)
+    known = [self._seconds[pair.model, key] for key in self._keys[pair.method]
+             if (pair.model, key) in self._seconds]
+    return statistics.fmean(known) if known else usual
 
   def use(self, trials: Trials) -> None:
     """Plans other trials from here on."""
     self._trials = trials
+    self._keys.clear()
 
   def end(self) -> None:
     """Ends the last phase."""
@@ -112,7 +119,7 @@ class Schedule:
                    for phase in ('early', 'tune'))
     if tune:
       seeds = tuple(trials.seeds('final'))
-      final = [Call('final', pair, (0.0,) * len(seeds), seeds)
+      final = [Call('final', pair, (Point(0.0),) * len(seeds), seeds)
                for pair in dict.fromkeys(call.pair for call in tune)]
     else:
       final = list(missing.calls(trials, 'final', self._batch))
@@ -132,6 +139,13 @@ class Schedule:
     calls = -(-len(call.seeds) // self._batch) * (
         grids.share(self._trials.config) if call.phase == 'early' else 1.0)
     return calls * (self.call_seconds(call.pair) if self._seconds else 1.0)
+
+
+def _keys(config: schema.Config, method: str) -> set[str]:
+  """The programs of a method, one for each of its settings."""
+  points = {point.settings: point for point in grids.first(config, method)}
+  return {_key(search_space.at(config, method, point)[0])
+          for point in points.values()}
 
 
 def _key(method: schema.Method) -> str:

@@ -22,20 +22,25 @@ COLUMNS = {
 def rows(folder: pathlib.Path) -> list[dict[str, Any]]:
   """One for each trial on which the report of a folder rests.
 
+  What was searched besides the rate follows, a column for each key.
+
   Raises:
     LabError: No finished comparison is there, or trials are missing.
   """
   trials = results_file.trials(folder, results_file.read(folder))
   every = trials.config.train.eval_every
+  keys = dict.fromkeys(key for method in trials.config.methods
+                       for key in trials.config.choices(method))
   found = []
   for pair in trials.pairs():
     for phase in PHASES:
-      for rate in trials.tried(phase, pair):
-        for record in trials.finished(phase, pair, rate):
+      for point in trials.tried(phase, pair):
+        for record in trials.finished(phase, pair, point):
           history, test = record['history'], record.get('test') or {}
           found.append({
-              **pair._asdict(), 'learning_rate': rate, 'seed': record['seed'],
-              'phase': phase, 'chosen': rate == trials.chosen(pair),
+              **pair._asdict(), 'learning_rate': point.rate,
+              'seed': record['seed'], 'phase': phase,
+              'chosen': point == trials.chosen(pair),
               'diverged': record['diverged'],
               'steps': every * len(history['loss']),
               'validation_score': _last(history['score']),
@@ -44,7 +49,8 @@ def rows(folder: pathlib.Path) -> list[dict[str, Any]]:
               'test_score': _known(test.get('score')),
               'test_loss': _known(test.get('loss')),
               'seconds': _known(record.get('seconds')),
-              'key': record['fingerprint']})
+              'key': record['fingerprint'],
+              **dict.fromkeys(keys), **dict(point.settings)})
   return found
 
 
@@ -65,7 +71,7 @@ def write(folder: pathlib.Path, path: pathlib.Path) -> int:
 def _csv(found: list[dict[str, Any]]) -> str:
   """Empty where nothing is known; numbers to their last digit."""
   buffer = io.StringIO()
-  table = csv.DictWriter(buffer, list(COLUMNS), lineterminator='\n')
+  table = csv.DictWriter(buffer, _columns(found), lineterminator='\n')
   table.writeheader()
   table.writerows(found)
   return buffer.getvalue()
@@ -81,9 +87,27 @@ def _parquet(path: pathlib.Path, found: list[dict[str, Any]]) -> bytes:
   kinds = {str: pyarrow.string(), float: pyarrow.float64(),
            int: pyarrow.int64(), bool: pyarrow.bool_()}
   buffer = io.BytesIO()
-  parquet.write_table(pyarrow.Table.from_pylist(found, pyarrow.schema(
-      [(name, kinds[kind]) for name, kind in COLUMNS.items()])), buffer)
+  searched = [name for name in _columns(found) if name not in COLUMNS]
+  numbers = {name: all(isinstance(row[name], int | float | None)
+                       for row in found) for name in searched}
+  parquet.write_table(pyarrow.Table.from_pylist(
+      [row | {name: _told(row[name], numbers[name]) for name in searched}
+       for row in found], pyarrow.schema(
+           [(name, kinds[kind]) for name, kind in COLUMNS.items()] + [
+               (name, kinds[float if number else str])
+               for name, number in numbers.items()])), buffer)
   return buffer.getvalue()
+
+
+def _columns(found: list[dict[str, Any]]) -> list[str]:
+  return list(found[0]) if found else list(COLUMNS)
+
+
+def _told(value: Any, number: bool) -> float | str | None:
+  """A searched value, in a column that holds numbers or words."""
+  if value is None:
+    return None
+  return float(value) if number else str(value)
 
 
 def _last(values: list[float | None]) -> float | None:

@@ -18,6 +18,8 @@ def read(raw: Raw, config: schema.Data) -> tuple[Raw, bool]:
   _check_lists(raw)
   x, y, per = raw.x, raw.y, config.labels_per
   number = config.predict == 'number'
+  if per != 'example' and (each := _pixels(raw, number)) is not None:
+    return each, True
   sequence = raw.lengths is not None or x.ndim == 3 or (
       x.ndim == 2 and x.dtype.kind != 'f')
   # Columns that have names are no steps.
@@ -47,6 +49,19 @@ def read(raw: Raw, config: schema.Data) -> tuple[Raw, bool]:
   if fits:
     return raw, positions
   raise _misshaped(raw, config, sequence, hot)
+
+
+def _pixels(raw: Raw, number: bool) -> Raw | None:
+  """Labels of every pixel of pictures, one row of them for each; else None."""
+  x, y = raw.x, raw.y
+  if x.ndim != 4 or y.ndim not in (3, 4) or y.shape[1:3] != x.shape[1:3]:
+    return None
+  if y.ndim == 4 and y.shape[3] == 1:
+    y = y[..., 0]
+  if y.ndim == 4 and not number:
+    return None  # one-hot, or a mistake
+  raw.notes.append(f'a label for each of {x.shape[1]}x{x.shape[2]} pixels')
+  return raw._replace(y=y.reshape(len(y), -1, *y.shape[3:]))
 
 
 def _check_lists(raw: Raw) -> None:

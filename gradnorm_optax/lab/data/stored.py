@@ -19,6 +19,7 @@ Numbers are written with all their digits: what is read back is equal.
 """
 
 import json
+import math
 import pathlib
 from typing import Any, NamedTuple
 
@@ -81,7 +82,8 @@ class Stored(NamedTuple):
     """A set of that kind whose examples are all zero, and take no memory."""
     x = np.broadcast_to(
         np.zeros((), self.dtype), (self.rows, *self.shape))
-    shape = (self.rows, *self.shape[:1]) if self.positions else (self.rows,)
+    each = self.shape[:2] if len(self.shape) == 3 else self.shape[:1]  # pixels
+    shape = (self.rows, math.prod(each)) if self.positions else (self.rows,)
     kind = np.float32 if self.number else np.int32
     if self.number and self.outputs > 1:
       shape = (*shape, self.outputs)

@@ -37,6 +37,10 @@ def windows(config: schema.Data) -> Dataset:
         len(files) == 1 and files[0].stat().st_size) else (
             _mapped(_bytes(files), np.dtype(np.uint8)))
     outputs, known, names = 256, Preprocessing(), 'bytes'
+  elif config.alphabet == 'uint16':
+    codes = _numbers(files)
+    outputs, known, names = 1 + max((int(codes[a:a + BLOCK].max()) for a in (
+        range(0, len(codes), BLOCK))), default=0), Preprocessing(), 'numbers'
   else:
     codes, alphabet = _characters(files, config.encoding or 'utf-8')
     outputs, names = len(alphabet), 'characters'
@@ -80,6 +84,17 @@ def _bytes(files: Sequence[pathlib.Path]) -> Iterator[np.ndarray]:
     with path.open('rb') as file:
       while block := file.read(BLOCK):
         yield np.frombuffer(block, np.uint8)
+
+
+def _numbers(files: Sequence[pathlib.Path]) -> np.ndarray:
+  """The numbers that a tokenizer wrote."""
+  for path in files:
+    if path.stat().st_size % 2:
+      raise LabError(f'[data] {path}: {path.stat().st_size} bytes are no whole '
+                     'count of two-byte numbers (alphabet = "uint16")')
+  if len(files) == 1 and files[0].stat().st_size:
+    return np.memmap(files[0], '<u2', 'r')
+  return _mapped(_bytes(files), np.dtype('<u2'))
 
 
 def _points(files: Sequence[pathlib.Path],

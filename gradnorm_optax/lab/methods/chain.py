@@ -36,7 +36,7 @@ class Built(NamedTuple):
   Attributes:
     tx: The optax transformation.
     wrap: Turns the model's parameters into what `tx` is given.
-    unwrap: The reverse: the parameters to train and to evaluate.
+    unwrap: The reverse: the parameters to train.
     sampling: How the examples of a step are chosen; None for all of them.
     pascanu: The weight of Pascanu's regularizer, or None.
   """
@@ -46,6 +46,16 @@ class Built(NamedTuple):
   unwrap: Callable[[Any], Any]
   sampling: schema.Sampling | None = None
   pascanu: float | None = None
+
+  def evaluated(self, params: Any, opt_state: Any) -> Any:
+    """The model's parameters to evaluate and to keep: of a schedule-free
+    optimizer the average of its steps, else those that are trained."""
+    held = self.unwrap(params)
+    free = next((node for node in jax.tree.leaves(
+        opt_state, is_leaf=_is_free) if _is_free(node)), None)
+    # Compiled, for arrays may lie on the devices of several processes.
+    return held if free is None else jax.jit(
+        optax.contrib.schedule_free_eval_params)(free, held)
 
   @property
   def chooses(self) -> bool:
@@ -68,6 +78,10 @@ class Built(NamedTuple):
     tx: Any = self.tx
     updates, state = tx.update(gradient, opt_state, params, **given)
     return updates, state
+
+
+def _is_free(node: Any) -> bool:
+  return isinstance(node, optax.contrib.ScheduleFreeState)
 
 
 def build(method: schema.Method, learning_rate: Rate,
@@ -94,6 +108,9 @@ def build(method: schema.Method, learning_rate: Rate,
   >>> isinstance(built.tx, optax.GradientTransformation)
   True
   """
+  if method.wrap is not None and method.optimizer == 'schedule_free_adamw':
+    raise LabError('schedule_free_adamw has averages of the parameters, not of '
+                   f'what wrap = {method.wrap!r} trains in their place')
   parts = [*_front(method, context), *([_tap(method, context)] * tapped),
            _optimizer(method, learning_rate, context)]
   tx = optax.chain(*parts) if len(parts) > 1 else parts[0]

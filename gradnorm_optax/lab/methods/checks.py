@@ -7,6 +7,7 @@ from gradnorm_optax.lab.methods.registry import (
   OPTIMIZERS,
   WRAPPERS,
 )
+from gradnorm_optax.lab.schema.recipes import RECIPES
 from gradnorm_optax.lab.support import user_code
 from gradnorm_optax.lab.support.errors import LabError, Mistakes, nearest
 
@@ -35,7 +36,8 @@ def check(method: schema.Method) -> None:
     user_code.resolve(method.optimizer)
   elif method.optimizer not in OPTIMIZERS:
     raise LabError(f'unknown optimizer {method.optimizer!r}'
-                   f'{nearest(method.optimizer, OPTIMIZERS)} (your own is '
+                   f'{nearest(method.optimizer, [*OPTIMIZERS, *RECIPES])} '
+                   '(your own is '
                    'written "package.module:function")')
   for name in method.normalize:
     if name not in NORMALIZERS:

@@ -48,6 +48,7 @@ class Optimizer(NamedTuple):
     blocks: What it takes together unless the method's `blocks` say it; it is
       given `blocks=`. None where it has none.
     lengths: Whether its blocks include the lengths that a wrapper trains.
+    passes: What `make` hands options to that it does not name.
   """
 
   summary: str
@@ -58,6 +59,7 @@ class Optimizer(NamedTuple):
   blocks: By | None = None
   head: Callable[..., optax.GradientTransformation] | None = None
   lengths: bool = True
+  passes: tuple[Callable[..., Any], ...] = ()
 
 
 class Part(NamedTuple):
@@ -130,6 +132,19 @@ def _row_normalized_momentum(
       optax.scale_by_learning_rate(learning_rate))
 
 
+def _normalized_adam(
+    learning_rate: Rate, *, blocks: gn.Blocks, weight_decay: float = 0.0,
+    **options: Any) -> optax.GradientTransformation:
+  def matrices(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, tree)
+
+  return optax.chain(
+      optax.scale_by_adam(**options),
+      optax.masked(gn.normalize_by_block_norm(blocks), matrices),
+      optax.add_decayed_weights(weight_decay),
+      optax.scale_by_learning_rate(learning_rate))
+
+
 OPTIMIZERS: dict[str, Optimizer] = {
     'sgd': Optimizer('plain gradient descent', optax.sgd),
     'momentum': Optimizer(
@@ -142,23 +157,30 @@ OPTIMIZERS: dict[str, Optimizer] = {
     'nadamw': Optimizer('AdamW with Nesterov\'s momentum', optax.nadamw),
     'lamb': Optimizer(
         'LAMB: Adam, each array\'s step as long as its weights', optax.lamb),
+    'schedule_free_adamw': Optimizer(
+        'AdamW with an average of its steps, which is evaluated, in place of a '
+        'falling rate', optax.contrib.schedule_free_adamw),
     'adafactor': Optimizer(
         'Adafactor: second moments of rows and columns', optax.adafactor),
     'muon': Optimizer(
         'Muon: momentum of matrices made orthogonal; Adam for the rest',
-        _muon, blocks='leaf', lengths=False),
+        _muon, blocks='leaf', lengths=False, passes=(optax.contrib.muon,)),
     'softplus_adamw': Optimizer(
         'AdamW whose denominator is a softplus, as SING\'s authors release it',
-        _softplus_adamw, bare='adamw'),
+        _softplus_adamw, bare='adamw', passes=(gn.scale_by_softplus_adam,)),
     'sing': Optimizer(
         'SING: standardized gradients, AdamW, decay on matrices alone',
         gn.sing, bare='adamw', blocks='leaf', head=_sing_head),
     'row_normalized_momentum': Optimizer(
         'momentum, then each unit divided by its norm, as RMNP does',
         _row_normalized_momentum, bare='momentum', blocks='unit'),
+    'normalized_adam': Optimizer(
+        'Adam, then each matrix\'s step divided by its norm', _normalized_adam,
+        bare='adam', blocks='leaf', passes=(optax.scale_by_adam,)),
     'path_sgd': Optimizer(
         'Path-SGD: steepest descent for the path norm of a ReLU net',
-        _path_sgd, bare='sgd', context=True, head=_path_sgd_head),
+        _path_sgd, bare='sgd', context=True, head=_path_sgd_head,
+        passes=(gn.path_sgd,)),
 }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from gradnorm_optax.lab.models import convolution
 from gradnorm_optax.lab.models.perceptron import ACTIVATIONS
 
 
@@ -28,7 +29,7 @@ class CNN(nn.Module):
       if i in marks:
         x = nn.max_pool(x, (2, 2), (2, 2))
       x = ACTIVATIONS[self.activation](
-          nn.Conv(
+          convolution.Conv(
               self.width, (3, 3), dtype=self.dtype,
               name=f'layer{i + 1:02d}')(x))
     return nn.Dense(
@@ -49,7 +50,7 @@ class ResNet(nn.Module):
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
     x = _pictures(x, self.image)
     conv = functools.partial(
-        nn.Conv, use_bias=not self.batch_norm, dtype=self.dtype)
+        convolution.Conv, use_bias=not self.batch_norm, dtype=self.dtype)
 
     def norm(x: jax.Array, name: str) -> jax.Array:
       if not self.batch_norm:

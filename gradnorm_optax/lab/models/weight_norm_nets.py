@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import jax
 from flax import linen as nn
 
+from gradnorm_optax.lab.models import convolution
 from gradnorm_optax.linen import (
   MeanOnlyBatchNorm,
   WeightNorm,
@@ -111,7 +112,8 @@ class PaperNet(Normalized):
         x = nn.Dropout(self.dropout)(
             x, deterministic=not train, rng=drops[place // 3 - 1])
       conv = functools.partial(
-          nn.Conv, features, (size, size), name=f'layer{place + 1:02d}',
+          convolution.Conv, features, (size, size),
+          name=f'layer{place + 1:02d}',
           padding='VALID' if place == 6 else 'SAME')
       x = nn.leaky_relu(self.layer(conv, x, train), 0.1)
     dense = functools.partial(nn.Dense, self.outputs, name='output')
@@ -131,7 +133,7 @@ class SmallNet(Normalized):
       if place == self.depth // 2:
         x = nn.max_pool(x, (2, 2), (2, 2))
       conv = functools.partial(
-          nn.Conv, self.width, (3, 3), name=f'layer{place + 1:02d}')
+          convolution.Conv, self.width, (3, 3), name=f'layer{place + 1:02d}')
       x = nn.leaky_relu(self.layer(conv, x, train), 0.1)
     dense = functools.partial(nn.Dense, self.outputs, name='output')
     return self.layer(dense, x.mean((1, 2)), train)

@@ -41,6 +41,13 @@ def sensitivity(row: Row, measure: Measure) -> str:
       for point in row.sensitivity) + f'; chosen: {row.rate:g}'
 
 
+def searched(row: Row, key: str, measure: Measure) -> str:
+  """The score of every point by one setting."""
+  return ', '.join(
+      f'{measure.figure(point.score)} at {point.settings[key]}'
+      for point in row.sensitivity) + f'; chosen: {row.settings[key]}'
+
+
 def norms(look: Look) -> str:
   """How far the blocks' norms lie apart."""
   return (f'largest over smallest median of a block: gradient '

@@ -9,6 +9,7 @@ from gradnorm_optax.lab.reporting import (
   block_figures,
   run_figures,
   score_panels,
+  search_panels,
 )
 from gradnorm_optax.lab.reporting.canvas import Canvas, fonts
 from gradnorm_optax.lab.reporting.sheet import LETTERS, Sheet
@@ -22,6 +23,8 @@ def sheets(found: Summary, looks: Sequence[Look] = (),
   made = {'scores': score_panels.scores(found),
           'curves': score_panels.curves(found),
           'sensitivity': score_panels.sensitivity(found)}
+  if (searched := search_panels.search(found)) is not None:
+    made['search'] = searched
   for model in dict.fromkeys(look.model for look in looks):
     own = [look for look in looks if look.model == model]
     made[f'norms-{model}'] = block_figures.norm_sheet(own)

@@ -3,6 +3,7 @@
 from rich import table
 
 from gradnorm_optax.lab.methods import registry
+from gradnorm_optax.lab.schema.recipes import RECIPES
 
 
 def render() -> table.Table:
@@ -15,6 +16,8 @@ def render() -> table.Table:
                     ('wrap', registry.WRAPPERS)):
     for name, row in rows.items():
       shown.add_row(key, name, row.summary)
+  for name, recipe in RECIPES.items():
+    shown.add_row('optimizer', name, f'{recipe.summary} (a recipe)')
   shown.add_row('optimizer', 'package.module:function',
                 'your own: called with the learning rate and `options`')
   shown.add_row('clip', '1.0', 'the gradient\'s global norm clipped, first')

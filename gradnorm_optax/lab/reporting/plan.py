@@ -43,9 +43,11 @@ def _needs(plan: Plan) -> str:
       plan.short) else ''
   added = f', and up to {plan.added} more where grids widen' if (
       plan.added) else ''
+  searched = '' if plan.points is None else (
+      f'{plan.points} points of every method. ')
   told = [
-      f'{plan.trials} trials of {plan.steps} steps{short}{added}, {at_once} '
-      'at once.',
+      f'{searched}{plan.trials} trials of {plan.steps} steps{short}{added}, '
+      f'{at_once} at once.',
       f'Memory: about {size(plan.bytes)}, of which {size(plan.example_bytes)} '
       'are examples; activations are not counted.']
   for one in plan.speeds:

@@ -247,17 +247,19 @@ def _sensitivity(frame: Frame, found: Summary, row: Row, rows: Sequence[Row],
   axis = frame.axes(_LEFT, _ABOVE, NARROW - _LEFT - _RIGHT, _SCORE)
   for other in sorted(rows, key=lambda other: other is row):
     rates, values = _points(other, found)
+    # Points of a search differ in more than the rate: no line joins them.
     axis.plot(rates, values, color=OWN if other is row else OTHERS,
-              linewidth=1.6 if other is row else 0.8,
+              linewidth=(1.6 if other is row else 0.8) * (not found.points),
               alpha=1.0 if other is row else 0.5,
-              marker='.' if other is row else '', markersize=5)
+              marker='.' if other is row or found.points else '',
+              markersize=5 if other is row else 3)
   _guessing(axis, found)
   rates, values = _points(row, found)
   for point, value in zip(row.sensitivity, values, strict=True):
     if point.diverged:
       axis.plot(point.rate, max(value, shown.low), 'x', color=TRAINING,
                 markersize=5.5, clip_on=False)
-    if point.rate == row.rate:
+    if (point.rate, point.settings) == (row.rate, row.settings):
       axis.plot(point.rate, value, 'o', markerfacecolor='none', color=OWN,
                 markersize=7, clip_on=False)
   axis.set(xscale='log', ylim=shown)
@@ -280,8 +282,10 @@ def _rate_axis(axis: Any, low: float, chosen: float, high: float) -> None:
     edge = (high / low) ** 0.06
     axis.set_xlim(low / edge, high * edge)
     whole = math.log(high / low)
+    room = 0.45 if max(len(f'{rate:g}') for rate in (
+        low, chosen, high)) < 6 else 0.65
     ticks = [rate for rate in (low, high)
-             if abs(math.log(rate / chosen)) > 0.45 * whole] + [chosen]
+             if abs(math.log(rate / chosen)) > room * whole] + [chosen]
     axis.set_xticks(ticks, [f'{rate:g}' for rate in ticks])
     for rate, label in zip(ticks, axis.get_xticklabels(), strict=True):
       label.set_ha('left' if rate == low else

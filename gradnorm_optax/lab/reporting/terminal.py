@@ -23,7 +23,9 @@ def render(found: Summary) -> Page:
   models = dict.fromkeys(row.model for row in found.rows)
   head = text.Text(f'{found.title}\n', style='bold')
   head.append(
-      f'{found.data}; {found.length}; learning rate chosen on '
+      f'{found.data}; {found.length}; '
+      f'{f"best of {found.points} points" if found.points else "learning rate"}'
+      ' chosen on '
       f'{found.tune_seeds} seed{"s" if found.tune_seeds > 1 else ""}, results '
       f'on {found.seeds} fresh {"ones" if found.seeds > 1 else "one"}; '
       f'guessing gives {found.measure.figure(found.chance)}',
@@ -110,7 +112,10 @@ def _notes(found: Summary) -> str:
                  'count by that share.')
   if any(row.edge and row.trains for row in found.rows):
     notes.append('! the best rate lies on the edge of its grid: widen the '
-                 'grid before using this row (compare.extend = 2 does it).')
+                 'grid before using this row (compare.extend = 2 does it).'
+                 if found.points is None else
+                 '! the best rate lies in an outer sixth of its range: widen '
+                 'the range before using this row.')
   notes += [f'not finite, not in one run ({", ".join(names)}): {fault}.'
             for fault, names in found.faults().items()]
   if any(not row.trains and not row.fault for row in found.rows):

@@ -9,8 +9,8 @@ from gradnorm_optax.lab.results import grids, judging
 
 
 class Numbers(NamedTuple):
-  """What a comparison makes for every method: rates x tuning seeds, and fresh
-  seeds."""
+  """What a comparison makes for every method: rates, or points of a search, x
+  tuning seeds, and fresh seeds."""
 
   rates: int
   tune_seeds: int
@@ -53,7 +53,7 @@ class Costs(NamedTuple):
 
 def asked(config: schema.Config) -> Numbers:
   """What the configuration asks for."""
-  return Numbers(len(config.compare.learning_rates), config.compare.tune_seeds,
+  return Numbers(config.compare.tried, config.compare.tune_seeds,
                  config.compare.seeds)
 
 
@@ -117,8 +117,15 @@ def least(config: schema.Config) -> Numbers:
 def restricted(config: schema.Config, numbers: Numbers) -> schema.Config:
   """The same comparison with so many rates and seeds.
 
-  All grids are thinned alike, and keep both ends.
+  All grids are thinned alike, and keep both ends; of a search the first
+  points are left.
   """
+  if config.compare.search is not None:
+    return config.model_copy(update={'compare': config.compare.model_copy(
+        update={
+            'search': config.compare.search.model_copy(
+                update={'points': numbers.rates}),
+            'tune_seeds': numbers.tune_seeds, 'seeds': numbers.seeds})})
   compare = config.compare.model_copy(update={
       'learning_rates': thinned(config.compare.learning_rates, numbers.rates),
       'tune_seeds': numbers.tune_seeds, 'seeds': numbers.seeds})
@@ -130,7 +137,7 @@ def restricted(config: schema.Config, numbers: Numbers) -> schema.Config:
   return config.model_copy(update={'compare': compare, 'methods': methods})
 
 
-def thinned(grid: Sequence[float], count: int) -> grids.Grid:
+def thinned(grid: Sequence[float], count: int) -> tuple[float, ...]:
   """So many rates of a grid, spread evenly, in their order.
 
   >>> thinned((1., 2., 3., 4., 5.), 3), thinned((5., 1., 3., 4., 2.), 4)

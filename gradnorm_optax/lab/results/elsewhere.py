@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from gradnorm_optax.lab.methods.search_space import Point
 from gradnorm_optax.lab.results import step_cost
 from gradnorm_optax.lab.results.trials import Pair, Trials
 
@@ -17,10 +18,10 @@ def _left_out(trials: Trials) -> Iterator[str]:
   for record in trials.records.values():
     if not record.get('reason'):
       continue
-    pair, rate = Pair(record['model'], record['method']), record['rate']
+    pair, point = Pair(record['model'], record['method']), Point.of(record)
     if pair in pairs and record['fingerprint'] == trials.key(
-        record['phase'], pair, rate, record['seed']):
-      yield (f'{pair.method} on {pair.model}, rate {rate:g}, seed '
+        record['phase'], pair, point, record['seed']):
+      yield (f'{pair.method} on {pair.model}, rate {point}, seed '
              f'{record["seed"]}: counts as diverged, {record["reason"]} (out '
              'of memory? the workers\' logs say more; --fresh tries again).')
 

@@ -89,11 +89,16 @@ class Confusion(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-  """A method at one learning rate, over the tuning seeds."""
+  """A method at one learning rate, over the tuning seeds.
+
+  Attributes:
+    settings: Values of what else was searched, by dotted key.
+  """
 
   rate: float
   score: OrNan
   diverged: int
+  settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +108,8 @@ class Row:
   Attributes:
     model, method: Their names.
     rate: The chosen learning rate.
-    edge: Whether it lies on the edge of the grid, which voids the row.
+    settings: The chosen values of what else was searched, by dotted key.
+    edge: Whether the rate lies on the edge of the grid, which voids the row.
     trains: Whether any run was better than guessing.
     score: Score on the test part, by which the method is judged; its interval
       is over the fresh seeds and the examples.
@@ -167,6 +173,7 @@ class Row:
   epochs: OrInf = math.inf
   whole_seconds: OrNan = math.nan
   forward: tuple[Pass, ...] = ()
+  settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,6 +218,7 @@ class Summary:
     scopes: (model, method, what one part of it acts on), line by line.
     notes: What to know of a method before its row is read.
     per_epoch: Steps of an epoch; NaN of an earlier version.
+    points: How many points of every method were searched; None of grids.
   """
 
   name: str
@@ -231,6 +239,7 @@ class Summary:
   classes: tuple[str, ...] = ()
   positive: str | None = None
   per_epoch: OrNan = math.nan
+  points: int | None = None
 
   @property
   def aim(self) -> str:
@@ -274,6 +283,9 @@ class Summary:
     row, run = lost
     values = {'model': row.model, 'method': row.method,
               'learning_rate': f'{row.rate:g}', 'seed': run.seed}
+    values = {f'run.{key}': value for key, value in values.items()} | {
+        key if key.startswith('train.') else f'methods.{row.method}.{key}':
+        value for key, value in row.settings.items()}
     return 'gradnorm train CONFIG ' + ' '.join(
-        '--set ' + shlex.quote(f'run.{key}={value}')
+        '--set ' + shlex.quote(f'{key}={value}')
         for key, value in values.items())

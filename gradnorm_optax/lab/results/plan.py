@@ -14,6 +14,7 @@ class Planned(NamedTuple):
     trials: How many runs, on tuning seeds and on fresh ones.
     short: How many more over the first steps alone.
     added: How many more at most, where grids widen.
+    programs: How many must be compiled, one for all rates.
     parameters: How many numbers are trained.
     model_bytes: Parameters and the model's other variables.
     state_bytes: The optimizer's state.
@@ -29,6 +30,7 @@ class Planned(NamedTuple):
   state_bytes: int
   short: int = 0
   added: int = 0
+  programs: int = 1
 
   @property
   def bytes(self) -> int:
@@ -67,6 +69,7 @@ class Plan(NamedTuple):
     speeds: One for each model.
     share: Of a run, what a short one takes.
     looks: How many runs more are looked at, each with a program of its own.
+    points: How many every method has of a search; None of grids.
     timing, report: Seconds of measuring what steps cost, and of the report.
   """
 
@@ -83,6 +86,7 @@ class Plan(NamedTuple):
   looks: int = 0
   timing: float = 0.0
   report: float = 0.0
+  points: int | None = None
 
   @property
   def trials(self) -> int:
@@ -120,7 +124,7 @@ class Plan(NamedTuple):
     runs = {one.model: self.steps * speeds[one.model].step
             for one in self.planned}
     trials = sum(
-        speeds[one.model].compiling + (
+        speeds[one.model].compiling * one.programs + (
             one.trials + one.added + one.short * self.share) * (
             runs[one.model] + self.evaluations * speeds[one.model].evaluation)
         for one in self.planned) / self.workers

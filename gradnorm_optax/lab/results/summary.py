@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from gradnorm_optax.lab.methods import bare_optimizer
+from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.methods import bare_optimizer, search_space
 from gradnorm_optax.lab.objective import evidence
 from gradnorm_optax.lab.objective.rule import Rule
 from gradnorm_optax.lab.results import (
@@ -55,7 +56,8 @@ def summarize(trials: Trials) -> Summary:
       config.compare.tune_seeds, tuple(rows), tuple(verdicts),
       basis.measure, basis.worst, *_told(trials), classes=basis.classes,
       positive=None if (index := basis.rule.positive) is None
-      else basis.classes[index], per_epoch=trials.per_epoch)
+      else basis.classes[index], per_epoch=trials.per_epoch,
+      points=config.compare.tried if config.compare.search else None)
 
 
 def _possible(found: stats.Interval, basis: Basis) -> stats.Interval:
@@ -94,8 +96,10 @@ def _lone(trials: Trials) -> tuple[str, ...]:
 def _searched(trials: Trials) -> Iterator[str]:
   """Where grids widened, and which rates stopped early."""
   config = trials.config
+  if config.compare.search is not None:
+    yield from _space(trials)
   for model in config.models:
-    widened = {pair: trials.rates(pair)[len(grids.first(config, pair.method)):]
+    widened = {pair: trials.points(pair)[len(grids.first(config, pair.method)):]
                for pair in trials.pairs() if pair.model == model}
     if any(widened.values()):
       yield (f'{model}: a best rate lay on an edge, and every grid widened: '
@@ -103,8 +107,8 @@ def _searched(trials: Trials) -> Iterator[str]:
                          for pair, rates in widened.items()) + '.')
   if config.compare.halving:
     steps = grids.early(config) * config.train.eval_every
-    stopped = {pair: [rate for rate in trials.rates(pair)
-                      if rate not in trials.lasting(pair)]
+    stopped = {pair: [point for point in trials.points(pair)
+                      if point not in trials.lasting(pair)]
                for pair in trials.pairs()}
     yield (f'stopped after {steps} of {config.train.steps} steps, in the lower '
            'half of their methods\' rates: ' + '; '.join(
@@ -112,8 +116,41 @@ def _searched(trials: Trials) -> Iterator[str]:
                for pair, rates in stopped.items() if rates) + '.')
 
 
-def _listed(rates: Iterable[float]) -> str:
-  return ', '.join(f'{rate:g}' for rate in sorted(rates))
+def _space(trials: Trials) -> Iterator[str]:
+  """What was searched, what some methods do not have, what was chosen."""
+  config = trials.config
+  assert config.compare.search is not None
+  yield (f'{config.compare.search.points} quasi-random points of every method '
+         'were searched: ' + '; '.join(
+             f'{method}: rate {_ranged(search_space.rates(config, method))}'
+             + ''.join(f', {key} {_ranged(choice)}' for key, choice in
+                       config.choices(method).items()
+                       if key not in search_space.unknown(config, method))
+             for method in config.methods) + '.')
+  absent = {method: search_space.unknown(config, method)
+            for method in config.methods}
+  if any(absent.values()):
+    yield ('not varied, for the method has no such key: ' + '; '.join(
+        f'{", ".join(keys)} of {method}' for method, keys in absent.items()
+        if keys) + '.')
+  if any(trials.chosen(pair).settings for pair in trials.pairs()):
+    yield ('chosen: ' + '; '.join(
+        f'{pair.method} on {pair.model} {trials.chosen(pair)}'
+        for pair in trials.pairs()) + '.')
+
+
+def _ranged(choice: search_space.Choice) -> str:
+  """
+  >>> _ranged((0.0, 1e-4)), _ranged(schema.Range(low=1e-4, high=0.1))
+  ('0, 0.0001', '0.0001 to 0.1')
+  """
+  if isinstance(choice, schema.Range):
+    return f'{choice.low:g} to {choice.high:g}'
+  return ', '.join(map(search_space.shown, choice))
+
+
+def _listed(points: Iterable[search_space.Point]) -> str:
+  return ', '.join(map(str, sorted(points, key=lambda point: point.rate)))
 
 
 def _gain(answers: dict[str, judging.Answers]) -> verdict.Gain:
@@ -125,16 +162,16 @@ def _gain(answers: dict[str, judging.Answers]) -> verdict.Gain:
 def _row(trials: Trials, pair: Pair, clock: Clock,
          answers: judging.Answers) -> Row:
   """Judges one method on one model."""
-  basis, rates = trials.basis, trials.rates(pair)
-  tuned = {rate: trials.runs('tune', pair, rate)
-           for rate in sorted(trials.lasting(pair))}
-  rate = trials.chosen(pair)
-  runs = trials.runs('final', pair, rate)
+  basis = trials.basis
+  tuned = {point: trials.runs('tune', pair, point) for point in sorted(
+      trials.lasting(pair), key=lambda point: point.rate)}
+  chosen = trials.chosen(pair)
+  runs = trials.runs('final', pair, chosen)
   scores = answers.scores()
   steps = statistics.median([run.steps_to_target for run in runs])
   return Row(
-      model=pair.model, method=pair.method, rate=rate,
-      edge=grids.at_edge(rates, rate),
+      model=pair.model, method=pair.method, rate=chosen.rate,
+      edge=trials.at_edge(pair, chosen),
       trains=stats.trains(
           [run.score for group in (*tuned.values(), runs) for run in group],
           basis.chance, basis.margin),
@@ -150,12 +187,13 @@ def _row(trials: Trials, pair: Pair, clock: Clock,
       train_loss=float(np.mean([run.train_loss for run in runs])),
       step_seconds=clock.step_seconds, bare=clock.bare,
       overhead=clock.overhead,
-      sensitivity=tuple(_point(rate, group) for rate, group in tuned.items()),
+      sensitivity=tuple(_point(*one) for one in tuned.items()),
       runs=runs,
       plain=bare_optimizer.is_baseline(trials.config.methods[pair.method]),
-      tuned=float(np.mean([run.score for run in tuned[rate]])),
+      tuned=float(np.mean([run.score for run in tuned[chosen]])),
       acted=trials.acted(pair), fault=trials.fault(pair), rounds=clock.rounds,
-      confusion=_confusion(basis.rule, answers))
+      confusion=_confusion(basis.rule, answers),
+      settings=dict(chosen.settings))
 
 
 def _confusion(rule: Rule, answers: judging.Answers) -> Confusion | None:
@@ -165,7 +203,7 @@ def _confusion(rule: Rule, answers: judging.Answers) -> Confusion | None:
   return None if counts is None else Confusion.of(counts)
 
 
-def _point(rate: float, runs: tuple[Run, ...]) -> Point:
-  """Summarizes the tuning runs at one rate."""
-  return Point(rate, float(np.mean([run.score for run in runs])),
-               sum(run.diverged for run in runs))
+def _point(point: search_space.Point, runs: tuple[Run, ...]) -> Point:
+  """Summarizes the tuning runs at one point."""
+  return Point(point.rate, float(np.mean([run.score for run in runs])),
+               sum(run.diverged for run in runs), dict(point.settings))

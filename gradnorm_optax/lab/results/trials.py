@@ -1,10 +1,11 @@
 """The trials of a comparison: which there are, and what the finished ones say.
 
-First every method's learning rate is chosen on the tuning seeds, by validation
-score: where `compare.halving` says so after the first steps alone of all rates
-(`early`), then over all steps of those that go on (`tune`). Then fresh seeds,
-the same for all methods, are run at the chosen rate (`final`). Only these read
-the test part, and by it they are judged: its examples chose nothing.
+First every method's learning rate, and what else is searched, is chosen on the
+tuning seeds, by validation score: where `compare.halving` says so after the
+first steps alone of all points (`early`), then over all steps of those that go
+on (`tune`). Then fresh seeds, the same for all methods, are run at the chosen
+one (`final`). Only these read the test part, and by it they are judged: its
+examples chose nothing.
 """
 
 import itertools
@@ -15,6 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradnorm_optax.lab import schema
+from gradnorm_optax.lab.methods import search_space
+from gradnorm_optax.lab.methods.search_space import Point
 from gradnorm_optax.lab.objective import evidence
 from gradnorm_optax.lab.results import grids, stats
 from gradnorm_optax.lab.results.findings import Profiles, Run
@@ -49,8 +52,9 @@ class Trials:
                config: schema.Config, basis: Basis):
     """Takes the records as they are; writes nothing."""
     self.records, self.config, self.basis = records, config, basis
-    self._bases: dict[Pair, str] = {}
+    self._bases: dict[tuple[Pair, schema.Settings], str] = {}
     self._grids: dict[str, dict[str, grids.Grid]] = {}  # by model, so far
+    self._asked: dict[str, grids.Grid] = {}  # by method, as configured
     self._settled: set[str] = set()  # models whose grids widen no more
 
   @property
@@ -73,8 +77,8 @@ class Trials:
     return [Pair(model, method) for model in self.config.models
             for method in self.config.methods_on(model)]
 
-  def rates(self, pair: Pair) -> grids.Grid:
-    """The grid that a pair searches, as far as tuning has widened it.
+  def points(self, pair: Pair) -> grids.Grid:
+    """What a pair searches; a grid as far as tuning has widened it.
 
     As often as `compare.extend` allows, once all tuning is finished: where a
     best rate of the model lies on the edge of its grid, and that method is
@@ -82,40 +86,45 @@ class Trials:
     """
     model = pair.model
     found = self._grids.setdefault(model, {
-        method: grids.first(self.config, method)
+        method: self._first(method)
         for method in self.config.methods_on(model)})
     pairs = [Pair(model, method) for method in found]
-    added = len(found[pair.method]) - len(grids.first(self.config, pair.method))
+    added = len(found[pair.method]) - len(self._first(pair.method))
     if model in self._settled or added >= self.config.compare.extend or any(
         self._missing('tune', one, found[one.method]) for one in pairs):
       return found[pair.method]
     best = {one: self._best(one, found[one.method]) for one in pairs}
-    if not any(grids.at_edge(found[one.method], rate)
-               and self._trains(self.runs('tune', one, rate))
-               for one, rate in best.items()):
+    if not any(grids.at_edge(found[one.method], point)
+               and self._trains(self.runs('tune', one, point))
+               for one, point in best.items()):
       self._settled.add(model)
       return found[pair.method]
     self._grids[model] = {
-        one.method: grids.wider(found[one.method], rate)
-        for one, rate in best.items()}
-    return self.rates(pair)
+        one.method: grids.wider(found[one.method], point)
+        for one, point in best.items()}
+    return self.points(pair)
+
+  def _first(self, method: str) -> grids.Grid:
+    if method not in self._asked:
+      self._asked[method] = grids.first(self.config, method)
+    return self._asked[method]
 
   def lasting(self, pair: Pair) -> grids.Grid:
-    """The rates that are run over all steps; all, until that is known."""
-    return self._lasting(pair, self.rates(pair))
+    """Those that are run over all steps; all, until that is known."""
+    return self._lasting(pair, self.points(pair))
 
-  def _lasting(self, pair: Pair, rates: grids.Grid) -> grids.Grid:
+  def _lasting(self, pair: Pair, grid: grids.Grid) -> grids.Grid:
     if not self.config.compare.halving or self.missing('early', pair):
-      return rates
-    tried = grids.first(self.config, pair.method)
-    runs = {rate: self.runs('early', pair, rate) for rate in tried}
+      return grid
+    tried = self._first(pair.method)
+    runs = {point: self.runs('early', pair, point) for point in tried}
     kept = grids.better_half(
-        tried, lambda rate: sum(run.score for run in runs[rate]),
-        lambda rate: _merit(rate, tried, runs[rate]),
-        lambda rate: all(run.diverged for run in runs[rate]),
-        lambda rate: self._trains(runs[rate]))
+        tried, lambda point: sum(run.score for run in runs[point]),
+        lambda point: self._merit(pair, point, tried, runs[point]),
+        lambda point: all(run.diverged for run in runs[point]),
+        lambda point: self._trains(runs[point]))
     # Those that came with a wider grid lie beside its best.
-    return kept + rates[len(tried):]
+    return kept + grid[len(tried):]
 
   def seeds(self, phase: str) -> range:
     """The seeds of a phase, `early`, `tune` or `final`."""
@@ -136,84 +145,97 @@ class Trials:
                for pair in self.pairs())
     return planned - lost, planned
 
-  def key(self, phase: str, pair: Pair, rate: float, seed: int) -> str:
+  def key(self, phase: str, pair: Pair, point: Point, seed: int) -> str:
     """The fingerprint of a trial."""
     if phase == 'early':  # of which steps, whatever rule asks for them
       steps = grids.early(self.config) * self.config.train.eval_every
       phase = f'tune, the first {steps} steps'
-    return fingerprint(
-        phase=phase, rate=rate, seed=seed, pair=self._basis_of(pair))
+    return fingerprint(phase=phase, rate=point.rate, seed=seed,
+                       pair=self._basis_of(pair, point))
 
-  def _basis_of(self, pair: Pair) -> str:
-    """The fingerprint of what all trials of a pair share."""
-    if pair not in self._bases:
-      self._bases[pair] = self._fingerprint(pair)
-    return self._bases[pair]
+  def _basis_of(self, pair: Pair, point: Point) -> str:
+    """The fingerprint of what the trials of a pair share, the rate aside.
 
-  def _fingerprint(self, pair: Pair) -> str:
-    return fingerprint(
-        data=self.basis.data, own=self.basis.user_code(*pair),
-        model=self.config.models[pair.model].model_dump(),
-        method=self.config.methods[pair.method].alone.model_dump(),
-        train=self.config.train.model_dump(), code=self.basis.code,
-        versions=self.basis.versions, arithmetic=self.basis.arithmetic,
-        together=self.basis.together)
+    What is searched stands in the tables, as if it had been written there.
+    """
+    asked = pair, point.settings
+    if asked not in self._bases:
+      method, train = search_space.at(self.config, pair.method, point)
+      self._bases[asked] = fingerprint(
+          data=self.basis.data, own=self.basis.user_code(*pair),
+          model=self.config.models[pair.model].model_dump(),
+          method=method.alone.model_dump(), train=train.model_dump(),
+          code=self.basis.code, versions=self.basis.versions,
+          arithmetic=self.basis.arithmetic, together=self.basis.together)
+    return self._bases[asked]
 
-  def missing(self, phase: str, pair: Pair) -> list[tuple[float, int]]:
-    """Rates and seeds that are not finished."""
+  def missing(self, phase: str, pair: Pair) -> list[tuple[Point, int]]:
+    """Points and seeds that are not finished."""
     return self._missing(phase, pair, (
-        () if phase == 'early' else self.rates(pair)))
+        () if phase == 'early' else self.points(pair)))
 
   def _missing(self, phase: str, pair: Pair,
-               grid: grids.Grid) -> list[tuple[float, int]]:
-    return [(rate, seed) for rate, seed in itertools.product(
+               grid: grids.Grid) -> list[tuple[Point, int]]:
+    return [(point, seed) for point, seed in itertools.product(
         self.tried(phase, pair, grid), self.seeds(phase))
-            if self._record(phase, pair, rate, seed) is None]
+            if self._record(phase, pair, point, seed) is None]
 
   def tried(self, phase: str, pair: Pair,
             grid: grids.Grid | None = None) -> grids.Grid:
-    """The rates at which a phase trains, of a grid or of the present one."""
+    """The points at which a phase trains, of a grid or of the present one."""
     if phase == 'early':
-      return grids.first(self.config, pair.method) if (
-          self.config.compare.halving) else ()
-    grid = self.rates(pair) if grid is None else grid
+      return self._first(pair.method) if self.config.compare.halving else ()
+    grid = self.points(pair) if grid is None else grid
     return self._lasting(pair, grid) if phase == 'tune' else (
         self._best(pair, grid),)
 
-  def _record(self, phase: str, pair: Pair, rate: float,
+  def _record(self, phase: str, pair: Pair, point: Point,
               seed: int) -> dict[str, Any] | None:
     """The record of a trial; of the first steps a whole one holds them."""
-    found = self.records.get(self.key(phase, pair, rate, seed))
+    found = self.records.get(self.key(phase, pair, point, seed))
     if found is not None or phase != 'early':
       return found
-    whole = self.records.get(self.key('tune', pair, rate, seed))
-    return None if whole is None else _cut(whole, grids.early(self.config))
+    whole = self.records.get(self.key('tune', pair, point, seed))
+    return None if whole is None else grids.beginning(self.config, whole)
 
   def finished(self, phase: str, pair: Pair,
-               rate: float) -> list[dict[str, Any]]:
+               point: Point) -> list[dict[str, Any]]:
     """The records of the finished seeds of a phase."""
-    found = (self._record(phase, pair, rate, seed)
+    found = (self._record(phase, pair, point, seed)
              for seed in self.seeds(phase))
     return [record for record in found if record is not None]
 
-  def runs(self, phase: str, pair: Pair, rate: float) -> tuple[Run, ...]:
+  def runs(self, phase: str, pair: Pair, point: Point) -> tuple[Run, ...]:
     """The finished seeds of a phase, judged."""
     return tuple(
         Run.of(record, self.target,
                self.config.train.eval_every, self.basis.worst)
-        for record in self.finished(phase, pair, rate))
+        for record in self.finished(phase, pair, point))
 
-  def chosen(self, pair: Pair) -> float:
-    """The rate with the best mean validation score on tuning seeds.
+  def chosen(self, pair: Pair) -> Point:
+    """The point with the best mean validation score on tuning seeds.
 
-    Of equals the one inside the grid, then the one with the lower loss, then
-    the first in the list.
+    Of equals the one whose rate is not on the edge, then the one with the lower
+    loss, then the first in the list.
     """
-    return self._best(pair, self.rates(pair))
+    return self._best(pair, self.points(pair))
 
-  def _best(self, pair: Pair, grid: grids.Grid) -> float:
-    return max(self._lasting(pair, grid), key=lambda rate: _merit(
-        rate, grid, self.runs('tune', pair, rate)))
+  def at_edge(self, pair: Pair, point: Point,
+              grid: grids.Grid | None = None) -> bool:
+    """Whether a best rate lies on the edge of what was searched."""
+    return grids.at_edge(self.points(pair) if grid is None else grid, point,
+                         grids.edges(self.config, pair.method))
+
+  def _best(self, pair: Pair, grid: grids.Grid) -> Point:
+    return max(self._lasting(pair, grid), key=lambda point: self._merit(
+        pair, point, grid, self.runs('tune', pair, point)))
+
+  def _merit(self, pair: Pair, point: Point, grid: grids.Grid,
+             runs: tuple[Run, ...]) -> tuple[float, bool, float]:
+    """What orders points: score, then whether it is no edge, then loss."""
+    return (sum(run.score for run in runs),
+            not self.at_edge(pair, point, grid),
+            -sum(run.final_loss for run in runs))
 
   def _trains(self, runs: tuple[Run, ...]) -> bool:
     """Whether one of some runs was better than guessing."""
@@ -238,8 +260,8 @@ class Trials:
   def lost(self, pair: Pair) -> dict[str, Any] | None:
     """The record of the first fresh run, if not one run stayed finite."""
     runs = [run for phase in ('early', 'tune')
-            for rate in self.tried(phase, pair)
-            for run in self.runs(phase, pair, rate)]
+            for point in self.tried(phase, pair)
+            for run in self.runs(phase, pair, point)]
     fresh = self.finished('final', pair, self.chosen(pair))
     if not fresh or not all(run.diverged for run in runs) or not all(
         record['diverged'] for record in fresh):
@@ -269,25 +291,9 @@ class Trials:
     """The gradient through time of the first fresh run of every method."""
     found: Profiles = {}
     for pair in self.pairs():
-      rate = self.chosen(pair)
-      record = self.records.get(
-          self.key('final', pair, rate, self.seeds('final')[0]))
+      record = self.records.get(self.key(
+          'final', pair, self.chosen(pair), self.seeds('final')[0]))
       if record and record.get('profile'):
         found.setdefault(pair.model, {})[pair.method] = {
             int(step): norms for step, norms in record['profile'].items()}
     return found
-
-
-def _merit(rate: float, grid: grids.Grid,
-           runs: tuple[Run, ...]) -> tuple[float, bool, float]:
-  """What orders rates: score, then whether it is no edge, then loss."""
-  return (sum(run.score for run in runs), not grids.at_edge(grid, rate),
-          -sum(run.final_loss for run in runs))
-
-
-def _cut(record: dict[str, Any], count: int) -> dict[str, Any]:
-  """A trial as it stood after so many evaluations."""
-  history = {name: values[:count]
-             for name, values in record['history'].items()}
-  return record | {
-      'history': history, 'diverged': len(history['loss']) < count}

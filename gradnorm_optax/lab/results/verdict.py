@@ -91,7 +91,8 @@ def regret(row: Row) -> float:
   less on the same validation part, and another rate, passed over, may be better
   than that. Of equals that tuning gave different rates, many would differ.
   """
-  others = [point.score for point in row.sensitivity if point.rate != row.rate]
+  others = [point.score for point in row.sensitivity
+            if (point.rate, point.settings) != (row.rate, row.settings)]
   return max(0.0, max(others, default=-math.inf) - row.validation)
 
 

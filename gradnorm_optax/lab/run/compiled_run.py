@@ -194,8 +194,7 @@ class Trainer:
   def row(self, state: steps.State, figures: steps.Figures,
           seconds: float) -> dict[str, Any]:
     """The figures of a chunk."""
-    score = self.evaluate(
-        self.built.unwrap(state.params), state.extra, self.parts[1])
+    score = self.evaluate(self.judged(state), state.extra, self.parts[1])
     step = int(state.step)
     rate = self.rate(step - 1) if callable(self.rate) else self.rate
     row = {'step': step, 'loss': finite(_mean(figures.loss)),
@@ -213,6 +212,10 @@ class Trainer:
     if figures.choice is not None:
       row['acted'] = float(example_choice.acted(figures.choice).mean())
     return row
+
+  def judged(self, state: steps.State) -> Any:
+    """The parameters that are evaluated and kept."""
+    return self.built.evaluated(state.params, state.opt_state)
 
   def profile(self, state: steps.State) -> list[float | None] | None:
     """The gradient's log10 norm at every step of a sequence, if it is one."""

@@ -99,7 +99,7 @@ def _run(config: schema.Config, folder: pathlib.Path, fresh: bool,
     journal.close()
     checkpoints.close()
   return Trained(folder, journal.rows, halt.came[0] if halt.came else None,
-                 test, trainer.built.unwrap(state.params),
+                 test, trainer.judged(state),
                  trainer.dataset.objective.measure, journal.profiles,
                  trainer.dataset.description,
                  Look.joined(journal.blocks) if journal.blocks else None,
@@ -110,7 +110,7 @@ def _judge(folder: pathlib.Path, trainer: Trainer, judged: steps.State,
            last: dict[str, Any]) -> dict[str, float]:
   """Reads the test part, once, and writes results.json."""
   test = {name: float(value) for name, value in trainer.evaluate(
-      trainer.built.unwrap(judged.params), judged.extra,
+      trainer.judged(judged), judged.extra,
       trainer.parts[2]).items()}
   processes.alone(lambda: files.write(folder / run_folder.RESULTS, json.dumps({
       'data': trainer.dataset.description,

@@ -33,6 +33,11 @@ from gradnorm_optax.lab.schema.models import (
     Transformer as Transformer,
     WeightNormNet as WeightNormNet,
 )
+from gradnorm_optax.lab.schema.search import (
+    Range as Range,
+    Search as Search,
+    Settings as Settings,
+)
 from gradnorm_optax.lab.schema.training import (
     Run as Run,
     Train as Train,

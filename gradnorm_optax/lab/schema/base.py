@@ -59,6 +59,14 @@ class Table(pydantic.BaseModel):
       extra='forbid', frozen=True, allow_inf_nan=False,
       use_attribute_docstrings=True)  # what `gradnorm keys` says
 
+  @pydantic.model_serializer(mode='wrap')
+  def _without_search(self, handler: Any) -> Any:
+    """Leaves out that nothing is searched: fingerprints hold these tables."""
+    found = handler(self)
+    if isinstance(found, dict) and found.get('search', 0) is None:
+      del found['search']
+    return found
+
   def idle(self, key: str, where: str) -> None:
     """Refuses a key that is set and has no effect.
 

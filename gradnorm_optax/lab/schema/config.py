@@ -19,6 +19,7 @@ from gradnorm_optax.lab.schema.base import (
 from gradnorm_optax.lab.schema.data import Data
 from gradnorm_optax.lab.schema.methods import Method
 from gradnorm_optax.lab.schema.models import Model
+from gradnorm_optax.lab.schema.search import Choice, Search, faults
 from gradnorm_optax.lab.schema.training import Run, Train
 from gradnorm_optax.lab.support.errors import nearest
 
@@ -28,6 +29,8 @@ class Compare(Table):
 
   learning_rates: Rates = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
   """The grid that every method searches."""
+  search: Search | None = None
+  """More than the rate is searched, in place of grids; none: grids are."""
   extend: NonNegativeInt = 0
   """How often a model's grids may widen: where a best rate lies on an edge, all
   methods get one rate more, each at the end that its best one is nearer to."""
@@ -51,6 +54,20 @@ class Compare(Table):
   """Rounds in which the cost of a step is measured."""
   look: NonNegativeInt = 24
   """Steps of a run in which the blocks are shown; 0: none."""
+
+
+  @property
+  def tried(self) -> int:
+    """How many rates or points every method has."""
+    return (len(self.learning_rates) if self.search is None
+            else self.search.points)
+
+  @pydantic.model_validator(mode='after')
+  def _nothing_idle(self) -> 'Compare':
+    if self.search is not None:
+      self.idle('learning_rates', 'grids; write search.learning_rate')
+      self.idle('extend', 'grids; the ranges of a search stay as they are')
+    return self
 
 
 class Config(Table):
@@ -78,13 +95,14 @@ class Config(Table):
   @pydantic.model_validator(mode='after')
   def _consistent(self) -> 'Config':
     """Tells all that does not go together at once."""
-    found = [*self._grids(), *self._choices(), *self._names()]
+    found = [*self._grids(), *self._choices(), *self._names(),
+             *self._searched()]
     if found:
       raise complaint('\n'.join(found))
     return self
 
   def _grids(self) -> Iterator[str]:
-    size = len(self.compare.learning_rates)
+    size = self.compare.tried
     if size == 2:
       yield (
           'compare.learning_rates has 2 values: both are edges of the grid, '
@@ -99,11 +117,30 @@ class Config(Table):
              f'train.eval_every ({self.train.eval_every}) must be at most '
              f'{self.train.steps // 4}')
     for name, method in self.methods.items():
-      if method.learning_rates and len(method.learning_rates) != size:
+      if self.compare.search is None and method.learning_rates and len(
+          method.learning_rates) != size:
         yield (
             f'methods.{name}.learning_rates has {len(method.learning_rates)} '
             f'values, compare.learning_rates has {size}: every method must '
             'search a grid of the same size')
+
+  def _searched(self) -> Iterator[str]:
+    for name, method in self.methods.items():
+      if self.compare.search is not None:
+        if method.learning_rates:
+          yield (f'methods.{name}.learning_rates has no effect with '
+                 f'compare.search; write methods.{name}.search.learning_rate')
+        for fault in faults(method, self.train, self.choices(name)):
+          yield f'search of methods.{name}: {fault}'
+      elif method.search is not None:
+        yield (f'methods.{name}.search belongs to [compare.search], which '
+               'gives the number of points')
+
+  def choices(self, method: str) -> dict[str, Choice]:
+    """What is searched of a method besides its rate, known to it or not."""
+    own = self.methods[method].search
+    return (self.compare.search.choices() if self.compare.search else {}) | (
+        own.choices() if own else {})
 
   def _choices(self) -> Iterator[str]:
     for name, method in self.methods.items():

@@ -63,8 +63,9 @@ class Data(Table):
   """A .csv, .parquet, .npz, .npy or a folder of pictures for source = "file";
   "owner/name" for "hub"; a file or a folder of files for "text"; a folder or
   the file of the inputs for "idx"."""
-  alphabet: Literal['bytes', 'characters'] = 'bytes'
-  """What a symbol of source = "text" is."""
+  alphabet: Literal['bytes', 'characters', 'uint16'] = 'bytes'
+  """What a symbol of source = "text" is; uint16: a tokenizer's number, two
+  bytes, the lower first."""
   labels: str | None = None
   """A second .npy, or a second idx file, of the labels."""
   subset: str | None = None

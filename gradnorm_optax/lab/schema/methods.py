@@ -15,6 +15,8 @@ from gradnorm_optax.lab.schema.base import (
   Whole,
   complaint,
 )
+from gradnorm_optax.lab.schema.recipes import spelt_out
+from gradnorm_optax.lab.schema.search import MethodSearch
 
 
 class BlocksTable(Table):
@@ -96,7 +98,8 @@ class Method(Table):
   """
 
   optimizer: str
-  """A name of `gradnorm methods`, or your own, "package.module:function"."""
+  """A name of `gradnorm methods`, a recipe's too, or your own,
+  "package.module:function"."""
   options: dict[str, Any] = {}
   """Arguments of the optimizer besides its learning rate."""
   clip: PositiveFloat | None = None
@@ -122,8 +125,15 @@ class Method(Table):
   """How far the slow weights follow."""
   learning_rates: Rates | None = None
   """A grid of its own, of the common size."""
+  search: MethodSearch | None = None
+  """Ranges of its own, with as many points."""
   models: tuple[str, ...] | None = None
   """Names or globs of the models it is run on; none: all."""
+
+  @pydantic.model_validator(mode='before')
+  @classmethod
+  def _recipe(cls, given: Any) -> Any:
+    return spelt_out(given)
 
   @pydantic.field_validator('normalize', 'where', mode='before')
   @classmethod
@@ -145,5 +155,6 @@ class Method(Table):
 
   @property
   def alone(self) -> 'Method':
-    """The method without the rates and the models that it is run on."""
-    return self.model_copy(update={'learning_rates': None, 'models': None})
+    """The method without what is searched and the models it is run on."""
+    return self.model_copy(update={
+        'learning_rates': None, 'search': None, 'models': None})

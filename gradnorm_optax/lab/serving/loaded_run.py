@@ -121,7 +121,7 @@ def load(folder: str | pathlib.Path, which: Which = 'best') -> LoadedRun:
       problem, built, *problem.init(config.run.seed)))
   step, state = _restored(folder, config, which, like)
   apply, variables = forward(
-      problem, built.unwrap(state.params), state.extra)
+      problem, built.evaluated(state.params, state.opt_state), state.extra)
   return LoadedRun(folder, step, jax.tree.map(np.asarray, variables), apply,
                    data, config)
 

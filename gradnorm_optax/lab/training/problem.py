@@ -77,7 +77,13 @@ class Problem(NamedTuple):
     options |= self._lengths(x, lengths)
     x = _signed(x)
     with self._calling(x):
-      return self.module.apply({'params': params, **extra}, x, **options)
+      found = self.module.apply({'params': params, **extra}, x, **options)
+    if not self.dataset.objective.positions or jnp.ndim(x) != 4:
+      return found
+    if not options.get('mutable'):
+      return _flat(found, x)
+    outputs, new = found
+    return _flat(outputs, x), new
 
   def _lengths(self, x: Any, lengths: Any) -> dict[str, Any]:
     """The lengths for a model that takes them, whole ones if it must."""
@@ -194,6 +200,13 @@ def _signed(array: Any) -> Any:
   """Symbols of a text, which lie there as small numbers, as int32."""
   return array.astype(jnp.int32) if jnp.issubdtype(
       array.dtype, jnp.unsignedinteger) else array
+
+
+def _flat(outputs: Any, x: Any) -> Any:
+  """The answers for the pixels of pictures in a row, as their labels lie."""
+  if jnp.ndim(outputs) < 3 or outputs.shape[1:3] != x.shape[1:3]:
+    return outputs  # of a wrong shape, which the objective will tell
+  return outputs.reshape(len(outputs), -1, *outputs.shape[3:])
 
 
 def _kind(leaf: Any) -> tuple[Any, ...]:

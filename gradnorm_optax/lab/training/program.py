@@ -101,15 +101,17 @@ class Program:
       return state, (figures.loss, acted)
 
     def evaluate(rate: jax.Array, state: State) -> Any:
-      params = build(rate).unwrap(state.params)
+      params = build(rate).evaluated(state.params, state.opt_state)
       score = self.problem.evaluate(params, state.extra, validation)
       return score['loss'], score['score'], through_time.profile(
           self.problem, params, validation) if timed else None
 
+    judged = build(jnp.float32(0)).evaluated
     if shared:
       begin = jax.vmap(begin, out_axes=TOGETHER, axis_size=self.batch)
       one = jax.vmap(one, (0, 0, TOGETHER), (TOGETHER, 0), axis_name=TRIALS)
       evaluate = jax.vmap(evaluate, (0, TOGETHER))
+      judged = jax.vmap(judged)
     zero = jnp.zeros(lead)
     blank = zero, zero, jnp.zeros((*lead, length)) if timed else None
     chooses = build(jnp.float32(0)).chooses
@@ -146,7 +148,7 @@ class Program:
         lambda carry: (carry[0] < chunks) & (carry[1].any() | ~measured),
         chunk, carry)
     return state._replace(
-        params=build(jnp.float32(0)).unwrap(state.params)), history
+        params=judged(state.params, state.opt_state)), history
 
   def compile(self, data: Any, params: Any, extra: Any) -> None:
     """Compiles the program unless that is done."""

@@ -65,7 +65,7 @@ def test_small_net_learns_with_every_norm(norm):
 
 def test_two_steps_with_the_papers_settings(monkeypatch):
   """Its configuration, on pictures of its shapes; narrow, for two cores."""
-  made = lab.load(CONFIGS / 'cifar10_weight_norm.toml')
+  made = lab.load(CONFIGS / 'full' / 'cifar10_weight_norm.toml')
   assert made.train.batch_size == 100 and made.data.source == 'cifar10'
   assert {model.norm for model in made.models.values()} == set(NORMS)
   rng = np.random.default_rng(0)

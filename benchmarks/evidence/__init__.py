@@ -1,0 +1,1 @@
+"""Evidence: what each method does, by one protocol."""
