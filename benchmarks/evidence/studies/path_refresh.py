@@ -130,7 +130,8 @@ def step_flops(settings: Settings) -> dict[str, float]:
       return optax.apply_updates(params, updates), state
 
     compiled = jax.jit(step).lower(params, tx.init(params), x, y).compile()
-    return float(compiled.cost_analysis()['flops'])
+    found: Any = compiled.cost_analysis()
+    return float(found['flops'])
 
   bare = flops('sgd')
   extra = flops('every_1') - bare
