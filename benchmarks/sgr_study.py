@@ -44,7 +44,8 @@ first 20 with Pascanu's regularizer. The rates were searched alike, on seeds of
 their own; the figures are of fresh seeds, the same start and the same pools for
 all. Intervals are bootstrap 95% intervals, expanded for small samples
 (`gradnorm_optax.lab.results.stats`). Configurations were committed before the
-runs.
+runs. A search of the range, the pool and the horizon stands among the
+[studies](studies.md).
 '''
 
 VARIANTS = '''## What was tried before
@@ -93,10 +94,10 @@ def page() -> str:
 def _rows(found: dict[str, Any]) -> list[Any]:
   """A study's rows, their intervals computed from the runs."""
   rows: list[Any] = [types.SimpleNamespace(**{
-      'rounds': (), 'fault': None, **row,
+      'rounds': (), 'fault': None, 'settings': {}, **row,
       'runs': [types.SimpleNamespace(**run) for run in row['runs']],
       'validation': statistics.fmean(run['score'] for run in row['runs']),
-      'sensitivity': [types.SimpleNamespace(**point)
+      'sensitivity': [types.SimpleNamespace(**{'settings': {}, **point})
                       for point in row['sensitivity']]})
           for row in found['summary']['rows']]
   base = next(row for row in rows if row.method == BASELINE)

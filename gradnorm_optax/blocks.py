@@ -16,6 +16,7 @@ KINDS = ('leaf', 'layer', 'unit', 'global')
 Axes = int | Sequence[int]
 _AXES_FIELDS = ('stacked', 'fan_in', 'units')
 _GLOB_FIELDS = ('skip', 'replicated')
+By = str | Callable[[str, Any], Hashable]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Blocks:
     mlp/kernel  (6, 8, 4)  float32  mlp    6 x 36      1            0
   """
 
-  by: str | Callable[[str, Any], Hashable] = 'layer'
+  by: By = 'layer'
   stacked: Mapping[str, Axes] = dataclasses.field(default_factory=dict)
   fan_in: Mapping[str, Axes] = dataclasses.field(default_factory=dict)
   skip: Sequence[str] = ()
@@ -80,7 +81,7 @@ class Blocks:
   convention: str = 'flax'
   scan_axis: int | None = None
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if isinstance(self.by, str):
       if self.by not in KINDS:
         close = difflib.get_close_matches(self.by, KINDS, n=1, cutoff=0.0)
@@ -104,12 +105,12 @@ class Blocks:
     object.__setattr__(self, 'sharded', _freeze_sharded(self.sharded))
 
   @classmethod
-  def flax(cls, by='layer', **options) -> 'Blocks':
+  def flax(cls, by: By = 'layer', **options: Any) -> 'Blocks':
     """Returns blocks for Flax's parameter names and layouts (the default)."""
     return cls(by, convention='flax', **options)
 
   @classmethod
-  def haiku(cls, by='layer', **options) -> 'Blocks':
+  def haiku(cls, by: By = 'layer', **options: Any) -> 'Blocks':
     """Returns blocks for Haiku's: `w` (in, out) and HWIO, `b`, `embeddings`.
 
     `hk.Conv*Transpose` stores (..., out, in): name it in `units`.
@@ -117,12 +118,13 @@ class Blocks:
     return cls(by, convention='haiku', **options)
 
   @classmethod
-  def equinox(cls, by='layer', **options) -> 'Blocks':
+  def equinox(cls, by: By = 'layer', **options: Any) -> 'Blocks':
     """Returns blocks for Equinox's and torch's: `weight` (out, in, ...)."""
     return cls(by, convention='equinox', **options)
 
   @classmethod
-  def maxtext(cls, by='layer', *, scan_axis=1, **options) -> 'Blocks':
+  def maxtext(cls, by: By = 'layer', *, scan_axis: int | None = 1,
+              **options: Any) -> 'Blocks':
     """Returns blocks for MaxText's decoders, scanned or not.
 
     Args:
@@ -133,32 +135,34 @@ class Blocks:
     return cls(by, convention='maxtext', scan_axis=scan_axis, **options)
 
   @classmethod
-  def t5x(cls, by='layer', *, scan_axis=1, **options) -> 'Blocks':
+  def t5x(cls, by: By = 'layer', *, scan_axis: int | None = 1,
+          **options: Any) -> 'Blocks':
     """Returns blocks for T5X's models, scanned (at `scan_axis`) or not."""
     return cls(by, convention='t5x', scan_axis=scan_axis, **options)
 
   @classmethod
-  def big_vision(cls, by='layer', **options) -> 'Blocks':
+  def big_vision(cls, by: By = 'layer', **options: Any) -> 'Blocks':
     """Returns blocks for Big Vision's ViT, scanned or not."""
     return cls(by, convention='big_vision', scan_axis=0, **options)
 
   @classmethod
-  def gemma(cls, by='layer', **options) -> 'Blocks':
+  def gemma(cls, by: By = 'layer', **options: Any) -> 'Blocks':
     """Returns blocks for the Gemma library's einsums."""
     return cls(by, convention='gemma', **options)
 
   @classmethod
-  def keras(cls, by='layer', **options) -> 'Blocks':
+  def keras(cls, by: By = 'layer', **options: Any) -> 'Blocks':
     """Returns blocks for Keras' layers on JAX, in trees with their names."""
     return cls(by, convention='keras', **options)
 
   @classmethod
-  def levanter(cls, by='layer', **options) -> 'Blocks':
+  def levanter(cls, by: By = 'layer', **options: Any) -> 'Blocks':
     """Returns blocks for Levanter's models: `weight/array`, `stacked`."""
     return cls(by, convention='levanter', scan_axis=0, **options)
 
   @classmethod
-  def from_muon(cls, dimension_numbers, by='leaf', **options) -> 'Blocks':
+  def from_muon(cls, dimension_numbers: Any, by: By = 'leaf',
+                **options: Any) -> 'Blocks':
     """Returns blocks with the axes of a table for `optax.contrib.muon`.
 
     Args:
@@ -176,13 +180,13 @@ class Blocks:
     return cls(by, fan_in=fan_in, units=units, **options)
 
 
-class FrozenMapping(dict):
+class FrozenMapping(dict[str, Any]):
   """A mapping that hashes by its items in order: the first glob wins."""
 
-  def __hash__(self):  # type: ignore[override]
+  def __hash__(self) -> int:  # type: ignore[override]
     return hash(tuple(self.items()))
 
-  def __eq__(self, other):
+  def __eq__(self, other: Any) -> bool:
     return list(self.items()) == list(dict(other).items())
 
 

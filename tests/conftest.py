@@ -1,14 +1,15 @@
 """One strict environment for every test.
 
-Eight virtual devices, a compilation cache shared by the workers, machine code
-that XLA does not polish (compiling is what the tests wait for; `.ci/run` runs
-them on the newest Python with its own level, 3), warnings as errors
-(pyproject.toml), and strict dtype and rank promotion: our own code never
-relies on implicit promotion. Code that does (Flax, optax's own optimizers) is
-called inside `jax.numpy_dtype_promotion("standard")`; a folder of tests that is
-about such code lifts the rule in a conftest of its own.
+Eight virtual devices, a compilation cache shared by the workers and by what
+they start, machine code that XLA does not polish (compiling is what the tests
+wait for; `.ci/run` runs them on the newest Python with its own level, 3),
+warnings as errors (pyproject.toml), and strict dtype and rank promotion: our
+own code never relies on implicit promotion. Code that does (Flax, optax's own
+optimizers) is called inside `jax.numpy_dtype_promotion("standard")`; a folder
+of tests that is about such code lifts the rule in a conftest of its own.
 """
 
+import gc
 import os
 import pathlib
 import tempfile
@@ -23,10 +24,19 @@ os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 import jax
 import pytest
 
-_CACHE = os.environ.get('GRADNORM_TEST_CACHE') or str(
+CACHE = os.environ.get('GRADNORM_TEST_CACHE') or str(
     pathlib.Path(tempfile.gettempdir()) / f'gradnorm-jax-{jax.__version__}')
-jax.config.update('jax_compilation_cache_dir', _CACHE)
-jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
+SHORTEST = 0.2
+jax.config.update('jax_compilation_cache_dir', CACHE)
+jax.config.update('jax_persistent_cache_min_compile_time_secs', SHORTEST)
+os.environ.update({  # for the processes that tests start
+    'JAX_COMPILATION_CACHE_DIR': CACHE,
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': str(SHORTEST)})
+
+# Tracing makes many short-lived objects beside all that was imported; looking
+# through these again and again finds nothing.
+gc.freeze()
+gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)

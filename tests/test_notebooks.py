@@ -151,6 +151,38 @@ def test_weight_norm_is_one_method_in_two_spellings(execute):
   _figures_are_labelled()
 
 
+def test_sgr_brings_back_a_gradient_that_does_not_arrive(execute):
+  found = execute('06_recurrent.py')
+  measured = np.array(list(found['measured'].values()))
+  assert all(np.diff(measured) > 1) and measured[1] < found['LOW']
+  np.testing.assert_allclose(
+      measured, [np.log10(norms[-1]) for norms in
+                 found['through_time'].values()], rtol=1e-4)
+  at, late = found['RATES'].index(0.01), {}  # where no way is wild
+  for way, (_, Q, _, acted) in found['runs'].items():
+    late[way] = Q[at, :, -20:].mean(-1)
+    assert acted.any() == (way == 'SGR + momentum'), way
+    assert found['after'][way].shape == (found['LENGTH'],)
+  for way in ('momentum', 'BNG + momentum', 'Adam'):
+    assert all(late['SGR + momentum'] > late[way] + 1.5), way
+  _figures_are_labelled()
+
+
+def test_a_table_becomes_answers(execute):
+  found = execute('07_own_data.py')
+  for mend in ("'18,O4' is no number", 'data.categorical', 'data.missing'):
+    assert mend in found['mistakes']
+  assert [row.method for row in found['found'].summary.rows] == list(
+      found['CONFIG']['methods'])
+  assert (found['WORK'] / 'compare' / 'report.html').exists()
+  answers, new = found['answers'], found['kept_back']
+  assert set(answers['prediction']) <= set(new['finding'])
+  assert len(answers) == len(new) and found['hit'] > 0.5
+  assert {'MODEL_CARD.md', 'weights.safetensors'} <= {
+      path.name for path in (found['WORK'] / 'model').iterdir()}
+  _figures_are_labelled()
+
+
 def test_eight_devices_train_what_one_does(execute):
   found = execute('08_sharded.py')
   assert set(found['kept'].values()) == {len(found['wanted'])}
@@ -163,6 +195,23 @@ def test_eight_devices_train_what_one_does(execute):
   for values in found['held'].values():
     assert values[-1] < 0.25 * values[0]
   assert found['gap'] < 1e-5
+  _figures_are_labelled()
+
+
+def test_a_language_model_learns_by_steps_of_one_size(execute):
+  found = execute('09_language_model.py')
+  table = found['table']
+  assert table['symbol']['embedding'] is table['output']['kernel'] is None
+  spread = {name: values[0] / np.median(values)
+            for name, values in found['singular'].items()}
+  assert spread['Muon'] < 2 < 5 < spread['gradient']
+  rows = {name: values[0] / values[-1]
+          for name, values in found['rows'].items()}
+  np.testing.assert_allclose(rows['row norms'], 1.0, rtol=1e-4)
+  assert rows['gradient'] > 1.5
+  for name, ends in found['ends'].items():
+    assert min(ends.values()) < np.log(128) - 1, name
+  np.testing.assert_allclose(found['grown']['fixed lengths'], 1.0, rtol=1e-5)
   _figures_are_labelled()
 
 

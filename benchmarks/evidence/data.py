@@ -152,7 +152,8 @@ def _halves(of: str, examples: int, tests: int, seed: int, path: str
       examples + tests - len(y)) if part is None else 0) > 0:
     raise LabError(f'{of} holds {len(y)} examples, fewer than {examples} + '
                    f'{tests}')
-  return tuple((x[rows], y[rows]) for rows in (first[:examples], last[:tests]))
+  train, test = first[:examples], last[:tests]
+  return (x[train], y[train]), (x[test], y[test])
 
 
 def _folder(package: str) -> pathlib.Path:

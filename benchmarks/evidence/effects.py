@@ -8,10 +8,8 @@ Measures, each the treated row less the other:
   does not reach it counts as one that needs all steps, of either row: an effect
   is shown too small rather than too large.
 - steps to its loss: the same to the other's final validation loss, by seed.
-- train loss: of the last stretch of training.
 - rates: at how many of the searched rates a run reaches the target, by tuning
   seed.
-- diverged: share of the fresh runs, in per cent.
 - value: whatever a study of its own measures; also against a number.
 
 All but the first are Student's intervals over the seeds.
@@ -90,13 +88,7 @@ def effect(claim: Claim, study: Study) -> Effect:
     found, other = (_steps(study, row) for row in (a, b))
     return Effect(_percent(found, other), '% steps', len(found),
                   sum(step is not None for step in a.kept['steps']))
-  if claim.measure == 'rates':
-    return _paired(_trainable(study, a), _trainable(study, b), 'rates')
-  if claim.measure == 'diverged':
-    return _paired(*(
-        [100.0 * (value is None) for value in row.kept['train_loss']]
-        for row in (a, b)), '%')
-  return _paired(*(row.kept['train_loss'] for row in (a, b)), 'of the loss')
+  return _paired(_trainable(study, a), _trainable(study, b), 'rates')
 
 
 def _test(study: Study, treated: tuple[str, ...],
@@ -114,9 +106,9 @@ def _test(study: Study, treated: tuple[str, ...],
     mean, low, high = found if sign > 0 else (found[0], found[2], found[1])
     return Effect(Interval(mean, low, high), unit,
                   len(study.rows[treated[0]].kept['test']))
-  gains = [np.subtract(*(_scores(study, name) for name in pair))
-           for pair in (treated, against)]
-  return _paired(*(scale * gain for gain in gains), unit)
+  gain, other = (scale * (_scores(study, pair[0]) - _scores(study, pair[1]))
+                 for pair in (treated, against))
+  return _paired(gain, other, unit)
 
 
 def _scores(study: Study, name: str) -> np.ndarray:
@@ -170,9 +162,14 @@ def _value(claim: Claim, study: Study, a: Row, b: Row | None) -> Effect:
   found = results.values(a, claim.at)
   other = dict.fromkeys(found, constant(claim)) if b is None else (
       results.values(b, claim.at))
-  pairs = [[worst if one[seed] is None else one[seed]
-            for one in (found, other)] for seed in found if seed in other]
-  return _paired(*(claim.scale * np.array(pairs).reshape(-1, 2).T), claim.unit)
+  both = [seed for seed in found if seed in other]
+  pairs = [[claim.scale * _known(values[seed], worst) for seed in both]
+           for values in (found, other)]
+  return _paired(pairs[0], pairs[1], claim.unit)
+
+
+def _known(value: float | None, worst: float) -> float:
+  return worst if value is None else value
 
 
 def _percent(found: list[float], other: list[float]) -> Interval:

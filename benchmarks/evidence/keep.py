@@ -42,10 +42,9 @@ def study(folder: pathlib.Path) -> dict[str, Any]:
       'rows': {name: _row(trials, row) | {'seconds': round(seconds[name])}
                for name, row in rows.items()},
       'differences': _differences(trials, rows),
-      'baselines': {
-          model: verdict.baseline([row for row in summary.rows
-                                   if row.model == model], None).method
-          for model in dict.fromkeys(row.model for row in summary.rows)},
+      'baselines': {row.model: base.method for row in summary.rows if (
+          base := verdict.baseline([one for one in summary.rows
+                                    if one.model == row.model], None))},
       'verdicts': [one.text for one in summary.verdicts],
       'date': _date(folder), 'versions': found.basis.versions,
       'revision': found.basis.revision, 'machine': found.basis.machine}

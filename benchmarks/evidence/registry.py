@@ -10,8 +10,7 @@ FOLDER = pathlib.Path(__file__).parent / 'claims'
 METHODS = ('bng', 'sing', 'weight_norm', 'path_sgd', 'sgr', 'together',
            'frontier')  # as the page has them
 
-Measure = Literal['test', 'steps', 'steps to its loss', 'train loss', 'rates',
-                  'diverged', 'value']
+Measure = Literal['test', 'steps', 'steps to its loss', 'rates', 'value']
 
 
 class Claim(pydantic.BaseModel, extra='forbid', frozen=True):

@@ -100,11 +100,11 @@ def values(row: Row, at: dict[str, float] | None = None
 
 
 def best(study: Study, besides: tuple[str, ...] = ()) -> str:
-  """The judged arm whose best rate did best in tuning."""
+  """The judged arm whose best rate did best in tuning; '' of none."""
   sign = 1 if study.kept['higher'] else -1
   judged = [name for name, row in study.rows.items()
             if row.trains and name not in besides]
   return max(judged, key=lambda name: max(
       (sign * float(np.mean(found))
        for found in study.rows[name].kept['tuned'].values()
-       if not np.isnan(found).any()), default=-np.inf))
+       if not np.isnan(found).any()), default=-np.inf), default='')

@@ -46,7 +46,8 @@ def judge(claim: Claim, study: Study | None) -> Verdict:
   treated, against = effects.rows(claim, study)
   missing = [name for name in (*treated, *against) if name not in study.rows]
   if missing:
-    return Verdict(claim, 'not decided', why=f'not run: {", ".join(missing)}')
+    return Verdict(claim, 'not decided', why=(
+        f'not run: {", ".join(missing)}' if all(missing) else 'not finished'))
   rows = [study.rows[name] for name in (*treated, *against)]
   if not study.lab and not all(row.trains for row in rows):
     return Verdict(claim, 'not decided', why='not finished')

@@ -10,8 +10,8 @@ from gradnorm_optax.paths.norms import (
     path_scale as path_scale,
 )
 from gradnorm_optax.paths.register import register_rule as register_rule
-from gradnorm_optax.paths.rules import (
-    bilinear as bilinear,
+from gradnorm_optax.paths.rules import bilinear as bilinear
+from gradnorm_optax.paths.rules_linear import (
     identity as identity,
     structural as structural,
 )

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def rescale_units(incoming: Any, outgoing: Any, factors: Any) -> tuple:
+def rescale_units(
+    incoming: Any, outgoing: Any, factors: Any) -> tuple[Any, Any]:
   """Multiplies what enters hidden units by factors, and divides what leaves.
 
   The network's function does not change where the units' activation is

@@ -135,3 +135,8 @@ def test_studies_of_their_own():
       0] == ('x',)
   assert verdicts.judge(claim(treated='z', against='x', measure='value'),
                         own).why == 'not finished'
+  begun = results.parse('s', {'higher': True, 'trials': trials(
+      'x', 0.1, [1.0], 'tune')})
+  assert verdicts.judge(claim(
+      treated='best of the search', against='x', measure='value'),
+                        begun).why == 'not finished'

@@ -174,7 +174,7 @@ def test_all_faults_at_once_each_with_its_mend(tmp_path):
   lines = told.splitlines()
   assert lines[0] == '7 faults'
   for words in (
-      "no column 'colour'",
+      "data.ignore: no column 'colour'",
       "row 9, column 'size': '-' is no number: 3 of 300 cells",
       "('-' 1, 'k. A.' 2): dirt? If that is an empty cell, "
       'data.na_values = ["-", "k. A."]',
@@ -224,7 +224,7 @@ def test_spellings_of_an_empty_cell_and_of_a_class(tmp_path):
   one = load(path, keep_default_na=False, na_values={'size': ('-',)}, **keys)
   assert '30 missing cells filled' in one.description
   assert one.preprocessing.names == {'other': ('-', 'x')}
-  assert "no column 'sise'" in refused(
+  assert "data.na_values: no column 'sise'" in refused(
       path, na_values={'sise': ('-',)}, keep_default_na=False, **keys)
 
 

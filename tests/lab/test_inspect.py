@@ -183,7 +183,9 @@ def test_no_rate_is_blamed_for_the_first_step():
 
 def test_the_rate_and_whether_the_run_has_ended(file, tmp_path, gradnorm):
   """The rates are the schedule's at the steps that are looked at."""
-  keys = ['train.schedule=linear', 'run.learning_rate=0.5', 'run.look=0']
+  keys = ['data={source = "digits"}',
+          'models={net = {kind = "mlp", depth = 1, width = 8}}',
+          'train.schedule=linear', 'run.learning_rate=0.5', 'run.look=0']
   fresh = lab.inspect(file, keys, out=tmp_path / 'fresh')
   assert fresh.told == ('From the start, seed 0, at learning rate 0.5 to 0.1 '
                         '(run.learning_rate = 0.5).')

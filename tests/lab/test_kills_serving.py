@@ -47,7 +47,7 @@ def killed(point, *words):
   done = subprocess.run(
       [sys.executable, '-c', AT.format(
           point=POINTS[point], words=list(map(str, words)))],
-      capture_output=True, text=True, timeout=120)
+      capture_output=True, text=True, timeout=300)
   assert done.returncode == -9, done.stderr
 
 

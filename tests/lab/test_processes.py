@@ -36,15 +36,6 @@ sharding = {"layers/mlp_in/kernel" = ["", "fsdp", ""]}
 """
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-  """The tests' compiler and their cache, in the processes too."""
-  import jax
-  monkeypatch.setenv('JAX_COMPILATION_CACHE_DIR',
-                     jax.config.jax_compilation_cache_dir)
-  monkeypatch.setenv('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
-
-
 @pytest.fixture
 def file(tmp_path):
   path = tmp_path / 'run.toml'

@@ -20,17 +20,6 @@ def test_page_is_written_from_the_results():
       assert f'{100 * np.mean(scores):.1f} [' in page
 
 
-def test_the_readme_says_what_the_page_says():
-  readme = (sgr_study.DOCS.parent / 'README.md').read_text()
-  for name in sgr_study.STUDIES[:2]:
-    found = json.loads((sgr_study.RESULTS / f'sgr_{name}.json').read_text())
-    for row in sgr_study._rows(found):
-      if row.difference is not None:
-        mean, low, high = (100 * value for value in row.difference)
-        assert f'{mean:+.1f} [{low:+.1f}, {high:+.1f}]' in (
-            readme.replace(' points', ''))
-
-
 def test_figures_of_the_page_exist():
   for line in (sgr_study.DOCS / 'sgr_study.md').read_text().splitlines():
     if line.startswith('!['):

@@ -101,7 +101,8 @@ def trial(arm: str, settings: Settings, train: Any, judged: Any,
 
   def block(carry: Any, places: jax.Array) -> Any:
     carry, _ = lax.scan(step, carry, places)
-    right = net.apply({'params': carry[0]}, judged[0]).argmax(-1) == judged[1]
+    answers: Any = net.apply({'params': carry[0]}, judged[0])
+    right = answers.argmax(-1) == judged[1]
     return carry, (loss(carry[0], *train), right.mean(dtype=jnp.float32))
 
   params = net.init(start, train[0][:1])['params']

@@ -127,7 +127,8 @@ def trial(arm: str, settings: Settings, rate: jax.Array,
   def update(agent: Agent, rows: jax.Array) -> Agent:
     before, after, action, fell = (
         rows[:, :4], rows[:, 4:8], rows[:, 8].astype(jnp.int32), rows[:, 9])
-    goal = targets(net.apply(agent.target, after), fell, settings.discount)
+    later: Any = net.apply(agent.target, after)
+    goal = targets(later, fell, settings.discount)
 
     def loss(params: Any) -> Any:
       values, changed = net.apply(

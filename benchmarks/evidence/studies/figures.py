@@ -12,7 +12,8 @@ Kept = dict[str, Any]
 
 
 def _axes(count: int, height: float = 2.9) -> tuple[figure.Figure, Any]:
-  picture = figure.Figure(figsize=(4.0 * count + 0.8, height), layout='constrained')
+  picture = figure.Figure(figsize=(4.0 * count + 0.8, height),
+                          layout='constrained')
   return picture, np.atleast_1d(picture.subplots(1, count))
 
 

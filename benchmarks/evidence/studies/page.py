@@ -4,7 +4,7 @@ import importlib
 import json
 import pathlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from matplotlib import figure
@@ -35,7 +35,7 @@ class Section(NamedTuple):
   """What the page shows of a study, each made from what it kept."""
 
   parts: tuple[Callable[[Kept], str], ...]
-  pictures: dict[str, Callable[[Kept], figure.Figure]]
+  pictures: Mapping[str, Callable[[Kept], figure.Figure]]
 
 
 SCORES = {'rates': figures.rates, 'seeds': figures.seeds}

@@ -60,7 +60,7 @@ def optimizer(arm: str, rate: Any,
     return optax.sgd(rate)
   return optax.chain(
       gn.normalize_by_path_scale(
-          apply_fn(net(settings)), jnp.zeros((1, 64)),
+          apply_fn(net(settings)), jax.ShapeDtypeStruct((1, 64), jnp.float32),
           refresh_every=EVERY[arm]),
       optax.sgd(rate))
 
@@ -130,7 +130,8 @@ def step_flops(settings: Settings) -> dict[str, float]:
       return optax.apply_updates(params, updates), state
 
     compiled = jax.jit(step).lower(params, tx.init(params), x, y).compile()
-    return float(compiled.cost_analysis()['flops'])
+    found: Any = compiled.cost_analysis()
+    return float(found['flops'])
 
   bare = flops('sgd')
   extra = flops('every_1') - bare

@@ -98,9 +98,9 @@ def trial(setting: Setting, case: Case) -> Found:
 
   first = jax.eval_shape(lambda: task.sample(jax.random.key(0), 1)).x
   params = net.init(start, jnp.zeros(first.shape, first.dtype))['params']
+  begin: Any = params, tx.init(params), learner.init(params)
   (params, *_), (q, acted) = lax.scan(
-      step, (params, tx.init(params), learner.init(params)),
-      jnp.arange(setting.steps, dtype=jnp.int32))
+      step, begin, jnp.arange(setting.steps, dtype=jnp.int32))
   test = task.sample(last, setting.held_out)
   right = task.right(outputs(params, test.x), test.y)
   quarter = setting.steps // 4

@@ -113,7 +113,9 @@ def trial(arm: str, settings: Settings, train: jax.Array, judged: jax.Array,
         net, variables, train[:settings.batch], first)
 
   def loss(params: Any, x: jax.Array, e: jax.Array) -> jax.Array:
-    return -bound(*net.apply({'params': params}, x, e), x).mean()
+    made: Any = net.apply({'params': params}, x, e)
+    out, mean, log_variance = made
+    return -bound(out, mean, log_variance, x).mean()
 
   def step(carry: Any, at: jax.Array) -> Any:
     params, state = carry

@@ -54,7 +54,8 @@ NETS: dict[str, tuple[Any, Any, tuple[int, ...]]] = {
 
 def costs(module: Any, variables: Any, x: jax.Array) -> dict[str, float]:
   """Operations and bytes of a compiled forward pass."""
-  found = jax.jit(module.apply).lower(variables, x).compile().cost_analysis()
+  found: Any = jax.jit(
+      module.apply).lower(variables, x).compile().cost_analysis()
   return {'flops': found['flops'], 'bytes': found['bytes accessed']}
 
 

@@ -18,8 +18,8 @@ def read(raw: Raw, config: schema.Data) -> tuple[Raw, bool]:
   _check_lists(raw)
   x, y, per = raw.x, raw.y, config.labels_per
   number = config.predict == 'number'
-  if per != 'example' and (each := _pixels(raw, number)) is not None:
-    return each, True
+  if per != 'example' and (found := _pixels(raw, number)) is not None:
+    return found, True
   sequence = raw.lengths is not None or x.ndim == 3 or (
       x.ndim == 2 and x.dtype.kind != 'f')
   # Columns that have names are no steps.

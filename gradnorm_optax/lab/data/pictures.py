@@ -96,8 +96,9 @@ def resized(name: str, x: np.ndarray, size: tuple[int, int]) -> np.ndarray:
   found = np.empty((len(x), *size, x.shape[3]), np.uint8)
   for i, picture in enumerate(x):
     for channel in range(x.shape[3]):
-      found[i, ..., channel] = Image.fromarray(picture[..., channel]).resize(
-          (size[1], size[0]), Image.Resampling.BILINEAR)
+      plain = Image.fromarray(picture[..., channel])
+      found[i, ..., channel] = np.asarray(plain.resize(
+          (size[1], size[0]), Image.Resampling.BILINEAR))
   return found
 
 

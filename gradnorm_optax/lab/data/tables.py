@@ -76,11 +76,15 @@ def _names(config: schema.Data, name: str, frame: Any, labelled: bool,
   own = (config.label,) if labelled else ()
   beside = [column for column in (config.group, config.time) if column]
   cleaned = config.na_values if isinstance(config.na_values, dict) else ()
+  said = {  # where each name comes from
+      'label': own, 'group': (config.group,), 'time': (config.time,),
+      'ignore': config.ignore, 'categorical': config.categorical,
+      'na_values': cleaned}
   faults += [
-      Fault(f'no column {column!r}{nearest(column, map(str, frame.columns))}')
-      for column in dict.fromkeys((*own, *beside, *config.ignore,
-                                   *config.categorical, *cleaned))
-      if column not in frame]
+      Fault(f'data.{key}: no column {column!r}'
+            f'{nearest(column, map(str, frame.columns))}')
+      for key, columns in said.items() for column in dict.fromkeys(columns)
+      if column and column not in frame]
   if labelled and config.label not in frame:
     refuse(name, faults)  # its column would be taken for an input
   inputs = [column for column in frame.columns
