@@ -75,7 +75,7 @@ def rates(kept: Kept) -> figure.Figure:
                 label=arm.split('/')[-1])
     axis.set_xscale('log')
     if not kept['higher']:
-      axis.set_yscale('log')
+      axis.set(yscale='log', ylim=(None, 10))  # what diverged is cut off
     axis.set_xlabel('learning rate')
     axis.set_title(net or kept['study'], fontsize=9)
   axes[-1].legend(fontsize=7, loc='upper left', bbox_to_anchor=(1.01, 1))
