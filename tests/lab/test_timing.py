@@ -11,7 +11,7 @@ from rich import console
 from gradnorm_optax import lab
 from gradnorm_optax.lab.comparison import forward_timing, timing
 from gradnorm_optax.lab.data import sources
-from gradnorm_optax.lab.results import time_ratio
+from gradnorm_optax.lab.results import step_cost, time_ratio
 from gradnorm_optax.lab.training import make_problem
 from gradnorm_optax.lab.training.forward import forward
 
@@ -173,3 +173,15 @@ def test_a_long_pass_is_not_made_often():
   asked = []
   call = lambda count: asked.append(count) or 10.0 * count  # noqa: E731
   assert forward_timing._once(call) == 10.0 and sum(asked) == 2
+
+
+def test_bare_optimizers_that_differ_in_options_are_timed_apart():
+  """Two decays of SING are measured against AdamW of the same two."""
+  config = lab.load({
+      'models': {'mlp': {'kind': 'mlp'}}, 'methods': {
+          f'sing{i}': {'optimizer': 'adamw', 'normalize': 'sing',
+                       'options': {'weight_decay': decay}}
+          for i, decay in enumerate([0.1, 0.2, 0.3])}})
+  assert list(step_cost.programs(config, 'mlp'))[3:] == [
+      'adamw alone', 'adamw alone, weight_decay = 0.2',
+      'adamw alone, weight_decay = 0.3']

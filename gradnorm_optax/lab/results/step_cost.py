@@ -4,7 +4,9 @@ A step of `sgr` that acts costs several times one in range: both are timed, and
 count by the share of the comparison's own steps in which it acted.
 """
 
+import itertools
 import statistics
+from collections.abc import Iterator
 
 from gradnorm_optax.lab import schema
 from gradnorm_optax.lab.methods import bare_optimizer
@@ -72,8 +74,16 @@ def _tables(config: schema.Config, model: str) -> dict[str, schema.Method]:
   for method in list(tables.values()):
     base = bare_optimizer.bare(method)
     if base not in tables.values():
-      tables[_alone(base)] = base
+      tables[next(name for name in _names(base) if name not in tables)] = base
   return tables
+
+
+def _names(base: schema.Method) -> Iterator[str]:
+  """Names of a bare optimizer, longer and longer, for another may have one."""
+  yield (name := _alone(base))
+  yield (name := ', '.join([name, *(
+      f'{key} = {value}' for key, value in base.options.items())]))
+  yield from (f'{name} ({number})' for number in itertools.count(2))
 
 
 def _alone(base: schema.Method) -> str:
