@@ -243,8 +243,8 @@ def test_the_average_is_what_is_kept(tmp_path):
       config.models['m'], sources.load(config.data, config.train),
       config.train, batch) for batch in (1, 2))
   method = config.methods['free']
-  one, = alone.run(method, config.train, [0.03], [0], test=True)
-  two = shared.run(method, config.train, [0.01, 0.03], [1, 0], test=True)[1]
+  one, = alone.run(method, [0.03], [0], test=True)
+  two = shared.run(method, [0.01, 0.03], [1, 0], test=True)[1]
   assert one.history['loss'][-1] == pytest.approx(loss, rel=1e-4)
   assert two.history['loss'] == pytest.approx(one.history['loss'], rel=1e-4)
   assert two.test == pytest.approx(one.test, rel=1e-4)
@@ -284,7 +284,7 @@ def bench():
     given, dict) else '')
 def test_what_stands_together_trains(bench, table, rate):
   outcome, = bench.run(
-      schema.Method(**table), bench.train, [rate], [0], test=False)
+      schema.Method(**table), [rate], [0], test=False)
   assert not outcome.diverged
   first, last = outcome.history['loss']
   assert last < first < 2.31

@@ -34,10 +34,11 @@ class Computation:
   def trials(self, call: Call) -> list[Outcome]:
     """Runs one call; fresh runs read the test part."""
     early = grids.early(self.config) if call.phase == 'early' else None
+    method, train = search_space.at(
+        self.config, call.pair.method, call.points[0])
     return self.benches[call.pair.model].run(
-        *search_space.at(self.config, call.pair.method, call.points[0]),
-        [point.rate for point in call.points], call.seeds,
-        test=call.phase == 'final', evaluations=early)
+        method, [point.rate for point in call.points], call.seeds,
+        test=call.phase == 'final', evaluations=early, train=train)
 
   def look(self, pair: Pair, point: Point) -> dict[str, Any]:
     """Trains once more, and sees what a method does to every block."""

@@ -113,12 +113,13 @@ class Bench:
     seed = jax.device_put(jnp.array(padded, jnp.int32), self._split)
     return (*self._init(seed), seed)
 
-  def run(self, method: schema.Method, train: schema.Train,
-          rates: Sequence[float], seeds: Sequence[int], test: bool,
-          evaluations: int | None = None) -> list[Outcome]:
+  def run(self, method: schema.Method, rates: Sequence[float],
+          seeds: Sequence[int], test: bool,
+          evaluations: int | None = None,
+          train: schema.Train | None = None) -> list[Outcome]:
     """Runs the trials of one call; reads the test part if told to.
 
-    With `evaluations` they end after so many.
+    With `evaluations` they end after so many; `train` as in `program`.
     """
     params, extra, seed = self._start(seeds)
     rate: Any = jnp.float32(rates[0])
