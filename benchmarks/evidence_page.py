@@ -21,7 +21,7 @@ PAGE = DOCS / 'evidence.md'
 
 
 QUOTING = (DOCS.parent / 'README.md', *sorted(
-    path for path in DOCS.glob('*.md') if '<!-- claim ' in path.read_text()))
+    path for path in DOCS.glob('*.md') if '<!-- claim' in path.read_text()))
 
 
 def text() -> str:
