@@ -33,10 +33,7 @@ os.environ.update({  # for the processes that tests start
     'JAX_COMPILATION_CACHE_DIR': CACHE,
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': str(SHORTEST)})
 
-# Tracing makes many short-lived objects beside all that was imported; looking
-# through these again and again finds nothing.
-gc.freeze()
-gc.set_threshold(20_000, 20, 20)
+gc.freeze()  # looking through all imports again and again finds nothing
 
 
 @pytest.fixture(autouse=True)
