@@ -1,13 +1,17 @@
 """The words and tables of docs/evidence.md, from the results alone."""
 
 import collections
+import json
 import math
+import pathlib
 from collections.abc import Iterable, Sequence
 
 from benchmarks.evidence import command, effects, figures, verdicts
 from benchmarks.evidence.registry import Claim
 from benchmarks.evidence.results import Study
 from benchmarks.evidence.verdicts import Verdict
+
+OVERHEAD = pathlib.Path(__file__).parents[1] / 'results' / 'overhead.json'
 
 HEAD = """# Evidence
 
@@ -81,7 +85,7 @@ def advice(judged: Sequence[Verdict], studies: dict[str, Study]) -> str:
   for verdict in found:
     gains.setdefault(str(verdict.claim.what), []).append(
         _gain(verdict, studies))
-  helps = '; '.join(f'{what} in {", in ".join(nets)}'
+  helps = '\n'.join(f'- {what} in {", in ".join(nets)}'
                     for what, nets in gains.items())
   lost = '; '.join(f'{what} ({", ".join(dict.fromkeys(nets))})'
                    for what, nets in never.items())
@@ -89,12 +93,28 @@ def advice(judged: Sequence[Verdict], studies: dict[str, Study]) -> str:
       f'{verdict.claim.method} "{verdict.claim.words}" '
       f'({_told(verdict, studies)})'
       for verdict in judged if _opposite(verdict))
-  return (f'**What helped, where, and by how much:** {helps or "nothing"}. '
-          'What a step costs is measured on idle cores, in '
-          '[what it costs](cost.md); these studies shared theirs, and their '
-          'times say nothing.\n\n'
+  return (f'**What helped, where, and by how much:**\n\n'
+          f'{helps or "- nothing"}\n\n**At what cost:** {cost()}\n\n'
           f'**What never helped where it was measured:** {lost or "nothing"}.'
           f'\n\n**Claims whose opposite was found:** {against or "none"}.')
+
+
+def cost() -> str:
+  """What a training step takes, as measured on idle cores."""
+  measured = json.loads(OVERHEAD.read_text())
+  usual, kept = (measured[name]['rows'] for name in (
+      'training', 'training, memory kept'))
+  told = ', '.join(
+      f'{usual[row]["time"]["median"]:.2f} with {name}' + (
+          f' ({kept[row]["time"]["median"]:.2f} where the allocator keeps its '
+          'memory)' if name == 'SING' else '')
+      for name, row in (
+          ('BNG', 'bng + adamw'), ('SING', 'standardize + adamw'),
+          ('weight normalization', 'weight_normalized(adamw)')))
+  return ('a training step of a perceptron of 12.6 M parameters, batch 128, '
+          f'takes {told} times AdamW\'s ([what it costs](cost.md)). The '
+          'studies here shared their cores, so that their own times say '
+          'nothing.')
 
 
 def _gain(verdict: Verdict, studies: dict[str, Study]) -> str:
