@@ -105,7 +105,7 @@ def test_what_is_not_run_is_said(tiny):
   claim = CLAIMS[0]
   text = page.page([claim], {})
   assert '**not decided**: not run' in text
-  assert 'by how much:** nothing.' in text
+  assert 'by how much:**\n\n- nothing\n' in text
 
 
 def test_figures_show_the_rows(tiny, tmp_path, monkeypatch):
