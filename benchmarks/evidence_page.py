@@ -20,10 +20,6 @@ DOCS = pathlib.Path(__file__).parents[1] / 'docs'
 PAGE = DOCS / 'evidence.md'
 
 
-QUOTING = (DOCS.parent / 'README.md', *sorted(
-    path for path in DOCS.glob('*.md') if '<!-- claim' in path.read_text()))
-
-
 def text() -> str:
   """The page that the results and the claims make."""
   return page.page(registry.read(), results.read())
@@ -34,7 +30,10 @@ def quotes() -> dict[pathlib.Path, str]:
   studies = results.read()
   judged = [verdicts.judge(claim, studies.get(claim.study))
             for claim in registry.read()]
-  return {path: quoted.filled(path.read_text(), judged) for path in QUOTING}
+  texts = {path: path.read_text() for path in (
+      DOCS.parent / 'README.md', *sorted(DOCS.glob('*.md')))}
+  return {path: quoted.filled(found, judged) for path, found in texts.items()
+          if '<!-- claim' in found}
 
 
 def main(arguments: list[str] | None = None) -> None:

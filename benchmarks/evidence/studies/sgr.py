@@ -59,6 +59,7 @@ FIRST = 'low_2.5'
 RATES = tuple(1e-3 * 10 ** (i / 2) for i in range(4))
 SETTING = Setting('temporal_order', 50, 0.8, 4000, 32)
 PLAN = Plan(tuple(RULES), RATES, seeds=20, widen=2, group=4)
+NAMED = PLAN._replace(arms=('random', 'low_2.5', 'auto'))  # before the search
 MEASURE = 'share of fresh sequences that are right at the end'
 
 

@@ -9,10 +9,9 @@ import pathlib
 
 from benchmarks.evidence.studies import sgr
 
-PLAN = sgr.PLAN._replace(arms=('random', 'low_2.5', 'auto'))
 SETTING = sgr.SETTING._replace(length=100, scale=0.9, steps=4000)
 
 
 def run(out: pathlib.Path) -> None:
   """Runs what is missing in the file."""
-  sgr.run(out, PLAN, SETTING, 'sgr_100')
+  sgr.run(out, sgr.NAMED, SETTING, 'sgr_100')

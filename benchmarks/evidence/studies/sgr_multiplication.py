@@ -7,7 +7,7 @@ import pathlib
 
 from benchmarks.evidence.studies import sgr
 
-PLAN = sgr.PLAN._replace(arms=('random', 'low_2.5', 'auto'), seeds=10)
+PLAN = sgr.NAMED._replace(seeds=10)
 SETTING = sgr.SETTING._replace(task='multiplication', steps=2000)
 
 

@@ -59,14 +59,6 @@ class Table(pydantic.BaseModel):
       extra='forbid', frozen=True, allow_inf_nan=False,
       use_attribute_docstrings=True)  # what `gradnorm keys` says
 
-  @pydantic.model_serializer(mode='wrap')
-  def _without_search(self, handler: Any) -> Any:
-    """Leaves out that nothing is searched: fingerprints hold these tables."""
-    found = handler(self)
-    if isinstance(found, dict) and found.get('search', 0) is None:
-      del found['search']
-    return found
-
   def idle(self, key: str, where: str) -> None:
     """Refuses a key that is set and has no effect.
 
@@ -79,3 +71,15 @@ class Table(pydantic.BaseModel):
     """
     if getattr(self, key) != type(self).model_fields[key].default:
       raise complaint(f'{key} has no effect here; it belongs to {where}')
+
+
+class Searchable(Table):
+  """A section that may have a `search`."""
+
+  @pydantic.model_serializer(mode='wrap')
+  def _without_search(self, handler: Any) -> Any:
+    """Leaves out that nothing is searched: fingerprints hold these tables."""
+    found = handler(self)
+    if isinstance(found, dict) and found.get('search', 0) is None:
+      del found['search']
+    return found

@@ -12,6 +12,7 @@ from gradnorm_optax.lab.schema.base import (
   Number,
   PositiveInt,
   Rates,
+  Searchable,
   Table,
   Whole,
   complaint,
@@ -24,7 +25,7 @@ from gradnorm_optax.lab.schema.training import Run, Train
 from gradnorm_optax.lab.support.errors import nearest
 
 
-class Compare(Table):
+class Compare(Searchable):
   """Which trials a comparison makes and how they are spread."""
 
   learning_rates: Rates = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)

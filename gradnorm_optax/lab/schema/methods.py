@@ -10,6 +10,7 @@ from gradnorm_optax.lab.schema.base import (
   PositiveFloat,
   PositiveInt,
   Rates,
+  Searchable,
   Share,
   Table,
   Whole,
@@ -91,7 +92,7 @@ class Sampling(Table):
     return 'auto' in (self.low, self.high)
 
 
-class Method(Table):
+class Method(Searchable):
   """One row of the comparison: an optimizer and what stands around it.
 
   The chain is built in the order clip, normalize, optimizer, then wrapped.
